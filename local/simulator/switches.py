@@ -1,0 +1,137 @@
+"""Everything about the simulated ICA that can be set, at the start and while it runs.
+
+Much of ICA's behaviour is not documented, so each unknown is a switch here.  Where a guess was needed the
+default is the answer that is hardest on a client.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+Range = tuple[float, float]
+
+
+def switch(default: T, meaning: str) -> T:
+    """A field of Switches; its meaning is also its command line help."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Switches:
+    """One set of answers to what is not known about ICA, plus the speeds, limits and failure rates."""
+
+    job_seconds: tuple[float, float] = switch((5.0, 15.0), "lo:hi, how long a copy job lives; drawn evenly")
+    failure_rate: float = switch(0.2, "share of unscripted copy jobs that do not succeed")
+    failed_weight: float = switch(0.6, "weight of FAILED among the jobs that do not succeed")
+    partially_succeeded_weight: float = switch(0.35, "weight of PARTIALLY_SUCCEEDED among them")
+    stopped_weight: float = switch(0.05, "weight of STOPPED among them")
+    leftovers: Literal["all", "some", "none"] = switch("all", "files not copied which stay behind as PARTIAL")
+    partial_size: Literal["zero", "full"] = switch("zero", "size shown for a file that is PARTIAL")
+    same_project_copy: Literal["allow", "refuse"] = switch("refuse", "copying from a project to itself")
+    max_items: int = switch(0, "most items in a copy batch, more is a 400; 0 is no limit")
+    skip_counts_partial: bool = switch(True, "SKIP leaves an existing PARTIAL file as it is")
+    skip_counts_deleting: bool = switch(True, "SKIP leaves an existing DELETING file as it is")
+    skipped_item_status: Literal["QUEUED", "COPYING", "COPIED", "PARTIALLY_COPIED", "FAILED"] = switch(
+        "COPIED", "status of a batch item whose file was skipped"
+    )
+    single_part: Literal["copies", "fails", "fails_with_tags"] = switch(
+        "copies", "copying a file whose ETag has no -N: never fails, always, or only if any tag flag is set"
+    )
+    rename_scheme: Literal["before_extension", "after_extension"] = switch(
+        "before_extension", "RENAME makes 'a (1).txt' or 'a.txt (1)'"
+    )
+    create_folder_on_existing: Literal["conflict", "duplicate", "return_existing"] = switch(
+        "conflict", "createFolder on an existing path: 409, a second folder of that path, or the existing one"
+    )
+    create_folder_seconds: float = switch(0.0, "how long createFolder takes; others for that path get 409")
+    delete_seconds: float = switch(2.0, "how long a deleted file or folder stays DELETING")
+    several_file_paths: Literal["honoured", "first_only", "refused"] = switch(
+        "honoured", "a listing with more than one filePath"
+    )
+    default_page_size: int = switch(20, "rows in a page if the client does not say")
+    max_page_size: int = switch(1000, "largest pageSize, more is a 400")
+    end_of_pages: Literal["empty", "null"] = switch("empty", "nextPageToken of the last page")
+    url_limit: int = switch(8192, "longest request target in bytes, more is a 414; 0 is no limit")
+    rate_limit: int = switch(0, "calls answered in any one second, more are a 429; 0 is no limit")
+    retry_after: int = switch(0, "seconds in the Retry-After header of a 429; 0 sends no header")
+    token_seconds: float = switch(0.0, "how long a token is good for from when it was set; 0 is for ever")
+    job_readable_seconds: float = switch(0.0, "after this a finished job and its batch are 404; 0 is never")
+    subject_type: str = switch("ProjectDataCopyBatch", "subjectType of a copy job")
+    subject_id_is_batch: bool = switch(True, "subjectId of a copy job is its batch's id, else a random one")
+    notification_delay_seconds: tuple[float, float] = switch(
+        (0.0, 0.0), "lo:hi, a wide range also reorders notifications"
+    )
+    notification_duplicate_rate: float = switch(0.0, "share of notifications sent twice")
+    notification_loss_rate: float = switch(0.0, "share of notifications never sent")
+
+
+def build(cls: type[T], given: Mapping[str, Any], base: T | None = None) -> T:
+    """The dataclass `cls` from JSON, on top of `base` if there is one.
+
+    Nothing is ignored or guessed: raises ValueError for an unknown key, a missing one, or a value of
+    another type, so that a misspelt switch cannot make a test pass.
+    """
+    hints = get_type_hints(cls)
+    if unknown := given.keys() - hints.keys():
+        raise ValueError(f"unknown key {', '.join(sorted(unknown))}; known are {', '.join(sorted(hints))}")
+    values = {name: convert(hints[name], value, name) for name, value in given.items()}
+    if base is not None:
+        return dataclasses.replace(base, **values)  # type: ignore[type-var]
+    required = {
+        f.name
+        for f in fields(cls)  # type: ignore[arg-type]
+        if f.default is MISSING and f.default_factory is MISSING
+    }
+    if missing := required - values.keys():
+        raise ValueError(f"missing key {', '.join(sorted(missing))}")
+    return cls(**values)
+
+
+def convert(hint: Any, value: Any, name: str) -> Any:
+    """`value` as the type `hint`, or ValueError naming what was expected of `name`."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint == Range:
+        return _range(value, name)
+    if origin is UnionType:
+        if value is None and NoneType in arguments:
+            return None
+        kinds = [argument for argument in arguments if argument is not NoneType]
+        fitting = (kind for kind in kinds if is_dataclass(kind) == isinstance(value, dict))
+        return convert(next(fitting, kinds[0]), value, name)
+    choices = arguments if origin is Literal else tuple(hint) if _is_enumeration(hint) else ()
+    if choices:
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        return choices[choices.index(value)]
+    if origin is list and isinstance(value, list):
+        return [convert(arguments[0], each, name) for each in value]
+    if origin is dict and isinstance(value, dict):
+        return {convert(arguments[0], k, name): convert(arguments[1], v, name) for k, v in value.items()}
+    if isinstance(hint, type):
+        if is_dataclass(hint) and isinstance(value, dict):
+            return build(hint, value)
+        if hint is float and type(value) is int:
+            return float(value)
+        if type(value) is hint:
+            return value
+    raise ValueError(f"{name} must be {getattr(hint, '__name__', hint)}, not {value!r}")
+
+
+def _is_enumeration(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, StrEnum)
+
+
+def _range(value: Any, name: str) -> Range:
+    """`"5:15"`, `[5, 15]`, or one number for a range of no width."""
+    try:
+        ends = value.split(":") if isinstance(value, str) else value if isinstance(value, list) else [value]
+        low, high = float(ends[0]), float(ends[-1])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a range such as 5:15, not {value!r}") from error
+    if len(ends) > 2 or not 0 <= low <= high:
+        raise ValueError(f"{name} must be a range such as 5:15, not {value!r}")
+    return low, high

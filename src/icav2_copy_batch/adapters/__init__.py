@@ -1,0 +1,1 @@
+"""The outside world, one module each: the table, ICA, and the other AWS services."""

@@ -1,0 +1,209 @@
+"""The other AWS services, one small class each. Clients are made when first needed, never at import."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
+from icav2_copy_batch.domain.job import LaunchRequest
+from icav2_copy_batch.domain.manifest import Problem, Refused
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+SQS_BATCH = 10
+PARALLEL_SENDS = 8
+NOBODY_WAITS = frozenset({"TaskTimedOut", "TaskDoesNotExist", "InvalidToken"})
+
+logger = logging.getLogger(__name__)
+
+_CONFIG = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=3, read_timeout=20)
+
+
+class SendFailed(RuntimeError):
+    """SQS or EventBridge took the request and not all of its entries; whoever called will be called again."""
+
+
+class LaunchQueue:
+    """Where launch messages wait. Standard queue; the copy is its message group, so that SQS treats copies fairly."""
+
+    def __init__(self, queue_url: str) -> None:
+        self._queue_url = queue_url
+
+    @cached_property
+    def _sqs(self) -> SQSClient:
+        return boto3.client("sqs", config=_CONFIG)
+
+    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
+        """Send one message each, or raise ``SendFailed``; ``delay_seconds`` up to 900."""
+        client = self._sqs  # made before the threads need it
+        messages = [_launch_entry(request, delay_seconds) for request in requests]
+
+        def send_batch(start: int) -> None:
+            batch = messages[start : start + SQS_BATCH]
+            entries = [{"Id": str(index), **message} for index, message in enumerate(batch)]
+            answer = client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)  # type: ignore[arg-type]
+            if failed := answer.get("Failed"):
+                raise SendFailed(f"{len(failed)} of {len(entries)} launch messages were not taken: {failed[0]}")
+
+        starts = range(0, len(messages), SQS_BATCH)
+        if len(starts) <= 1:
+            for start in starts:
+                send_batch(start)
+            return
+        with ThreadPoolExecutor(PARALLEL_SENDS) as pool:
+            list(pool.map(send_batch, starts))
+
+
+def _launch_entry(request: LaunchRequest, delay_seconds: int) -> dict[str, Any]:
+    return {
+        "MessageBody": json.dumps(asdict(request)),
+        "DelaySeconds": delay_seconds,
+        "MessageGroupId": request.copy_id,
+    }
+
+
+class ManifestBucket:
+    """The bucket: uploads under ``manifests/``, and what the product itself keeps under other prefixes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @cached_property
+    def _s3(self) -> S3Client:
+        return boto3.client("s3", config=_CONFIG)
+
+    def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes:
+        """An object's content. Refuses one that is not there, too large, or in a bucket we may not read."""
+        uri = f"s3://{bucket}/{key}"
+        version = {"VersionId": version_id} if version_id else {}
+        try:
+            answer = self._s3.get_object(Bucket=bucket, Key=key, **version)  # type: ignore[arg-type]
+        except ClientError as error:
+            code = error.response["Error"].get("Code", "")
+            if code in ("NoSuchKey", "NoSuchVersion", "NoSuchBucket"):
+                raise Refused([Problem(uri, "does not exist, or not any more")]) from None
+            if code == "AccessDenied" and bucket != self.name:
+                hint = f"put it into {self.name}, or name its bucket in the parameter ManifestSourceBucket"
+                raise Refused([Problem(uri, f"may not be read by this stack; {hint}")]) from None
+            raise
+        if answer["ContentLength"] > max_bytes:
+            raise Refused([Problem(uri, f"is larger than {max_bytes:,} bytes; split the manifest")])
+        return answer["Body"].read()
+
+    def put(self, key: str, content: bytes, content_type: str = "application/json") -> str:
+        """Store an object of our own and return its URI."""
+        self._s3.put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type)
+        return f"s3://{self.name}/{key}"
+
+    def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None:
+        """Copy an object, as it was sent, to a key of our own; None when it is not there to be copied."""
+        source = {"Bucket": bucket, "Key": key} | ({"VersionId": version_id} if version_id else {})
+        try:
+            self._s3.copy_object(Bucket=self.name, Key=target_key, CopySource=source)  # type: ignore[arg-type]
+        except ClientError as error:
+            gone = error.response["Error"].get("Code") in ("NoSuchKey", "NoSuchVersion", "NoSuchBucket")
+            if gone or bucket != self.name:
+                return None
+            raise
+        return f"s3://{self.name}/{target_key}"
+
+
+class EventBus:
+    """The bus that carries our events."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @cached_property
+    def _events(self) -> EventBridgeClient:
+        return boto3.client("events", config=_CONFIG)
+
+    def put(self, detail_type: str, detail: Detail) -> None:
+        answer = self._events.put_events(
+            Entries=[
+                {
+                    "Source": EVENT_SOURCE,
+                    "DetailType": detail_type,
+                    "Detail": encode(detail),
+                    "EventBusName": self._name,
+                }
+            ]
+        )
+        if answer["FailedEntryCount"]:
+            raise SendFailed(f"EventBridge did not take the event {detail_type}: {answer['Entries'][0]}")
+
+
+class TaskTokens:
+    """Step Functions tasks that wait for a copy."""
+
+    @cached_property
+    def _sfn(self) -> SFNClient:
+        return boto3.client("stepfunctions", config=_CONFIG)
+
+    def succeed(self, task_token: str, output: Detail) -> None:
+        self._answer("send_task_success", taskToken=task_token, output=encode(output))
+
+    def fail(self, task_token: str, error: str, cause: Detail) -> None:
+        self._answer("send_task_failure", taskToken=task_token, error=error, cause=encode(cause))
+
+    def _answer(self, operation: str, **parameters: str) -> None:
+        try:
+            getattr(self._sfn, operation)(**parameters)
+        except ClientError as error:
+            # The task was answered before, timed out, or its execution was stopped: there is nobody to tell.
+            if error.response["Error"].get("Code") not in NOBODY_WAITS:
+                raise
+            logger.info("task token not answered: nobody waits", extra={"code": error.response["Error"]["Code"]})
+
+
+class Poller:
+    """The poll function, to be told that there is something to look at before its schedule comes round."""
+
+    def __init__(self, function_name: str) -> None:
+        self._function_name = function_name
+
+    @cached_property
+    def _lambda(self) -> LambdaClient:
+        return boto3.client("lambda", config=_CONFIG)
+
+    def wake(self) -> None:
+        """A hint: where it fails, the schedule does the same within the minute."""
+        try:
+            self._lambda.invoke(FunctionName=self._function_name, InvocationType="Event", Payload=b"{}")
+        except Exception:
+            logger.warning("poller not woken; its schedule will do", exc_info=True)
+
+
+class SecretToken:
+    """The JWT, from Secrets Manager: a bare string, rotated by somebody else, remembered for some minutes."""
+
+    def __init__(self, secret_arn: str, max_age_seconds: int = 300) -> None:
+        self._secret_arn = secret_arn
+        self._max_age_seconds = max_age_seconds
+
+    @cached_property
+    def _secrets(self) -> Any:
+        from aws_lambda_powertools.utilities.parameters import SecretsProvider
+
+        client: SecretsManagerClient = boto3.client("secretsmanager", config=_CONFIG)
+        return SecretsProvider(boto3_client=client)
+
+    def token(self, *, fresh: bool = False) -> str:
+        value = self._secrets.get(self._secret_arn, max_age=self._max_age_seconds, force_fetch=fresh)
+        return str(value).strip()

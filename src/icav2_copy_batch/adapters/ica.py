@@ -1,0 +1,441 @@
+"""ICA, through libica: the few calls the product makes, and what their failures mean.
+
+libica builds, signs and sends each request. Its answers are read here and not by its models, which refuse a whole
+page for one value they do not know (a new status, say): we take the fields we need, and an answer that cannot be
+read (an HTML error page) is one more way for ICA to be unavailable.
+
+Traps this module closes, all of the API's own: paths match without case and by prefix, so that every match is
+compared exactly; lists come in pages; a URL has a limit, so that paths are asked for in portions; 409 has several
+meanings, so that it is answered by looking.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import quote
+from uuid import NAMESPACE_URL, uuid5
+
+import urllib3
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from icav2_copy_batch.adapters.libica_light import (
+    ApiClient,
+    Configuration,
+    CreateFolder,
+    CreateProjectDataCopyBatch,
+    CreateProjectDataCopyBatchItem,
+    JobApi,
+    ProjectApi,
+    ProjectDataApi,
+    ProjectDataCopyBatchApi,
+)
+from icav2_copy_batch.domain.ica import (
+    IcaAnswerLost,
+    IcaData,
+    IcaJob,
+    IcaRefused,
+    IcaUnavailable,
+    StartedCopyBatch,
+)
+from icav2_copy_batch.domain.manifest import CopyOptions
+from icav2_copy_batch.domain.uri import is_project_id, parent_path
+
+MEDIA_TYPE = "application/vnd.illumina.v3+json"
+PAGE_SIZE = "1000"
+"""The largest that any client is known to send."""
+FEW_JOBS = 4
+"""Up to so many jobs are asked for one by one."""
+MAX_QUERY_BYTES = 7000
+"""Of the encoded paths in one URL; with the rest of it well below 8 KB."""
+CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
+MAX_TRIES = 6
+MAX_WAIT_SECONDS = 10.0
+PROJECT_NAME_SECONDS = 300.0
+"""How long a project's id is remembered by its name."""
+
+
+class TokenSource(Protocol):
+    def token(self, *, fresh: bool = False) -> str:
+        """The JWT; ``fresh`` passes over any cache."""
+
+
+class IcaClient:
+    """The ICA API as far as the product needs it.
+
+    Every method raises ``IcaUnavailable`` when ICA did not carry out the call and may do so later, ``IcaRefused`` when
+    it would refuse it again, and ``start_copy_batch`` alone ``IcaAnswerLost`` when nobody knows.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        tokens: TokenSource,
+        seconds_left: Callable[[], float],
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``base_url`` ends in ``/ica/rest``; ``seconds_left`` says how long this invocation may still take."""
+        configuration = Configuration(host=base_url.rstrip("/"))
+        # We retry, and only what may be repeated. libica declares a number and hands on what it is given.
+        configuration.retries = urllib3.Retry(0, redirect=0)  # type: ignore[assignment]
+        client = ApiClient(configuration)
+        client.user_agent = "icav2-copy-batch"
+        self._data = ProjectDataApi(client)
+        self._projects = ProjectApi(client)
+        self._batches = ProjectDataCopyBatchApi(client)
+        self._jobs = JobApi(client)
+        self._tokens = tokens
+        self._seconds_left = seconds_left
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._project_ids: dict[str, tuple[str, float]] = {}
+
+    # --- projects ----------------------------------------------------------------------------------------------------
+
+    def project_id(self, project: str) -> str:
+        """The id of a project given by id or by its exact name."""
+        if is_project_id(project):
+            return project.lower()
+        known = self._project_ids.get(project)
+        if known and known[1] > self._monotonic():
+            return known[0]
+        found = self._pages(self._projects.get_projects_without_preload_content, search=project)
+        ids = {item["id"] for item in found if item.get("name") == project}
+        if len(ids) != 1:
+            raise IcaRefused(
+                f"no project named {project!r} can be seen with this token; check the name and the user's permission"
+                if not ids
+                else f"{len(ids)} projects are named {project!r}; give the project's id instead"
+            )
+        (project_id,) = ids
+        self._project_ids[project] = (project_id, self._monotonic() + PROJECT_NAME_SECONDS)
+        return str(project_id)
+
+    # --- data --------------------------------------------------------------------------------------------------------
+
+    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        """The data at these exact paths; a path where nothing is, is left out. A folder's path ends in a slash."""
+        wanted = dict.fromkeys(paths)
+        found = self._find_in_portions(project_id, wanted)
+        # Many paths in one call is what the API's document allows and no client is known to do. So what was not found
+        # is looked for once more in the way that all clients use, before anybody is told that it is not there.
+        missing = [path for path in wanted if path not in found]
+        for folder in dict.fromkeys(map(parent_path, missing)):
+            listed = {data.path: data for data in self.list_folder(project_id, folder)}
+            found |= {path: listed[path] for path in missing if path in listed}
+        return found
+
+    def _find_in_portions(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        found: dict[str, IcaData] = {}
+        for portion in _portions(paths):
+            found |= self._find_at_once(project_id, portion)
+        return found
+
+    def _find_at_once(self, project_id: str, paths: Sequence[str]) -> dict[str, IcaData]:
+        wanted = set(paths)
+        try:
+            pages = self._list_data(project_id, file_path=list(paths), file_path_match_mode="FULL_CASE_INSENSITIVE")
+            return _by_path(data for data in pages if data.path in wanted)
+        except IcaRefused as error:
+            if error.http_status not in (400, 414) or len(paths) == 1:
+                raise
+        middle = len(paths) // 2
+        return self._find_at_once(project_id, paths[:middle]) | self._find_at_once(project_id, paths[middle:])
+
+    def list_folder(self, project_id: str, folder: str, status: str | None = None) -> list[IcaData]:
+        """What lies directly in a folder; nothing when there is no such folder."""
+        status_filter = {"status": [status]} if status else {}
+        listed = self._list_data(project_id, parent_folder_path=folder, **status_filter)
+        return [data for data in listed if parent_path(data.path) == folder]
+
+    def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]:
+        """The ids of these folders, creating them and their parents; None for the project's root.
+
+        Two launches that create the same folder at the same moment end with one: parents first, each folder under an
+        idempotency key that is made of its path, and what counts is what a look finds afterwards. The look is needed:
+        a conflict (409) can mean that the folder exists, is being created or is being changed, and the reply to a
+        key that was used before may be days old, for a folder that has been deleted since.
+        """
+        wanted = list(dict.fromkeys(folders))
+        lineage = dict.fromkeys(path for folder in wanted for path in _lineage(folder))
+        known = self._find_in_portions(project_id, lineage)
+        stale: dict[str, str] = {}
+        while missing := sorted((path for path in lineage if path not in known), key=len):
+            created = {path: self._create_folder(project_id, path, stale.get(path, "")) for path in missing}
+            known |= self._find_in_portions(project_id, missing)
+            unseen = {path: folder_id for path, folder_id in created.items() if path not in known}
+            if unseen:
+                if unseen.items() <= stale.items() or None in unseen.values():
+                    self._wait(1.0, IcaUnavailable(f"folder {next(iter(unseen))} is not there yet"))
+                stale |= {path: folder_id for path, folder_id in unseen.items() if folder_id}
+        return {folder: known[folder].data_id if folder != "/" else None for folder in wanted}
+
+    def _create_folder(self, project_id: str, path: str, stale_id: str) -> str | None:
+        """Create one folder in its parent; its id, or None after a conflict. ``stale_id`` makes for another key."""
+        key = str(uuid5(NAMESPACE_URL, f"icav2-copy-batch/{project_id}{path}#{stale_id}"))
+        body = CreateFolder(name=path.rstrip("/").rpartition("/")[2], folderPath=parent_path(path))
+        try:
+            answer = self._call(
+                self._data.create_folder_without_preload_content,
+                project_id=project_id,
+                create_folder=body,
+                idempotency_key=key,
+            )
+        except IcaRefused as error:
+            if error.http_status != 409:
+                raise
+            return None
+        return _text(answer, "data", "id")
+
+    def delete_partial_files(self, project_id: str, folder: str, names: set[str]) -> int:
+        """Delete the PARTIAL files of these names in a folder, wait until they are gone, and say how many there were.
+
+        A failed job leaves such files behind; with SKIP they may count as existing, and would never be completed.
+        No other file is touched: it may be one that somebody else is writing.
+        """
+        leftovers = [
+            data
+            for data in self.list_folder(project_id, folder, status="PARTIAL")
+            if data.path.rpartition("/")[2] in names
+        ]
+        for data in leftovers:
+            try:
+                self._call(
+                    self._data.delete_data_without_preload_content,
+                    project_id=project_id,
+                    data_id=data.data_id,
+                    _headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE},
+                )
+            except IcaRefused as error:
+                if error.http_status != 404:  # 404: gone already
+                    raise
+        remaining = {data.data_id for data in leftovers}
+        while remaining:
+            listed = self.list_folder(project_id, folder)
+            remaining &= {data.data_id for data in listed}
+            if remaining:
+                self._wait(1.0, IcaUnavailable(f"{len(remaining)} PARTIAL files in {folder} are still being deleted"))
+        return len(leftovers)
+
+    def _list_data(self, project_id: str, **filters: Any) -> Iterator[IcaData]:
+        pages = self._pages(self._data.get_project_data_list_without_preload_content, project_id=project_id, **filters)
+        for item in pages:
+            data = item.get("data") or {}
+            details = data.get("details") or {}
+            if data.get("id") and details.get("path"):
+                yield IcaData(
+                    data_id=data["id"],
+                    path=details["path"],
+                    status=details.get("status", ""),
+                    size=details.get("fileSizeInBytes"),
+                )
+
+    # --- copying -----------------------------------------------------------------------------------------------------
+
+    def start_copy_batch(
+        self, project_id: str, folder_id: str | None, data_ids: Sequence[str], options: CopyOptions
+    ) -> StartedCopyBatch:
+        """Start to copy data into a folder of a project. Not to be repeated after ``IcaAnswerLost``."""
+        batch = CreateProjectDataCopyBatch(
+            items=[CreateProjectDataCopyBatchItem(dataId=data_id) for data_id in data_ids],
+            destinationFolderId=folder_id,
+            actionOnExist=options.action_on_exist,
+            copyUserTags=options.copy_user_tags,
+            copyTechnicalTags=options.copy_technical_tags,
+            copyInstrumentInfo=options.copy_instrument_info,
+        )
+        answer = self._call(
+            self._batches.create_project_data_copy_batch_without_preload_content,
+            project_id=project_id,
+            create_project_data_copy_batch=batch,
+            repeatable=False,
+        )
+        try:
+            return StartedCopyBatch(batch_id=_text(answer, "id"), job_id=_text(answer, "job", "id"))
+        except IcaUnavailable as error:
+            raise IcaAnswerLost(f"the copy batch was started, but the answer cannot be read: {error}") from None
+
+    def jobs(self, ica_job_ids: Sequence[str]) -> dict[str, IcaJob]:
+        """These jobs, by id; one that ICA does not have, or that cannot be read, is left out.
+
+        A few are asked for one by one. More are looked for in the list of all jobs, newest first, for as long as that
+        needs fewer calls.
+        """
+        found: dict[str, IcaJob] = {}
+        wanted = set(ica_job_ids)
+        if len(wanted) > FEW_JOBS:
+            for page in range(len(wanted) // FEW_JOBS):
+                listed = self._jobs_page(page)
+                found |= {job.job_id: job for job in listed if job.job_id in wanted}
+                if len(found) == len(wanted) or len(listed) < int(PAGE_SIZE):
+                    break
+        for job_id in wanted - found.keys():
+            try:
+                answer = self._call(self._jobs.get_job_without_preload_content, job_id=job_id)
+                found[job_id] = _job(answer)
+            except IcaRefused:
+                continue
+        return found
+
+    def _jobs_page(self, page: int) -> list[IcaJob]:
+        """A page of the list of all jobs. It can be sorted only with offset paging."""
+        answer = self._call(
+            self._jobs.get_jobs_without_preload_content,
+            sort="timeCreated desc",
+            page_size=PAGE_SIZE,
+            page_offset=str(page * int(PAGE_SIZE)),
+        )
+        return [_job(item) for item in answer.get("items", []) if item.get("id") and item.get("status")]
+
+    # --- calling -----------------------------------------------------------------------------------------------------
+
+    def _pages(self, operation: Callable[..., Any], **parameters: Any) -> Iterator[dict[str, Any]]:
+        page_token = ""
+        while True:
+            page = self._call(operation, page_size=PAGE_SIZE, page_token=page_token, **parameters)
+            if not isinstance(page.get("items"), list):
+                raise IcaUnavailable("ICA answered with a page that has no items")
+            yield from page["items"]
+            page_token = page.get("nextPageToken") or ""
+            if not page_token:
+                return
+
+    def _call(self, operation: Callable[..., Any], *, repeatable: bool = True, **parameters: Any) -> dict[str, Any]:
+        """Call, and call again with jittered backoff what may be repeated, inside the time that is left."""
+
+        def once() -> dict[str, Any]:
+            return self._call_once(operation, repeatable=repeatable, **parameters)
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(IcaUnavailable),
+            wait=_wait_as_told,
+            stop=self._no_time_or_tries_left,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retrying(once)
+
+    def _call_once(self, operation: Callable[..., Any], *, repeatable: bool, **parameters: Any) -> dict[str, Any]:
+        lost = IcaUnavailable if repeatable else IcaAnswerLost
+        status, headers, body = self._send(operation, lost, self._tokens.token(), **parameters)
+        if status == 401:  # the token may have been rotated since it was cached
+            status, headers, body = self._send(operation, lost, self._tokens.token(fresh=True), **parameters)
+        if 200 <= status < 300:
+            return _object(body, lost)
+        message = _problem_message(status, body)
+        if status in (401, 429):  # turned away at the door: not carried out
+            raise IcaUnavailable(message, retry_after=_retry_after(headers))
+        if status >= 500:
+            raise lost(message)
+        raise IcaRefused(message, http_status=status)
+
+    def _send(
+        self, operation: Callable[..., Any], lost: Callable[[str], Exception], token: str, **parameters: Any
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        headers = {"Accept-Encoding": "gzip", **parameters.pop("_headers", {})}
+        bearer = {"type": "bearer", "in": "header", "key": "Authorization", "value": f"Bearer {token}"}
+        try:
+            response = operation(
+                **parameters, _headers=headers, _request_auth=bearer, _request_timeout=(CONNECT_SECONDS, READ_SECONDS)
+            )
+            return response.status, response.getheaders(), response.read()
+        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
+            raise IcaUnavailable(f"ICA cannot be reached: {error}") from None
+        except urllib3.exceptions.MaxRetryError as error:
+            connecting = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+            wrap = IcaUnavailable if isinstance(error.reason, connecting) else lost
+            raise wrap(f"ICA did not answer: {error.reason}") from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise lost(f"ICA's answer did not arrive: {error}") from None
+
+    def _no_time_or_tries_left(self, state: RetryCallState) -> bool:
+        return state.attempt_number >= MAX_TRIES or self._seconds_left() < MAX_WAIT_SECONDS + READ_SECONDS
+
+    def _wait(self, seconds: float, otherwise: IcaUnavailable) -> None:
+        """Let ICA finish something it is doing, or raise when there is no time left for that."""
+        if self._seconds_left() < seconds + READ_SECONDS:
+            raise otherwise
+        self._sleep(seconds)
+
+
+def _wait_as_told(state: RetryCallState) -> float:
+    """Full jitter between 0 and an exponentially growing limit; longer where ICA says how long."""
+    error = state.outcome.exception() if state.outcome else None
+    told = error.retry_after if isinstance(error, IcaUnavailable) else None
+    jittered = wait_random_exponential(multiplier=0.5, max=MAX_WAIT_SECONDS)(state)
+    return max(jittered, min(told or 0.0, MAX_WAIT_SECONDS))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    try:
+        return float(headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+
+
+def _object(body: bytes, lost: Callable[[str], Exception]) -> dict[str, Any]:
+    if not body:
+        return {}
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise lost(f"ICA answered with something that is not JSON: {body[:80]!r}")
+    return answer
+
+
+def _text(answer: Mapping[str, Any], *keys: str) -> str:
+    value: Any = answer
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(value, str):
+        raise IcaUnavailable(f"ICA's answer has no {'.'.join(keys)}")
+    return value
+
+
+def _job(answer: Mapping[str, Any]) -> IcaJob:
+    return IcaJob(_text(answer, "id"), _text(answer, "status"), answer.get("additionalStatusInformation"))
+
+
+def _problem_message(status: int, body: bytes) -> str:
+    """A sentence out of a Problem; 5xx bodies may be HTML."""
+    try:
+        problem = json.loads(body)
+        said = " ".join(str(problem[key]) for key in ("title", "detail") if problem.get(key))
+    except (ValueError, AttributeError, TypeError):
+        said = "(not a Problem document)"
+    return f"ICA answered {status} {said}".strip()
+
+
+def _portions(paths: Iterable[str]) -> Iterator[list[str]]:
+    """Paths in portions that fit into a URL."""
+    portion: list[str] = []
+    size = 0
+    for path in paths:
+        path_size = len("&filePath=") + len(quote(path))
+        if portion and size + path_size > MAX_QUERY_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(path)
+        size += path_size
+    if portion:
+        yield portion
+
+
+def _lineage(folder: str) -> list[str]:
+    """A folder and the folders it lies in, the root left out: ``/a/``, ``/a/b/`` for ``/a/b/``."""
+    lineage = []
+    while folder != "/":
+        lineage.append(folder)
+        folder = parent_path(folder)
+    return lineage[::-1]
+
+
+def _by_path(found: Iterable[IcaData]) -> dict[str, IcaData]:
+    """Where several data have one path (one of them being deleted, say), an AVAILABLE one, and always the same."""
+    ordered = sorted(found, key=lambda data: (data.status == "AVAILABLE", data.data_id))
+    return {data.path: data for data in ordered}

@@ -1,0 +1,473 @@
+"""The copy table, through pynamodb: one item per copy, one per job, one write per move.
+
+Keys: ``copy_id`` and ``item`` (``COPY`` or ``JOB#<job id>``). The index ``due`` is sparse: it holds only what the
+poller has to look at (``due_at`` is removed when a job ends or a copy is announced), so that no scan is ever needed.
+
+A refused condition is an expected answer (somebody else has moved it already): the method returns False or None.
+Every other error of DynamoDB propagates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from pynamodb.attributes import (
+    BinaryAttribute,
+    BooleanAttribute,
+    ListAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+    UnicodeSetAttribute,
+)
+from pynamodb.connection import Connection
+from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
+from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from icav2_copy_batch.domain.job import MOVES, Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
+
+COPY_ITEM = "COPY"
+JOB_PREFIX = "JOB#"
+PARALLEL_WRITES = 8
+
+
+class DueIndex(GlobalSecondaryIndex["JobItem"]):
+    """What is open, by status and by when it is due; with what the poller needs to decide on a job."""
+
+    class Meta:
+        index_name = "due"
+        projection = IncludeProjection(
+            [
+                "job_id",
+                "attempt",
+                "destination",
+                "queued_at",
+                "claimed_at",
+                "running_at",
+                "ica_project_id",
+                "ica_job_id",
+                "ica_batch_id",
+                "open_jobs",
+                "settled_at",
+            ]
+        )
+
+    status = UnicodeAttribute(hash_key=True)
+    due_at = UnicodeAttribute(range_key=True)
+
+
+class AttemptMap(MapAttribute[str, Any]):
+    number = NumberAttribute()
+    outcome = UnicodeAttribute()
+    ended_at = UnicodeAttribute()
+    queued_at = UnicodeAttribute(null=True)
+    claimed_at = UnicodeAttribute(null=True)
+    running_at = UnicodeAttribute(null=True)
+    ica_job_id = UnicodeAttribute(null=True)
+    ica_batch_id = UnicodeAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+
+
+class OptionsMap(MapAttribute[str, Any]):
+    action_on_exist = UnicodeAttribute()
+    copy_user_tags = BooleanAttribute()
+    copy_technical_tags = BooleanAttribute()
+    copy_instrument_info = BooleanAttribute()
+
+
+class CopyItem(Model):
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True, default=COPY_ITEM)
+    status = UnicodeAttribute()
+    due_at = UnicodeAttribute(null=True)
+    digest = UnicodeAttribute()
+    submitted_at = UnicodeAttribute()
+    manifest_uri = UnicodeAttribute()
+    total_jobs = NumberAttribute()
+    open_jobs = NumberAttribute()
+    passed_jobs = NumberAttribute()
+    failed_jobs = NumberAttribute()
+    task_tokens = UnicodeSetAttribute(null=True)
+    ingested_at = UnicodeAttribute(null=True)
+    settled_at = UnicodeAttribute(null=True)
+    announcing_until = UnicodeAttribute(null=True)
+    announced_at = UnicodeAttribute(null=True)
+
+
+class JobItem(Model):
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True)
+    job_id = UnicodeAttribute()
+    status = UnicodeAttribute()
+    due_at = UnicodeAttribute(null=True)
+    attempt = NumberAttribute()
+    destination = UnicodeAttribute()
+    packed_sources = BinaryAttribute(legacy_encoding=False, null=True)
+    options = OptionsMap(null=True)
+    attempts = ListAttribute(of=AttemptMap, null=True)
+    queued_at = UnicodeAttribute(null=True)
+    claimed_at = UnicodeAttribute(null=True)
+    running_at = UnicodeAttribute(null=True)
+    ended_at = UnicodeAttribute(null=True)
+    ica_project_id = UnicodeAttribute(null=True)
+    ica_job_id = UnicodeAttribute(null=True)
+    ica_batch_id = UnicodeAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+    open_jobs = NumberAttribute(null=True)  # of a copy's item, as read through the index
+    settled_at = UnicodeAttribute(null=True)  # likewise
+
+    due = DueIndex()
+
+
+class LeaseItem(Model):
+    """Who may do a thing of which there must be one at a time, and until when."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True, default="LEASE")
+    owner = UnicodeAttribute()
+    until = UnicodeAttribute()
+
+
+class CopyTable:
+    """Every read and write of the table that the product makes."""
+
+    def __init__(self, table_name: str) -> None:
+        for model in (CopyItem, JobItem, LeaseItem):
+            model.Meta.table_name = table_name
+        self._connection = Connection()
+
+    # --- accepting a copy --------------------------------------------------------------------------------------------
+
+    def create_copy(self, copy: Copy) -> Copy | None:
+        """Write a new copy's item. Returns None, or the copy that has this id already."""
+        item = CopyItem(
+            copy.copy_id,
+            status=copy.status,
+            due_at=copy.submitted_at,
+            digest=copy.digest,
+            submitted_at=copy.submitted_at,
+            manifest_uri=copy.manifest_uri,
+            total_jobs=copy.total_jobs,
+            open_jobs=copy.open_jobs,
+            passed_jobs=copy.passed_jobs,
+            failed_jobs=copy.failed_jobs,
+            task_tokens=set(copy.task_tokens) or None,
+        )
+        # The race: the same submission delivered twice, or two submissions with one copy_id.
+        return None if _accepted(lambda: item.save(CopyItem.copy_id.does_not_exist())) else self.get_copy(copy.copy_id)
+
+    def create_jobs(
+        self, copy_id: str, planned: Sequence[PlannedJob], options: CopyOptions, now: datetime, due_at: datetime
+    ) -> list[str]:
+        """Write the items of a copy's jobs, each unless it is there, and return all their ids in order."""
+
+        def create(numbered: tuple[int, PlannedJob]) -> str:
+            number, plan = numbered
+            job_id = f"{number:06d}"
+            item = JobItem(
+                copy_id,
+                JOB_PREFIX + job_id,
+                job_id=job_id,
+                status=JobStatus.QUEUED,
+                attempt=1,
+                destination=plan.destination,
+                packed_sources=plan.packed_sources,
+                options=OptionsMap(**asdict(options)),
+                queued_at=timestamp(now),
+                due_at=timestamp(due_at),
+            )
+            # The race: a redelivered submission finds jobs that were written, launched or ended before.
+            _accepted(lambda: item.save(JobItem.copy_id.does_not_exist()))
+            return job_id
+
+        with ThreadPoolExecutor(PARALLEL_WRITES) as pool:
+            return list(pool.map(create, enumerate(planned, start=1)))
+
+    def mark_ingested(self, copy_id: str, now: datetime) -> None:
+        """Note that all the copy's jobs are written and their launch messages sent."""
+        CopyItem(copy_id).update([CopyItem.ingested_at.set(timestamp(now))], CopyItem.copy_id.exists())
+
+    def add_task_token(self, copy_id: str, task_token: str) -> bool:
+        """Have one more task answered when the copy settles; False when it was announced already."""
+        return _accepted(
+            lambda: CopyItem(copy_id).update(
+                [CopyItem.task_tokens.add({task_token})],
+                # The race: the copy settles and is announced meanwhile; nobody would answer this token.
+                CopyItem.status == CopyStatus.OPEN,
+            )
+        )
+
+    # --- the moves of a job, each named in MOVES ---------------------------------------------------------------------
+
+    def claim_for_launch(
+        self, copy_id: str, job_id: str, attempt: int, now: datetime, lease_until: datetime
+    ) -> Job | None:
+        """QUEUED → LAUNCHING; the whole job, or None when this attempt is not there to be launched."""
+        item = JobItem(copy_id, JOB_PREFIX + job_id)
+        actions: list[Action] = [JobItem.claimed_at.set(timestamp(now)), JobItem.due_at.set(timestamp(lease_until))]
+        return _job(item) if _moved("claim_for_launch", item, attempt, actions) else None
+
+    def release(self, job: Job, now: datetime, due_at: datetime) -> bool:
+        """LAUNCHING → QUEUED, the same attempt: the launch could not be tried."""
+        actions: list[Action] = [
+            JobItem.claimed_at.remove(),
+            JobItem.queued_at.set(timestamp(now)),
+            JobItem.due_at.set(timestamp(due_at)),
+        ]
+        return _moved("release", _item_of(job), job.attempt, actions)
+
+    def postpone(self, job: Job, due_at: datetime) -> bool:
+        """QUEUED stays QUEUED; the poller looks at it again at that moment."""
+        # The race: two pollers that both find the launch message lost.
+        seen = JobItem.due_at == job.due_at
+        return _moved("postpone", _item_of(job), job.attempt, [JobItem.due_at.set(timestamp(due_at))], seen)
+
+    def mark_running(
+        self, job: Job, ica_project_id: str, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime
+    ) -> bool:
+        """LAUNCHING → RUNNING: ICA has started this copy batch."""
+        actions: list[Action] = [
+            JobItem.running_at.set(timestamp(now)),
+            JobItem.due_at.set(timestamp(due_at)),
+            JobItem.ica_project_id.set(ica_project_id),
+            JobItem.ica_job_id.set(ica_job_id),
+            JobItem.ica_batch_id.set(ica_batch_id),
+        ]
+        return _moved("mark_running", _item_of(job), job.attempt, actions)
+
+    def requeue(self, job: Job, ended: Attempt, now: datetime, due_at: datetime) -> bool:
+        """RUNNING → QUEUED, the next attempt: this one failed."""
+        actions: list[Action] = [
+            JobItem.attempt.set(job.attempt + 1),
+            JobItem.attempts.set(
+                JobItem.attempts.append([_attempt_map(ended)]) if job.attempt > 1 else [_attempt_map(ended)]
+            ),
+            JobItem.queued_at.set(timestamp(now)),
+            JobItem.due_at.set(timestamp(due_at)),
+            *(
+                each.remove()
+                for each in (JobItem.claimed_at, JobItem.running_at, JobItem.ica_job_id, JobItem.ica_batch_id)
+            ),
+        ]
+        return _moved("requeue", _item_of(job), job.attempt, actions)
+
+    def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool:
+        """RUNNING → PASSED, and one open job less."""
+        return self._end("mark_passed", job, ended, now, CopyItem.passed_jobs)
+
+    def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool:
+        """LAUNCHING or RUNNING → FAILED with the attempt's reason, and one open job less."""
+        return self._end("give_up", job, ended, now, CopyItem.failed_jobs)
+
+    def _end(self, verb: str, job: Job, ended: Attempt, now: datetime, counter: NumberAttribute) -> bool:
+        """End a job and count it, in one transaction: the count of open jobs is right at every moment."""
+        first = job.attempt == 1
+        job_actions: list[Action] = [
+            JobItem.status.set(MOVES[verb].target),
+            JobItem.ended_at.set(timestamp(now)),
+            JobItem.attempts.set([_attempt_map(ended)] if first else JobItem.attempts.append([_attempt_map(ended)])),
+            JobItem.due_at.remove(),
+            *([JobItem.reason.set(ended.reason)] if ended.reason else []),
+        ]
+        copy_actions: list[Action] = [
+            CopyItem.open_jobs.add(-1),
+            counter.add(1),
+            CopyItem.settled_at.set(timestamp(now)),
+        ]
+
+        def write() -> None:
+            with TransactWrite(connection=self._connection) as transaction:
+                transaction.update(_item_of(job), job_actions, _may_move(verb, job.attempt))
+                # A copy that has no open job has nothing left to count: never below zero.
+                transaction.update(CopyItem(job.copy_id, COPY_ITEM), copy_actions, CopyItem.open_jobs > 0)
+
+        return _accepted(lambda: _retried_on_conflict(write))
+
+    # --- announcing a settled copy -----------------------------------------------------------------------------------
+
+    def begin_announcement(self, copy_id: str, now: datetime, until: datetime) -> Copy | None:
+        """Claim the announcement of a settled copy until a moment; None when it is not there to be claimed."""
+        item = CopyItem(copy_id)
+        condition = (
+            # The race: the job that would have been the last is not, or the copy is not there.
+            (CopyItem.open_jobs == 0)
+            # The race: a repeated stream record, or the poller after the stream.
+            & (CopyItem.status == CopyStatus.OPEN)
+            # The race: stream and poller at the same moment. A claim whose holder died runs out.
+            & (CopyItem.announcing_until.does_not_exist() | (CopyItem.announcing_until < timestamp(now)))
+        )
+        actions: list[Action] = [CopyItem.announcing_until.set(timestamp(until))]
+        return _copy(item) if _accepted(lambda: item.update(actions, condition)) else None
+
+    def abandon_announcement(self, copy_id: str) -> None:
+        """Give the claim back, since the announcement failed: it may be tried again at once."""
+        CopyItem(copy_id).update([CopyItem.announcing_until.remove()], CopyItem.copy_id.exists())
+
+    def mark_announced(self, copy: Copy, now: datetime) -> bool:
+        """OPEN → COMPLETED or FAILED; False when a task token came in that was not answered yet."""
+        tokens = CopyItem.task_tokens
+        return _accepted(
+            lambda: CopyItem(copy.copy_id).update(
+                [
+                    CopyItem.status.set(copy.settled_status),
+                    CopyItem.announced_at.set(timestamp(now)),
+                    CopyItem.due_at.remove(),
+                    CopyItem.announcing_until.remove(),
+                ],
+                # The race: a submission of the same copy adds its task token meanwhile.
+                (tokens == set(copy.task_tokens)) if copy.task_tokens else tokens.does_not_exist(),
+            )
+        )
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def get_copy(self, copy_id: str) -> Copy | None:
+        try:
+            return _copy(CopyItem.get(copy_id, COPY_ITEM, consistent_read=True))
+        except CopyItem.DoesNotExist:
+            return None
+
+    def get_job(self, copy_id: str, job_id: str) -> Job | None:
+        try:
+            return _job(JobItem.get(copy_id, JOB_PREFIX + job_id, consistent_read=True))
+        except JobItem.DoesNotExist:
+            return None
+
+    def jobs(self, copy_id: str) -> Iterator[Job]:
+        """All jobs of a copy, in order."""
+        query = JobItem.query(copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True)
+        return (_job(item) for item in query)
+
+    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+        """Open jobs of a status, by way of the index: without sources, options and past attempts."""
+        condition = JobItem.due_at < timestamp(due_before) if due_before else None
+        return [_job(item) for item in JobItem.due.query(status, condition)]
+
+    def unannounced_copies(self, settled_before: datetime) -> list[str]:
+        """Ids of the copies that settled before a moment and are not announced."""
+        settled = (JobItem.open_jobs == 0) & (JobItem.settled_at < timestamp(settled_before))
+        return [item.copy_id for item in JobItem.due.query(CopyStatus.OPEN, filter_condition=settled)]
+
+    # --- one at a time -----------------------------------------------------------------------------------------------
+
+    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool:
+        """Take or keep the lease of that name; False while another owner holds it."""
+        free = LeaseItem.copy_id.does_not_exist() | (LeaseItem.until < timestamp(now)) | (LeaseItem.owner == owner)
+        return _accepted(lambda: LeaseItem(f"#{name}", owner=owner, until=timestamp(until)).save(free))
+
+    def drop_lease(self, name: str, owner: str) -> None:
+        """Free the lease, if this owner still holds it."""
+        _accepted(lambda: LeaseItem(f"#{name}").delete(LeaseItem.owner == owner))
+
+
+def _may_move(verb: str, attempt: int) -> Condition:
+    """The condition of every move."""
+    # The race: a late or repeated message about a job that has moved on.
+    allowed: Condition = JobItem.status.is_in(*MOVES[verb].sources)
+    # The race: the same, once the job has come back to this status in a later attempt.
+    condition: Condition = allowed & (JobItem.attempt == attempt)
+    return condition
+
+
+def _moved(verb: str, item: JobItem, attempt: int, actions: list[Action], also: Condition | None = None) -> bool:
+    condition = _may_move(verb, attempt)
+    moves = [JobItem.status.set(MOVES[verb].target), *actions]
+    return _accepted(lambda: item.update(moves, condition & also if also else condition))
+
+
+def _accepted(write: Callable[[], object]) -> bool:
+    """Do one conditional write: True when done, False when its condition was refused."""
+    try:
+        write()
+    except (PutError, UpdateError, DeleteError) as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        return False
+    except TransactWriteError as error:
+        if "ConditionalCheckFailed" not in _cancellation_codes(error):
+            raise
+        return False
+    return True
+
+
+def _retried_on_conflict(write: Callable[[], None]) -> None:
+    """Jobs of one copy may end at the same moment; DynamoDB then cancels all but one transaction on its item."""
+    retrying = Retrying(
+        retry=retry_if_exception(lambda error: "TransactionConflict" in _cancellation_codes(error)),
+        wait=wait_random_exponential(multiplier=0.05, max=1),
+        stop=stop_after_attempt(10),
+        reraise=True,
+    )
+    retrying(write)
+
+
+def _cancellation_codes(error: BaseException) -> set[str]:
+    if not isinstance(error, TransactWriteError):
+        return set()
+    return {reason.code for reason in error.cancellation_reasons if reason}
+
+
+def _item_of(job: Job) -> JobItem:
+    return JobItem(job.copy_id, JOB_PREFIX + job.job_id)
+
+
+def _attempt_map(attempt: Attempt) -> AttemptMap:
+    return AttemptMap(**asdict(attempt))
+
+
+def _copy(item: CopyItem) -> Copy:
+    return Copy(
+        copy_id=item.copy_id,
+        digest=item.digest,
+        submitted_at=item.submitted_at,
+        total_jobs=int(item.total_jobs),
+        open_jobs=int(item.open_jobs),
+        manifest_uri=item.manifest_uri,
+        passed_jobs=int(item.passed_jobs),
+        failed_jobs=int(item.failed_jobs),
+        status=CopyStatus(item.status),
+        task_tokens=frozenset(item.task_tokens or ()),
+        ingested_at=item.ingested_at,
+        settled_at=item.settled_at,
+    )
+
+
+def _job(item: JobItem) -> Job:
+    return Job(
+        copy_id=item.copy_id,
+        job_id=item.job_id,
+        status=JobStatus(item.status),
+        attempt=int(item.attempt),
+        destination=item.destination,
+        packed_sources=item.packed_sources or b"",
+        options=CopyOptions(**item.options.as_dict()) if item.options else CopyOptions(),
+        attempts=tuple(Attempt(**{**each.as_dict(), "number": int(each.number)}) for each in item.attempts or ()),
+        queued_at=item.queued_at,
+        claimed_at=item.claimed_at,
+        running_at=item.running_at,
+        ended_at=item.ended_at,
+        due_at=item.due_at,
+        ica_project_id=item.ica_project_id,
+        ica_job_id=item.ica_job_id,
+        ica_batch_id=item.ica_batch_id,
+        reason=item.reason,
+    )

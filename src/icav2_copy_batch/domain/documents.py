@@ -1,0 +1,159 @@
+"""What comes out: the details of the four events, and the result document.
+
+The two settling events hold the output document of the Step Functions tool that this replaces, with the same keys
+and nesting, so that its consumers read on unchanged; our own keys stand beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus
+from icav2_copy_batch.domain.manifest import Refused
+
+SCHEMA_VERSION = "1.0"
+EVENT_SOURCE = "icav2-copy-batch"
+COPY_STARTED, COPY_COMPLETED, COPY_FAILED, COPY_REJECTED = (
+    "CopyStarted",
+    "CopyCompleted",
+    "CopyFailed",
+    "CopyRejected",
+)
+MAX_DETAIL_BYTES = 256 * 1024 - 1024
+"""EventBridge takes entries of 256 KB, Step Functions task outputs of 256 KiB; the rest of an entry is small."""
+MAX_CAUSE_BYTES = 32_768
+"""Step Functions' limit for the cause of a failed task."""
+FAILED_JOBS_WHEN_TRUNCATED = 100
+
+Detail = dict[str, Any]
+
+
+def event_id(subject_id: str, detail_type: str) -> str:
+    """The same for every repetition of an event, so that a consumer can drop the second."""
+    return str(uuid5(NAMESPACE_URL, f"{EVENT_SOURCE}/{subject_id}/{detail_type}"))
+
+
+def started_detail(copy: Copy) -> Detail:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "event_id": event_id(copy.copy_id, COPY_STARTED),
+        "copy_id": copy.copy_id,
+        "status": copy.status.value,
+        "submitted_at": copy.submitted_at,
+        "manifest_uri": copy.manifest_uri,
+        "total_jobs": copy.total_jobs,
+    }
+
+
+def settled_type(copy: Copy) -> str:
+    return COPY_COMPLETED if copy.settled_status is CopyStatus.COMPLETED else COPY_FAILED
+
+
+def settled_detail(copy: Copy, jobs: Iterable[Job], result_uri: str) -> Detail:
+    """The whole of a settled copy: what is stored as its result, and sent where it fits (see ``fit``)."""
+    jobs = list(jobs)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "event_id": event_id(copy.copy_id, settled_type(copy)),
+        "copy_id": copy.copy_id,
+        "status": copy.settled_status.value,
+        "submitted_at": copy.submitted_at,
+        "settled_at": copy.settled_at,
+        "manifest_uri": copy.manifest_uri,
+        "result_uri": result_uri,
+        "truncated": False,
+        "failed_jobs": [_failed_job(job) for job in jobs if job.status is JobStatus.FAILED],
+        **_seed_document(copy, jobs),
+    }
+
+
+def fit(detail: Detail) -> Detail:
+    """The detail as it can be sent: without the list of jobs where that would pass the services' limit."""
+    if _size(detail) <= MAX_DETAIL_BYTES:
+        return detail
+    shorter = {key: value for key, value in detail.items() if key != "job_list_with_attempt_counter"}
+    shorter |= {"truncated": True, "failed_jobs": detail["failed_jobs"][:FAILED_JOBS_WHEN_TRUNCATED]}
+    return _shrunk(shorter, "failed_jobs", MAX_DETAIL_BYTES)
+
+
+def failure_cause(detail: Detail) -> Detail:
+    """What a Step Functions execution is failed with: the failed jobs, as far as a cause has room for them."""
+    cause = {key: detail[key] for key in ("copy_id", "status", "settled_at", "result_uri", "counters", "failed_jobs")}
+    return _shrunk(cause, "failed_jobs", MAX_CAUSE_BYTES)
+
+
+def rejected_detail(
+    submission_id: str, copy_id: str | None, refused: Refused, rejected_at: str, stored: Mapping[str, str | None]
+) -> Detail:
+    """``stored`` says where the submission and its problems are kept: ``submission_uri`` and ``problems_uri``."""
+    detail: Detail = {
+        "schema_version": SCHEMA_VERSION,
+        "event_id": event_id(submission_id, COPY_REJECTED),
+        "submission_id": submission_id,
+        "copy_id": copy_id,
+        "rejected_at": rejected_at,
+        "problem_count": refused.total,
+        "problems": [{"about": _shorten(each.about), "problem": _shorten(each.problem)} for each in refused.problems],
+        **stored,
+    }
+    return _shrunk(detail, "problems", MAX_CAUSE_BYTES)
+
+
+def _seed_document(copy: Copy, jobs: list[Job]) -> Detail:
+    """The old state machine's output. Its loop controls are given the values with which its loop ended."""
+    return {
+        "job_status_iterable_parameter": {"job_status_iterable": 1},
+        "wait_parameter": {"wait": True},
+        "counters": {
+            "jobs_failed": copy.failed_jobs,
+            "jobs_running": copy.open_jobs,
+            "jobs_passed": copy.passed_jobs,
+        },
+        "job_list_with_attempt_counter": [
+            {
+                "job_attempt_counter": job.attempt,
+                "job_id": job.attempts[-1].ica_job_id if job.attempts else None,
+                "failed_jobs_list": _failed_ica_jobs(job),
+                "dest_uri": job.destination,
+                "source_uris": job.sources,
+                "job_status": job.status is JobStatus.PASSED,
+            }
+            for job in jobs
+        ],
+    }
+
+
+def _failed_ica_jobs(job: Job) -> list[str]:
+    ended = job.attempts if job.status is JobStatus.FAILED else job.attempts[:-1]
+    return [attempt.ica_job_id for attempt in ended if attempt.ica_job_id]
+
+
+def _failed_job(job: Job) -> Detail:
+    return {
+        "dest_uri": job.destination,
+        "attempts": len(job.attempts),
+        "failed_jobs_list": _failed_ica_jobs(job),
+        "reason": _shorten(job.reason or "unknown"),
+    }
+
+
+def _shrunk(detail: Detail, key: str, max_bytes: int) -> Detail:
+    """The detail with the list at ``key`` halved until all of it fits."""
+    while _size(detail) > max_bytes and detail[key]:
+        detail = {**detail, key: detail[key][: len(detail[key]) // 2]}
+    return detail
+
+
+def _shorten(text: str, limit: int = 1000) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _size(detail: Detail) -> int:
+    return len(encode(detail).encode())
+
+
+def encode(detail: Mapping[str, Any]) -> str:
+    return json.dumps(detail, separators=(",", ":"))

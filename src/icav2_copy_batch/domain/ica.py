@@ -1,0 +1,88 @@
+"""What we believe of ICA's answers: its data and jobs, one table of job statuses, three ways for a call to go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class IcaData:
+    """A file or a folder in a project."""
+
+    data_id: str
+    path: str
+    """The whole path: ``/a/b`` for a file, ``/a/b/`` for a folder."""
+    status: str
+    """PARTIAL, AVAILABLE, ARCHIVING, ARCHIVED, UNARCHIVING or DELETING."""
+    size: int | None = None
+    """Bytes; None for a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class IcaJob:
+    """A job of ICA's, such as the one that carries out a copy batch."""
+
+    job_id: str
+    status: str
+    """One of the keys of ``VERDICTS``, or one that is new to us."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartedCopyBatch:
+    batch_id: str
+    job_id: str
+
+
+class Verdict(Enum):
+    """What an ICA job's status means for the attempt that it is."""
+
+    STILL_RUNNING = "still running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+VERDICTS = {
+    "INITIALIZED": Verdict.STILL_RUNNING,
+    "WAITING_FOR_RESOURCES": Verdict.STILL_RUNNING,
+    "RUNNING": Verdict.STILL_RUNNING,
+    "SUCCEEDED": Verdict.SUCCEEDED,
+    "PARTIALLY_SUCCEEDED": Verdict.FAILED,
+    "FAILED": Verdict.FAILED,
+    "STOPPED": Verdict.FAILED,
+}
+"""ICA's seven job statuses. One that is not here is new to us: see ``verdict_of``."""
+
+
+def verdict_of(ica_status: str) -> Verdict:
+    """An unknown status counts as still running: to relaunch on a guess could put two live ICA jobs on one file."""
+    return VERDICTS.get(ica_status, Verdict.STILL_RUNNING)
+
+
+class IcaError(Exception):
+    """ICA could not do what was asked; each subclass says what may be done about it."""
+
+
+class IcaUnavailable(IcaError):
+    """Nothing happened, and the same call may work later: 429, 5xx, a time-out, a token ICA does not accept yet."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds, where ICA said so."""
+
+
+class IcaRefused(IcaError):
+    """Nothing happened, and the same call would be refused again: not found, forbidden, not valid."""
+
+    def __init__(self, message: str, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+
+
+class IcaAnswerLost(IcaError):
+    """The call may or may not have been carried out: its answer was lost or cannot be read.
+
+    Starting a copy batch has no idempotency key, so that it must not be repeated before this is settled.
+    """

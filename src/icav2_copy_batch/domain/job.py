@@ -1,0 +1,165 @@
+"""Copies, jobs and attempts, and the one table of moves a job can make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from icav2_copy_batch.domain.manifest import CopyOptions, unpack_sources
+
+Clock = Callable[[], datetime]
+"""Gives the present moment, with its time zone. Passed in wherever time matters."""
+
+
+class JobStatus(StrEnum):
+    QUEUED = "QUEUED"
+    """Waits for its launch message to be handled."""
+    LAUNCHING = "LAUNCHING"
+    """Claimed by a launch; whether ICA has started the copy batch is not known here."""
+    RUNNING = "RUNNING"
+    """ICA runs a copy batch for it; its ICA job id is known."""
+    PASSED = "PASSED"
+    """Ended: ICA says that its files are copied."""
+    FAILED = "FAILED"
+    """Ended: given up, with a reason."""
+
+
+class CopyStatus(StrEnum):
+    OPEN = "OPEN"
+    """Accepted; not yet announced as settled."""
+    COMPLETED = "COMPLETED"
+    """Settled and announced: every job passed."""
+    FAILED = "FAILED"
+    """Settled and announced: some jobs did not pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An allowed change of a job's status: from any of ``sources`` to ``target``."""
+
+    sources: tuple[JobStatus, ...]
+    target: JobStatus
+
+
+MOVES = {
+    "claim_for_launch": Move((JobStatus.QUEUED,), JobStatus.LAUNCHING),
+    "release": Move((JobStatus.LAUNCHING,), JobStatus.QUEUED),
+    "postpone": Move((JobStatus.QUEUED,), JobStatus.QUEUED),
+    "mark_running": Move((JobStatus.LAUNCHING,), JobStatus.RUNNING),
+    "requeue": Move((JobStatus.RUNNING,), JobStatus.QUEUED),
+    "mark_passed": Move((JobStatus.RUNNING,), JobStatus.PASSED),
+    "give_up": Move((JobStatus.LAUNCHING, JobStatus.RUNNING), JobStatus.FAILED),
+}
+"""Every move a job can make. The table adapter has one conditional write of the same name for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One ICA copy batch launched for a job, as it ended. Times are UTC, ISO 8601 with ``Z``."""
+
+    number: int
+    outcome: str
+    """ICA's job status, or ``REFUSED`` when the attempt could not be launched."""
+    ended_at: str
+    queued_at: str | None = None
+    claimed_at: str | None = None
+    running_at: str | None = None
+    ica_job_id: str | None = None
+    ica_batch_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One destination folder and its sources. ``attempt`` is the number of the one due or under way, from 1."""
+
+    copy_id: str
+    job_id: str
+    status: JobStatus
+    attempt: int
+    destination: str = ""
+    packed_sources: bytes = b""
+    options: CopyOptions = field(default_factory=CopyOptions)
+    attempts: tuple[Attempt, ...] = ()
+    """The attempts that have ended, oldest first."""
+    queued_at: str | None = None
+    claimed_at: str | None = None
+    running_at: str | None = None
+    ended_at: str | None = None
+    due_at: str | None = None
+    """When the poller has to look at it next; None once it has ended."""
+    ica_project_id: str | None = None
+    ica_job_id: str | None = None
+    ica_batch_id: str | None = None
+    reason: str | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        return unpack_sources(self.packed_sources)
+
+    def ended_attempt(self, outcome: str, reason: str | None, now: datetime) -> Attempt:
+        """The attempt under way, as it ends now."""
+        return Attempt(
+            number=self.attempt,
+            outcome=outcome,
+            ended_at=timestamp(now),
+            queued_at=self.queued_at,
+            claimed_at=self.claimed_at,
+            running_at=self.running_at,
+            ica_job_id=self.ica_job_id,
+            ica_batch_id=self.ica_batch_id,
+            reason=reason,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """What a launch message says: that this attempt of this job is due."""
+
+    copy_id: str
+    job_id: str
+    attempt: int
+    deferrals: int = 0
+    """How often the launch of this attempt was put off because ICA was unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One submitted manifest: where it came from and how many of its jobs are still open."""
+
+    copy_id: str
+    digest: str
+    """Of the flipped manifest and its options: the same id with another digest is another copy."""
+    submitted_at: str
+    total_jobs: int
+    open_jobs: int
+    manifest_uri: str
+    passed_jobs: int = 0
+    failed_jobs: int = 0
+    status: CopyStatus = CopyStatus.OPEN
+    task_tokens: frozenset[str] = frozenset()
+    """Step Functions task tokens to answer when it settles."""
+    ingested_at: str | None = None
+    """When all its jobs were written and their launch messages sent."""
+    settled_at: str | None = None
+    """When a job last ended; once no job is open, when the copy settled."""
+
+    @property
+    def is_settled(self) -> bool:
+        return self.open_jobs == 0
+
+    @property
+    def is_announced(self) -> bool:
+        return self.status is not CopyStatus.OPEN
+
+    @property
+    def settled_status(self) -> CopyStatus:
+        """What the copy is called once it has settled."""
+        return CopyStatus.FAILED if self.failed_jobs else CopyStatus.COMPLETED
+
+
+def timestamp(moment: datetime) -> str:
+    """UTC, ISO 8601 with milliseconds and ``Z``; sorts as text."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -1,0 +1,87 @@
+"""What arrives in the ingest queue: a message, or notice of uploaded files; each is one submission with an id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+UPLOAD_PREFIX = "manifests/"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file uploaded to a bucket. Its id is made of the very version that was uploaded."""
+
+    bucket: str
+    key: str
+    version_id: str | None
+    etag: str | None
+
+    @property
+    def submission_id(self) -> str:
+        parts = (self.bucket, self.key, self.version_id or self.etag or "")
+        return "s3-" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message sent to the queue. Its id is the one that SQS gave it, the same at every delivery."""
+
+    message_id: str
+    body: str
+
+    @property
+    def submission_id(self) -> str:
+        return f"sqs-{self.message_id}"
+
+
+def uploads_in(body: object) -> list[Upload] | None:
+    """The uploads that a queue message is about; None when it is no notification but a message of a client's.
+
+    Knows S3's event as EventBridge delivers it, S3's own notifications (several records, URL-encoded keys) and the
+    test event that S3 sends when notifications are set up. Only files below ``manifests/`` count: what the product
+    itself writes to the bucket must never come back to it as a submission.
+    """
+    if not isinstance(body, dict):
+        return None
+    if body.get("Event") == "s3:TestEvent":
+        return []
+    if body.get("source") == "aws.s3" and isinstance(body.get("detail"), dict):
+        found = [_upload(body["detail"], decoded=True)] if body.get("detail-type") == "Object Created" else []
+    elif _is_s3_notification(body.get("Records")):
+        found = list(_created(body["Records"]))
+    else:
+        return None
+    return [upload for upload in found if upload.key.startswith(UPLOAD_PREFIX) and not upload.key.endswith("/")]
+
+
+def _is_s3_notification(records: object) -> bool:
+    return (
+        isinstance(records, list)
+        and bool(records)
+        and all(isinstance(record, dict) and record.get("eventSource") == "aws:s3" for record in records)
+    )
+
+
+def _created(records: list[dict[str, Any]]) -> Iterator[Upload]:
+    for record in records:
+        if str(record.get("eventName", "")).removeprefix("s3:").startswith("ObjectCreated"):
+            yield _upload(record["s3"], decoded=False)
+
+
+def _upload(s3: dict[str, Any], decoded: bool) -> Upload:
+    """``s3`` is the part that both kinds of notification share, but for two spellings and the key's encoding."""
+    described = s3["object"]
+    return Upload(
+        bucket=s3["bucket"]["name"],
+        key=described["key"] if decoded else unquote_plus(described["key"]),
+        version_id=described.get("version-id") or described.get("versionId"),
+        etag=described.get("etag") or described.get("eTag"),
+    )

@@ -1,0 +1,90 @@
+"""ICA URIs: ``icav2://<project id or project name>/<path>``.
+
+Nothing is decoded. Real ICA paths contain spaces and may contain ``#``, ``?``, ``%``, ``+`` and non-ASCII, so a
+general URL parser would cut or change them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+SCHEME = "icav2://"
+MAX_URI_CHARACTERS = 4096
+
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class UriError(ValueError):
+    """The text is not an ICA URI; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class IcaUri:
+    """A file (``/a/b``) or a folder (``/a/b/``; the project's root is ``/``) of a project."""
+
+    project: str
+    """Project id or name, as written."""
+    path: str
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path.endswith("/")
+
+    @property
+    def name(self) -> str:
+        """The last segment, without a final slash."""
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.project}{self.path}"
+
+
+def parse_uri(text: str) -> IcaUri:
+    """Take a URI apart, or raise ``UriError``."""
+    if fault := uri_fault(text):
+        raise UriError(f"{text!r} {fault}")
+    project, _, rest = text[len(SCHEME) :].partition("/")
+    return IcaUri(project, f"/{rest}")
+
+
+def uri_fault(text: str) -> str | None:
+    """Why the text is not an ICA URI (a sentence to follow the URI), or None."""
+    if not text.startswith(SCHEME):
+        return f"does not start with {SCHEME}"
+    slash = text.find("/", len(SCHEME))
+    if slash == len(SCHEME):
+        return "names no project"
+    if slash < 0:
+        return "has no path: a slash must follow the project"
+    if text.find("//", slash) >= 0:
+        return "has an empty path segment (//)"
+    if len(text) > MAX_URI_CHARACTERS:
+        return f"is longer than {MAX_URI_CHARACTERS} characters"
+    if not text.isprintable() and _CONTROL_CHARACTER.search(text):
+        return "contains a control character"
+    if not text.isascii() and not _is_encodable(text):
+        return "contains an unpaired surrogate, which UTF-8 cannot express"
+    return None
+
+
+def is_project_id(project: str) -> bool:
+    """Whether this names a project by its id (a UUID) rather than by its name."""
+    try:
+        return str(UUID(project)) == project.lower()
+    except ValueError:
+        return False
+
+
+def parent_path(path: str) -> str:
+    """The folder that holds the path: ``/a/`` for ``/a/b`` and for ``/a/b/``; ``/`` for ``/a``."""
+    return path.rstrip("/").rpartition("/")[0] + "/"
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""SQS → ingest."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from icav2_copy_batch.handlers.wiring import (
+    LambdaContext,
+    begin,
+    bucket,
+    bus,
+    complete,
+    launch_queue,
+    logger,
+    metrics,
+    settings,
+    table,
+    tasks,
+    utc_now,
+)
+from icav2_copy_batch.ingest import Ingest, Ingested
+
+
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    begin(context)
+    failures = []
+    total = Ingested()
+    for record in event["Records"]:
+        try:
+            total += _ingest().receive(record["messageId"], record["body"])
+        except Exception:
+            logger.exception("submission not dealt with", extra={"message_id": record["messageId"]})
+            failures.append({"itemIdentifier": record["messageId"]})
+    metrics.add_metric("SubmissionsAccepted", "Count", total.accepted)
+    metrics.add_metric("SubmissionsRejected", "Count", total.rejected)
+    return {"batchItemFailures": failures}
+
+
+@cache
+def _ingest() -> Ingest:
+    return Ingest(table(), bucket(), launch_queue(), bus(), tasks(), complete(), utc_now, settings().limits)

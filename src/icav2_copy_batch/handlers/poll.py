@@ -1,0 +1,46 @@
+"""EventBridge schedule, or a launch → poll."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import Any
+
+from icav2_copy_batch.handlers.wiring import (
+    LambdaContext,
+    begin,
+    complete,
+    deadline,
+    ica,
+    launch_queue,
+    metrics,
+    settings,
+    table,
+    utc_now,
+)
+from icav2_copy_batch.poll import Poll
+
+METRICS = {
+    "passed": "JobsPassed",
+    "requeued": "AttemptsFailed",
+    "given_up": "JobsFailed",
+    "unreadable": "JobsUnreadable",
+    "sent_again": "LaunchMessagesSentAgain",
+}
+
+
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    begin(context)
+    woken = event.get("source") != "aws.events"
+    happened = _poll().poll(context.aws_request_id, woken)
+    for word, metric in METRICS.items():
+        metrics.add_metric(metric, "Count", happened[word])
+    return dict(happened)
+
+
+@cache
+def _poll() -> Poll:
+    return Poll(
+        table(), ica(), launch_queue(), complete(), utc_now, deadline.seconds_left, time.sleep, settings().max_attempts
+    )

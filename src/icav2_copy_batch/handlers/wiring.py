@@ -1,0 +1,153 @@
+"""Settings from the environment, and the adapters built from them: once per container, when first needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
+
+from icav2_copy_batch.adapters.aws import EventBus, LaunchQueue, ManifestBucket, Poller, SecretToken, TaskTokens
+from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.complete import Complete
+from icav2_copy_batch.domain.manifest import Limits
+
+if TYPE_CHECKING:
+    from icav2_copy_batch.adapters.ica import IcaClient
+
+SERVICE = "icav2-copy-batch"
+
+logger = Logger(service=SERVICE)
+metrics = Metrics(namespace=SERVICE, service=SERVICE)
+
+
+class LambdaContext(Protocol):
+    """What we use of the context that Lambda gives a handler."""
+
+    @property
+    def aws_request_id(self) -> str: ...
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the template sets in the functions' environment."""
+
+    table_name: str
+    bucket_name: str
+    bus_name: str
+    launch_queue_url: str
+    poll_function_name: str
+    ica_base_url: str
+    token_secret_arn: str
+    max_attempts: int
+    limits: Limits
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Only what a function needs is set for it, so that the rest is empty."""
+        defaults = Limits()
+        return cls(
+            table_name=environment.get("COPY_TABLE_NAME", ""),
+            bucket_name=environment.get("MANIFEST_BUCKET_NAME", ""),
+            bus_name=environment.get("EVENT_BUS_NAME", ""),
+            launch_queue_url=environment.get("LAUNCH_QUEUE_URL", ""),
+            poll_function_name=environment.get("POLL_FUNCTION_NAME", ""),
+            ica_base_url=environment.get("ICA_BASE_URL", ""),
+            token_secret_arn=environment.get("ICA_TOKEN_SECRET_ARN", ""),
+            max_attempts=1 + int(environment.get("MAX_REDEPLOYS", "5")),
+            limits=Limits(
+                max_sources_per_job=int(environment.get("MAX_SOURCES_PER_JOB", defaults.max_sources_per_job)),
+                allow_same_project=environment.get("ALLOW_SAME_PROJECT", "false") == "true",
+            ),
+        )
+
+
+class Deadline:
+    """When the invocation under way has to end. Lambda runs one at a time in a container."""
+
+    def __init__(self) -> None:
+        self._at = float("inf")
+
+    def follow(self, context: LambdaContext) -> None:
+        self._at = time.monotonic() + context.get_remaining_time_in_millis() / 1000
+
+    def seconds_left(self) -> float:
+        return self._at - time.monotonic()
+
+
+deadline = Deadline()
+
+
+def begin(context: LambdaContext) -> None:
+    """What each invocation starts with."""
+    deadline.follow(context)
+    settings()
+    _configure_logging()
+
+
+@cache
+def _configure_logging() -> None:
+    copy_config_to_registered_loggers(logger, include={"icav2_copy_batch"})
+
+
+@cache
+def settings() -> Settings:
+    return Settings.from_environment(os.environ)
+
+
+@cache
+def table() -> CopyTable:
+    return CopyTable(settings().table_name)
+
+
+@cache
+def bucket() -> ManifestBucket:
+    return ManifestBucket(settings().bucket_name)
+
+
+@cache
+def bus() -> EventBus:
+    return EventBus(settings().bus_name)
+
+
+@cache
+def launch_queue() -> LaunchQueue:
+    return LaunchQueue(settings().launch_queue_url)
+
+
+@cache
+def poller() -> Poller:
+    return Poller(settings().poll_function_name)
+
+
+@cache
+def tasks() -> TaskTokens:
+    return TaskTokens()
+
+
+@cache
+def complete() -> Complete:
+    return Complete(table(), bucket(), bus(), tasks(), utc_now)
+
+
+@cache
+def ica() -> IcaClient:
+    """Imported only where it is used: ingest and complete know nothing of ICA."""
+    from icav2_copy_batch.adapters.ica import IcaClient
+
+    return IcaClient(settings().ica_base_url, SecretToken(settings().token_secret_arn), deadline.seconds_left)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+logging.getLogger("icav2_copy_batch")  # registered, so that it can be given the handlers' configuration

@@ -1,0 +1,208 @@
+"""Ingest: a submission becomes a copy, its jobs and their launch messages, or is refused with every reason.
+
+Killed anywhere, it is done again from the start and ends in the same: each write is one that may be repeated, and the
+launch messages come last (a launch claims its job, so that a message sent twice launches once).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from icav2_copy_batch.domain import documents
+from icav2_copy_batch.domain.documents import Detail
+from icav2_copy_batch.domain.job import Clock, Copy, LaunchRequest, timestamp
+from icav2_copy_batch.domain.manifest import (
+    CopyOptions,
+    Limits,
+    Message,
+    PlannedJob,
+    Problem,
+    Refused,
+    decode_b64gz,
+    digest,
+    flip,
+    is_message,
+    read_json,
+    read_message,
+    readable_task_token,
+)
+from icav2_copy_batch.domain.submission import Sent, Upload, uploads_in
+
+LOST_MESSAGE_AGE = timedelta(minutes=15)
+"""A queued job whose launch message has not been handled for so long is looked at by the poller."""
+
+logger = logging.getLogger(__name__)
+
+
+class Table(Protocol):
+    def create_copy(self, copy: Copy) -> Copy | None: ...
+    def create_jobs(
+        self, copy_id: str, planned: Sequence[PlannedJob], options: CopyOptions, now: datetime, due_at: datetime
+    ) -> list[str]: ...
+    def mark_ingested(self, copy_id: str, now: datetime) -> None: ...
+    def add_task_token(self, copy_id: str, task_token: str) -> bool: ...
+
+
+class Bucket(Protocol):
+    def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes: ...
+    def put(self, key: str, content: bytes, content_type: str = "application/json") -> str: ...
+    def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None: ...
+
+
+class Queue(Protocol):
+    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
+
+
+class Bus(Protocol):
+    def put(self, detail_type: str, detail: Detail) -> None: ...
+
+
+class Tasks(Protocol):
+    def fail(self, task_token: str, error: str, cause: Detail) -> None: ...
+
+
+class LateAnswers(Protocol):
+    def answer_announced(self, copy_id: str, task_token: str) -> None:
+        """Answer a task that came to wait for a copy after it was announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """How many submissions of one queue message were accepted (or were there already), and how many refused."""
+
+    accepted: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: Ingested) -> Ingested:
+        return Ingested(self.accepted + other.accepted, self.rejected + other.rejected)
+
+
+@dataclass(frozen=True)
+class Ingest:
+    table: Table
+    bucket: Bucket
+    queue: Queue
+    bus: Bus
+    tasks: Tasks
+    late_answers: LateAnswers
+    clock: Clock
+    limits: Limits
+
+    def receive(self, message_id: str, body: str) -> Ingested:
+        """Handle one message of the ingest queue: never raises for what the client did wrong."""
+        sent = Sent(message_id, body)
+        try:
+            parsed = read_json(body.encode(errors="surrogatepass"), "message", self.limits.max_manifest_bytes)
+            uploads = uploads_in(parsed)
+        except Refused as refused:
+            self._reject(sent, None, refused)
+            return Ingested(rejected=1)
+        submissions: Sequence[Sent | Upload] = [sent] if uploads is None else uploads
+        accepted = sum(self._submit(submission, parsed) for submission in submissions)
+        return Ingested(accepted, len(submissions) - accepted)
+
+    def _submit(self, submission: Sent | Upload, parsed: object) -> bool:
+        """Accept one submission or reject it; whether it was accepted."""
+        try:
+            if isinstance(submission, Upload):
+                parsed = self._read_upload(submission)
+            self._accept(submission, self._message(parsed, submission))
+        except Refused as refused:
+            self._reject(submission, parsed, refused)
+            return False
+        return True
+
+    def _read_upload(self, upload: Upload) -> object:
+        max_bytes = self.limits.max_manifest_bytes
+        data = self.bucket.read(upload.bucket, upload.key, upload.version_id, max_bytes)
+        return read_json(data, upload.uri, max_bytes)
+
+    def _message(self, parsed: object, submission: Sent | Upload) -> Message:
+        if isinstance(submission, Sent):
+            return read_message(parsed, "message")
+        return read_message(parsed, submission.uri) if is_message(parsed) else Message(manifest=parsed)
+
+    def _manifest(self, message: Message) -> object:
+        """The manifest of a message, fetched and unpacked where need be."""
+        if message.manifest_b64gz is not None:
+            return decode_b64gz(message.manifest_b64gz, self.limits.max_manifest_bytes)
+        if message.manifest_uri is not None:
+            bucket, key = message.manifest_uri
+            data = self.bucket.read(bucket, key, None, self.limits.max_manifest_bytes)
+            return read_json(data, f"s3://{bucket}/{key}", self.limits.max_manifest_bytes)
+        return message.manifest
+
+    def _accept(self, submission: Sent | Upload, message: Message) -> None:
+        manifest = self._manifest(message)
+        planned = flip(manifest, self.limits)
+        now = self.clock()
+        copy = Copy(
+            copy_id=message.copy_id or submission.submission_id,
+            digest=digest(planned, message.options),
+            submitted_at=timestamp(now),
+            total_jobs=len(planned),
+            open_jobs=len(planned),
+            manifest_uri=self._manifest_uri(submission, message, manifest),
+            task_tokens=frozenset(filter(None, [message.task_token])),
+        )
+        present = self.table.create_copy(copy)
+        if present and present.digest != copy.digest:
+            raise Refused([Problem(copy.copy_id, "is a copy_id in use for another manifest; choose another, or none")])
+        if present and message.task_token and not self.table.add_task_token(copy.copy_id, message.task_token):
+            self.late_answers.answer_announced(copy.copy_id, message.task_token)
+        if present and present.ingested_at:
+            logger.info("copy is there already", extra={"copy_id": copy.copy_id})
+            return
+        self._start(present or copy, planned, message.options, now)
+
+    def _start(self, copy: Copy, planned: Sequence[PlannedJob], options: CopyOptions, now: datetime) -> None:
+        job_ids = self.table.create_jobs(copy.copy_id, planned, options, now, due_at=now + LOST_MESSAGE_AGE)
+        self.bus.put(documents.COPY_STARTED, documents.started_detail(copy))
+        self.queue.send(LaunchRequest(copy.copy_id, job_id, attempt=1) for job_id in job_ids)
+        self.table.mark_ingested(copy.copy_id, self.clock())
+        logger.info("copy accepted", extra={"copy_id": copy.copy_id, "jobs": len(job_ids)})
+
+    def _manifest_uri(self, submission: Sent | Upload, message: Message, manifest: object) -> str:
+        """Where the manifest can be read later; one that came inside a message is stored first."""
+        if message.manifest_uri is not None:
+            bucket, key = message.manifest_uri
+            return f"s3://{bucket}/{key}"
+        if isinstance(submission, Upload):
+            return submission.uri
+        return self.bucket.put(f"submitted/{submission.submission_id}.json", json.dumps(manifest).encode())
+
+    def _reject(self, submission: Sent | Upload, parsed: object, refused: Refused) -> None:
+        """Keep what was sent with the reasons, and tell everybody who may be waiting. Then it is dealt with."""
+        folder = f"rejected/{submission.submission_id}"
+        submission_uri = None
+        if isinstance(submission, Upload):
+            target = f"{folder}/submission"
+            submission_uri = self.bucket.keep(submission.bucket, submission.key, submission.version_id, target)
+        elif submission.body:
+            content = submission.body.encode(errors="surrogatepass")
+            submission_uri = self.bucket.put(f"{folder}/submission", content, "application/octet-stream")
+        copy_id = parsed.get("copy_id") if isinstance(parsed, dict) else None
+        problems = {"problem_count": refused.total, "problems": [asdict(problem) for problem in refused.problems]}
+        stored = {
+            "submission_uri": submission_uri,
+            "problems_uri": self.bucket.put(f"{folder}/problems.json", json.dumps(problems, indent=1).encode()),
+        }
+        detail = documents.rejected_detail(
+            submission.submission_id,
+            copy_id if isinstance(copy_id, str) else None,
+            refused,
+            timestamp(self.clock()),
+            stored,
+        )
+        self.bus.put(documents.COPY_REJECTED, detail)
+        if task_token := readable_task_token(parsed):
+            self.tasks.fail(task_token, documents.COPY_REJECTED, detail)
+        logger.warning(
+            "submission rejected",
+            extra={"submission_id": submission.submission_id, "problem_count": refused.total, "first": str(refused)},
+        )
