@@ -8,8 +8,42 @@ from uuid import UUID
 Manifest = dict[str, list[str]]
 
 SAMPLES_PER_LANE = (11, 10, 10, 10)
-REPORTS = ["Adapter_Cycle_Metrics.csv", "Adapter_Metrics.csv", "Demultiplex_Stats.csv", "Demultiplex_Tile_Stats.csv", "Index_Hopping_Counts.csv", "IndexMetricsOut.bin", "Quality_Metrics.csv", "Quality_Tile_Metrics.csv", "RunInfo.xml", "SampleSheet.csv", "Top_Unknown_Barcodes.csv", "fastq_list.csv", "report.html"]
-INTEROP = ["AlignmentMetricsOut", "BasecallingMetricsOut", "CorrectedIntMetricsOut", "EmpiricalPhasingMetricsOut", "ErrorMetricsOut", "EventMetricsOut", "ExtendedTileMetricsOut", "ExtractionMetricsOut", "FWHMGridMetricsOut", "ImageMetricsOut", "IndexMetricsOut", "OpticalModelMetricsOut", "PFGridMetricsOut", "QGridMetricsOut", "QMetrics2030Out", "QMetricsByLaneOut", "QMetricsOut", "RegistrationMetricsOut", "TileMetricsOut"]
+REPORTS = [
+    "Adapter_Cycle_Metrics.csv",
+    "Adapter_Metrics.csv",
+    "Demultiplex_Stats.csv",
+    "Demultiplex_Tile_Stats.csv",
+    "Index_Hopping_Counts.csv",
+    "IndexMetricsOut.bin",
+    "Quality_Metrics.csv",
+    "Quality_Tile_Metrics.csv",
+    "RunInfo.xml",
+    "SampleSheet.csv",
+    "Top_Unknown_Barcodes.csv",
+    "fastq_list.csv",
+    "report.html",
+]
+INTEROP = [
+    "AlignmentMetricsOut",
+    "BasecallingMetricsOut",
+    "CorrectedIntMetricsOut",
+    "EmpiricalPhasingMetricsOut",
+    "ErrorMetricsOut",
+    "EventMetricsOut",
+    "ExtendedTileMetricsOut",
+    "ExtractionMetricsOut",
+    "FWHMGridMetricsOut",
+    "ImageMetricsOut",
+    "IndexMetricsOut",
+    "OpticalModelMetricsOut",
+    "PFGridMetricsOut",
+    "QGridMetricsOut",
+    "QMetrics2030Out",
+    "QMetricsByLaneOut",
+    "QMetricsOut",
+    "RegistrationMetricsOut",
+    "TileMetricsOut",
+]
 LOGS = ("Errors.log", "FastqComplete.txt", "Info.log", "Warnings.log")
 
 

@@ -165,8 +165,7 @@ def _start_simulator(options: StackOptions, directory: Path, cleanup: ExitStack)
     ]
     log = directory / "ica.log"
     process = _start("the simulator", command, _environment(), log, cleanup, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    base_url = process.stdout.readline().decode().strip()
+    base_url = process.stdout.readline().decode().strip() if process.stdout else ""
     if not base_url:
         raise StackError(f"the simulator did not start:\n{_tail(log)}")
     return Simulator(base_url)
@@ -174,7 +173,7 @@ def _start_simulator(options: StackOptions, directory: Path, cleanup: ExitStack)
 
 def _deploy(options: StackOptions, ica_base_url: str, endpoint: str, directory: Path) -> None:
     overrides = {"IcaBaseUrl": ica_base_url, **options.parameters}
-    command = [
+    command: list[str | Path] = [
         TOOLS / "sam/bin/sam",
         "deploy",
         f"--config-file={REPOSITORY / 'samconfig.toml'}",

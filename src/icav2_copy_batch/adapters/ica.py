@@ -164,7 +164,11 @@ class IcaClient:
         known = self._find_in_portions(project_id, lineage)
         stale: dict[str, str] = {}
         while missing := sorted((path for path in lineage if path not in known), key=len):
-            created = {path: self._create_folder(project_id, path, stale.get(path, "")) for path in missing}
+            created: dict[str, str | None] = {}
+            for path in missing:
+                # Below a folder that somebody else is creating, nothing is created: ICA would make that folder too.
+                held_up = created.get(parent_path(path), "") is None
+                created[path] = None if held_up else self._create_folder(project_id, path, stale.get(path, ""))
             known |= self._find_in_portions(project_id, missing)
             unseen = {path: folder_id for path, folder_id in created.items() if path not in known}
             if unseen:
