@@ -25,10 +25,10 @@ help: ## List the targets
 setup: .venv/.done .tools/sam/.done .tools/ministack/.done ## Install everything, below this folder
 
 demo: setup ## Copy a sequencing run on a local AWS against a simulated ICA (MANIFEST=path for another)
-	@$(BIN)/python -m local.demo $(if $(MANIFEST),--manifest "$(MANIFEST)")
+	@PYTHONPATH=src $(BIN)/python -m local.demo $(if $(MANIFEST),--manifest "$(MANIFEST)")
 
 local: setup ## Leave the same stack running until Ctrl-C (variables: see README, "Run it locally")
-	@$(BIN)/python -m local.serve
+	@PYTHONPATH=src $(BIN)/python -m local.serve
 
 test: setup ## Unit, integration and end-to-end tests
 	$(BIN)/python -m pytest

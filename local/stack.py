@@ -21,10 +21,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import boto3
 
+from icav2_copy_batch.domain.uri import parent_path, parse_uri
 from local.manifests import Manifest
 
 REPOSITORY = Path(__file__).parent.parent
@@ -80,6 +82,25 @@ class Simulator:
     def stock(self, manifest: Manifest) -> None:
         """Make the manifest's projects and source files."""
         self.post("/seed", {"manifest": manifest})
+
+    def files(self, project: str, prefix: str = "/") -> dict[str, Any]:
+        """Path → what is known of the file, of those below a prefix."""
+        query = urlencode({"project": project, "prefix": prefix})
+        return {each["path"]: each for each in self.get(f"/files?{query}")}
+
+    def copied(self, manifest: Manifest) -> tuple[int, int]:
+        """How many files the manifest asks for, and how many of them are AVAILABLE at their destinations."""
+        projects = {parse_uri(uri).project for source, to in manifest.items() for uri in (source, *to)}
+        files = {project: self.files(project) for project in projects}
+        wanted = available = 0
+        for source in map(parse_uri, manifest):
+            inside = [path for path in files[source.project] if path.startswith(source.path)]
+            names = [path[len(parent_path(source.path)) :] for path in (inside if source.is_folder else [source.path])]
+            for destination in map(parse_uri, manifest[str(source)]):
+                wanted += len(names)
+                there = files[destination.project]
+                available += sum(there.get(destination.path + name, {}).get("status") == "AVAILABLE" for name in names)
+        return wanted, available
 
 
 @dataclass(frozen=True)
