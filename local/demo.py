@@ -66,14 +66,14 @@ def _run(console: Console, stack: LocalStack, manifest: Manifest) -> int:
 
 
 @contextmanager
-def subscribed(stack: LocalStack) -> Iterator[Iterator[dict[str, Any] | None]]:
-    """Our events from the bus, by way of a rule and a queue as any subscriber has them; None when there is none yet."""
+def subscribed(stack: LocalStack, source: str = EVENT_SOURCE) -> Iterator[Iterator[dict[str, Any] | None]]:
+    """Events from the bus, by way of a rule and a queue as any subscriber has them; None when there is none yet."""
     sqs, bus = stack.client("sqs"), stack.client("events")
     name = f"subscriber-{uuid4().hex[:8]}"
     queue_url = sqs.create_queue(QueueName=name)["QueueUrl"]
     queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     rule = {"Name": name, "EventBusName": stack.outputs["EventBusName"]}
-    bus.put_rule(**rule, EventPattern=json.dumps({"source": [EVENT_SOURCE]}))
+    bus.put_rule(**rule, EventPattern=json.dumps({"source": [source]}))
     bus.put_targets(Rule=name, EventBusName=rule["EventBusName"], Targets=[{"Id": "queue", "Arn": queue_arn}])
 
     def receive() -> Iterator[dict[str, Any] | None]:

@@ -1,0 +1,78 @@
+"""One deployed stack for all end-to-end tests, and a subscriber to its events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import jsonschema
+import pytest
+
+from local.demo import subscribed
+from local.stack import LocalStack, StackOptions, local_stack
+
+SCHEMAS = Path(__file__).parents[2] / "events/schemas"
+SCHEMA_OF = {
+    "CopyStarted": "copy-started",
+    "CopyCompleted": "copy-settled",
+    "CopyFailed": "copy-settled",
+    "CopyRejected": "copy-rejected",
+}
+GIVE_UP_SECONDS = 120.0
+
+Event = dict[str, Any]
+
+
+class Subscriber:
+    """All our events so far; each is held to its schema as it comes in."""
+
+    def __init__(self, source: Iterator[Event | None]) -> None:
+        self._source = source
+        self.events: list[Event] = []
+
+    def wait_for(self, wanted: Callable[[Event], bool]) -> Event:
+        """The first event that is wanted, past or to come."""
+        give_up_at = monotonic() + GIVE_UP_SECONDS
+        seen = 0
+        while monotonic() < give_up_at:
+            for event in self.events[seen:]:
+                if wanted(event):
+                    return event
+            seen = len(self.events)
+            self._take()
+        raise AssertionError(f"no such event among {[event['detail-type'] for event in self.events]}")
+
+    def settled(self, copy_id: str) -> Event:
+        """The detail of the event with which this copy settled, and its type."""
+        return self.wait_for(
+            lambda event: (
+                event["detail-type"] in ("CopyCompleted", "CopyFailed") and event["detail"]["copy_id"] == copy_id
+            )
+        )
+
+    def of(self, copy_id: str) -> list[str]:
+        """The types of all events about a copy."""
+        return [event["detail-type"] for event in self.events if event["detail"]["copy_id"] == copy_id]
+
+    def _take(self) -> None:
+        for event in self._source:
+            if event is None:
+                return
+            schema = json.loads((SCHEMAS / f"{SCHEMA_OF[event['detail-type']]}.schema.json").read_text())
+            jsonschema.validate(event["detail"], schema)
+            self.events.append(event)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LocalStack]:
+    with local_stack(StackOptions(failure_rate=0.2, job_seconds="0.5:1.5", seed=7)) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def subscriber(stack: LocalStack) -> Iterator[Subscriber]:
+    with subscribed(stack) as events:
+        yield Subscriber(events)
