@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
+from uuid import uuid4
 
 from icav2_copy_batch.domain.ica import (
     IcaAnswerLost,
@@ -31,8 +32,11 @@ from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
 from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
 
-LEASE = timedelta(minutes=20)
-"""How long a claim is taken to be at work: longer than a Lambda can run."""
+LEASE = timedelta(minutes=7)
+"""How long a claim is taken to be at work: longer than the launch function can run."""
+WAKE_LEASE_NAME = "wake"
+WAKES_APART = timedelta(seconds=2)
+"""Launches that end at the same moment wake the poller once; it stays awake for longer than this."""
 NOT_STARTED = "REFUSED"
 """Outcome of an attempt for which ICA started no copy batch."""
 FIRST_DEFERRAL_SECONDS = 5
@@ -57,6 +61,7 @@ class Table(Protocol):
         self, job: Job, ica_project_id: str, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime
     ) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
+    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
 
 
 class Ica(Protocol):
@@ -131,8 +136,13 @@ class Launch:
                 logger.exception("launch not carried through", extra=_fields(claim.job))
                 failed.append(claim.request)
         if outcomes["started"]:
-            self.poller.wake()
+            self._wake_poller()
         return Launched(**outcomes, failed=tuple(failed))
+
+    def _wake_poller(self) -> None:
+        now = self.clock()
+        if self.table.hold_lease(WAKE_LEASE_NAME, str(uuid4()), now, now + WAKES_APART):
+            self.poller.wake()
 
     def _claim(self, request: LaunchRequest) -> list[Claimed]:
         now = self.clock()
