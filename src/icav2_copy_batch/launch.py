@@ -39,6 +39,8 @@ WAKES_APART = timedelta(seconds=2)
 """Launches that end at the same moment wake the poller once; it stays awake for longer than this."""
 NOT_STARTED = "REFUSED"
 """Outcome of an attempt for which ICA started no copy batch."""
+LOST_ANSWER_AGE = timedelta(minutes=2)
+"""After this a request whose answer was lost is taken to be carried out, or never to be."""
 FIRST_DEFERRAL_SECONDS = 5
 MAX_DEFERRAL_SECONDS = 900
 """SQS's longest delay."""
@@ -61,6 +63,7 @@ class Table(Protocol):
         self, job: Job, ica_project_id: str, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime
     ) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
+    def postpone(self, job: Job, due_at: datetime) -> bool: ...
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
 
 
@@ -174,8 +177,7 @@ class Launch:
         except IcaRefused as error:
             return self._refuse(claim, error)
         except IcaAnswerLost as error:
-            logger.error("unknown whether a copy batch was started", extra={**_fields(claim.job), "reason": str(error)})
-            return "unknown"
+            return self._leave_unknown(claim, error)
 
     def _start(self, claim: Claimed, data_ids: list[str], folder_id: str | None) -> str:
         project_id = self.ica.project_id(claim.destination.project)
@@ -204,6 +206,12 @@ class Launch:
         if self.table.release(claim.job, now, due_at=now + timedelta(seconds=delay) + LOST_MESSAGE_AGE):
             self.queue.send([replace(claim.request, deferrals=claim.request.deferrals + 1)], delay_seconds=delay)
         return "deferred"
+
+    def _leave_unknown(self, claim: Claimed, error: IcaAnswerLost) -> str:
+        """The job stays LAUNCHING until the poller has looked in ICA whether the copy batch was started."""
+        logger.error("unknown whether a copy batch was started", extra={**_fields(claim.job), "reason": str(error)})
+        self.table.postpone(claim.job, self.clock() + LOST_ANSWER_AGE)
+        return "unknown"
 
     def _refuse(self, claim: Claimed, error: IcaRefused) -> str:
         """The job fails at once: the next attempt would be refused like this one."""

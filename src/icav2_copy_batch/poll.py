@@ -56,12 +56,17 @@ class Announcer(Protocol):
     def announce(self, copy_id: str) -> CopyStatus | None: ...
 
 
+class Reconciler(Protocol):
+    def settle_unknown_launches(self) -> Counter[str]: ...
+
+
 @dataclass(frozen=True)
 class Poll:
     table: Table
     ica: Ica
     queue: Queue
     announcer: Announcer
+    reconciler: Reconciler
     clock: Clock
     seconds_left: Callable[[], float]
     sleep: Callable[[float], None]
@@ -75,6 +80,7 @@ class Poll:
         """
         happened = self._announce_forgotten()
         happened += self._send_again_what_was_lost()
+        happened += self.reconciler.settle_unknown_launches()
         patient, held = woken, False
         try:
             while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SQS_BATCH = 10
 PARALLEL_SENDS = 8
+FIRST_REDELIVERY_SECONDS, LONGEST_REDELIVERY_SECONDS = 20, 900
 NOBODY_WAITS = frozenset({"TaskTimedOut", "TaskDoesNotExist", "InvalidToken"})
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,31 @@ def _launch_entry(request: LaunchRequest, delay_seconds: int) -> dict[str, Any]:
         "DelaySeconds": delay_seconds,
         "MessageGroupId": request.copy_id,
     }
+
+
+class SourceQueue:
+    """The queue whose messages a function was called with."""
+
+    def __init__(self, queue_url: str) -> None:
+        self._queue_url = queue_url
+
+    @cached_property
+    def _sqs(self) -> SQSClient:
+        return boto3.client("sqs", config=_CONFIG)
+
+    def deliver_again_soon(self, record: Mapping[str, Any]) -> None:
+        """Have a message that failed delivered again before its visibility time-out, which covers the longest run.
+
+        Later and later: it ends in the dead-letter queue only after about an hour.
+        """
+        received = int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
+        seconds = min(FIRST_REDELIVERY_SECONDS * 2 ** (received - 1), LONGEST_REDELIVERY_SECONDS)
+        try:
+            self._sqs.change_message_visibility(
+                QueueUrl=self._queue_url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=seconds
+            )
+        except Exception:
+            logger.warning("message comes again only after its visibility time-out", exc_info=True)
 
 
 class ManifestBucket:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
@@ -33,6 +34,7 @@ from icav2_copy_batch.adapters.libica_light import (
     ProjectDataCopyBatchApi,
 )
 from icav2_copy_batch.domain.ica import (
+    CopyBatch,
     IcaAnswerLost,
     IcaData,
     IcaJob,
@@ -284,6 +286,32 @@ class IcaClient:
                 continue
         return found
 
+    def jobs_created_since(self, since: str) -> list[IcaJob]:
+        """All jobs that ICA has created since a moment (ISO 8601), newest first."""
+        found: list[IcaJob] = []
+        page = 0
+        while True:
+            listed = self._jobs_page(page)
+            recent = [job for job in listed if job.created_at is None or _moment(job.created_at) >= _moment(since)]
+            found += recent
+            if len(recent) < len(listed) or len(listed) < int(PAGE_SIZE):
+                return found
+            page += 1
+
+    def copy_batch(self, project_id: str, batch_id: str) -> CopyBatch:
+        """What a copy batch in a project copies, and where to."""
+        answer = self._call(
+            self._batches.get_project_data_copy_batch_without_preload_content, project_id=project_id, batch_id=batch_id
+        )
+        items = self._pages(
+            self._batches.get_project_data_copy_batch_items_without_preload_content,
+            project_id=project_id,
+            batch_id=batch_id,
+        )
+        return CopyBatch(
+            answer.get("destinationFolderId"), frozenset(_text(item, "request", "dataId") for item in items)
+        )
+
     def _jobs_page(self, page: int) -> list[IcaJob]:
         """A page of the list of all jobs. It can be sorted only with offset paging."""
         answer = self._call(
@@ -402,7 +430,18 @@ def _text(answer: Mapping[str, Any], *keys: str) -> str:
 
 
 def _job(answer: Mapping[str, Any]) -> IcaJob:
-    return IcaJob(_text(answer, "id"), _text(answer, "status"), answer.get("additionalStatusInformation"))
+    return IcaJob(
+        job_id=_text(answer, "id"),
+        status=_text(answer, "status"),
+        reason=answer.get("additionalStatusInformation"),
+        created_at=answer.get("timeCreated"),
+        subject_id=answer.get("subjectId"),
+        project_id=(answer.get("project") or {}).get("id"),
+    )
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _problem_message(status: int, body: bytes) -> str:

@@ -235,12 +235,6 @@ class CopyTable:
         ]
         return _moved("release", _item_of(job), job.attempt, actions)
 
-    def postpone(self, job: Job, due_at: datetime) -> bool:
-        """QUEUED stays QUEUED; the poller looks at it again at that moment."""
-        # The race: two pollers that both find the launch message lost.
-        seen = JobItem.due_at == job.due_at
-        return _moved("postpone", _item_of(job), job.attempt, [JobItem.due_at.set(timestamp(due_at))], seen)
-
     def mark_running(
         self, job: Job, ica_project_id: str, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime
     ) -> bool:
@@ -301,6 +295,17 @@ class CopyTable:
                 transaction.update(CopyItem(job.copy_id, COPY_ITEM), copy_actions, CopyItem.open_jobs > 0)
 
         return _accepted(lambda: _retried_on_conflict(write))
+
+    def postpone(self, job: Job, due_at: datetime) -> bool:
+        """No move: the poller looks at the job again at another moment."""
+        condition = (
+            # The race: the job moves on, and with it what is due.
+            (JobItem.status == job.status)
+            & (JobItem.attempt == job.attempt)
+            # The race: two pollers that find the same job overdue; one of them is to see to it.
+            & (JobItem.due_at == job.due_at)
+        )
+        return _accepted(lambda: _item_of(job).update([JobItem.due_at.set(timestamp(due_at))], condition))
 
     # --- announcing a settled copy -----------------------------------------------------------------------------------
 
@@ -388,10 +393,9 @@ def _may_move(verb: str, attempt: int) -> Condition:
     return condition
 
 
-def _moved(verb: str, item: JobItem, attempt: int, actions: list[Action], also: Condition | None = None) -> bool:
-    condition = _may_move(verb, attempt)
+def _moved(verb: str, item: JobItem, attempt: int, actions: list[Action]) -> bool:
     moves = [JobItem.status.set(MOVES[verb].target), *actions]
-    return _accepted(lambda: item.update(moves, condition & also if also else condition))
+    return _accepted(lambda: item.update(moves, _may_move(verb, attempt)))
 
 
 def _accepted(write: Callable[[], object]) -> bool:

@@ -27,12 +27,25 @@ class IcaJob:
     status: str
     """One of the keys of ``VERDICTS``, or one that is new to us."""
     reason: str | None = None
+    created_at: str | None = None
+    """As ICA writes it: UTC, ISO 8601."""
+    subject_id: str | None = None
+    """What it carries out: of a copy batch's job, presumably the batch's id."""
+    project_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StartedCopyBatch:
     batch_id: str
     job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyBatch:
+    """What a copy batch copies, as it can be read back from ICA."""
+
+    folder_id: str | None
+    data_ids: frozenset[str]
 
 
 class Verdict(Enum):

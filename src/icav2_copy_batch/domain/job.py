@@ -13,6 +13,10 @@ Clock = Callable[[], datetime]
 """Gives the present moment, with its time zone. Passed in wherever time matters."""
 
 
+MAX_REASON_CHARACTERS = 1000
+"""Of what is kept of a reason: an item holds one for each attempt and must stay small."""
+
+
 class JobStatus(StrEnum):
     QUEUED = "QUEUED"
     """Waits for its launch message to be handled."""
@@ -46,7 +50,6 @@ class Move:
 MOVES = {
     "claim_for_launch": Move((JobStatus.QUEUED,), JobStatus.LAUNCHING),
     "release": Move((JobStatus.LAUNCHING,), JobStatus.QUEUED),
-    "postpone": Move((JobStatus.QUEUED,), JobStatus.QUEUED),
     "mark_running": Move((JobStatus.LAUNCHING,), JobStatus.RUNNING),
     "requeue": Move((JobStatus.RUNNING,), JobStatus.QUEUED),
     "mark_passed": Move((JobStatus.RUNNING,), JobStatus.PASSED),
@@ -110,7 +113,7 @@ class Job:
             running_at=self.running_at,
             ica_job_id=self.ica_job_id,
             ica_batch_id=self.ica_batch_id,
-            reason=reason,
+            reason=reason and reason[:MAX_REASON_CHARACTERS],
         )
 
 

@@ -11,6 +11,7 @@ from icav2_copy_batch.handlers.wiring import (
     bucket,
     bus,
     complete,
+    failed,
     launch_queue,
     logger,
     metrics,
@@ -25,17 +26,16 @@ from icav2_copy_batch.ingest import Ingest, Ingested
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     begin(context)
-    failures = []
-    total = Ingested()
+    total, failures = Ingested(), []
     for record in event["Records"]:
         try:
             total += _ingest().receive(record["messageId"], record["body"])
         except Exception:
             logger.exception("submission not dealt with", extra={"message_id": record["messageId"]})
-            failures.append({"itemIdentifier": record["messageId"]})
+            failures.append(record)
     metrics.add_metric("SubmissionsAccepted", "Count", total.accepted)
     metrics.add_metric("SubmissionsRejected", "Count", total.rejected)
-    return {"batchItemFailures": failures}
+    return failed(failures)
 
 
 @cache

@@ -11,8 +11,10 @@ from icav2_copy_batch.handlers.wiring import (
     LambdaContext,
     begin,
     deadline,
+    failed,
     ica,
     launch_queue,
+    logger,
     metrics,
     poller,
     settings,
@@ -25,14 +27,19 @@ from icav2_copy_batch.launch import Launch
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     begin(context)
-    requests = [(record["messageId"], LaunchRequest(**json.loads(record["body"]))) for record in event["Records"]]
-    launched = _launch().launch(request for _, request in requests)
+    due, failures = [], []
+    for record in event["Records"]:
+        try:
+            due.append((LaunchRequest(**json.loads(record["body"])), record))
+        except (ValueError, TypeError):
+            logger.exception("not a launch message", extra={"message_id": record["messageId"]})
+            failures.append(record)
+    launched = _launch().launch(request for request, _ in due)
     metrics.add_metric("AttemptsStarted", "Count", launched.started)
     metrics.add_metric("LaunchesDeferred", "Count", launched.deferred)
     metrics.add_metric("LaunchesUnknown", "Count", launched.unknown)
     metrics.add_metric("JobsFailed", "Count", launched.refused)
-    failed = [message_id for message_id, request in requests if request in launched.failed]
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+    return failed([*failures, *(record for request, record in due if request in launched.failed)])
 
 
 @cache

@@ -19,6 +19,7 @@ from icav2_copy_batch.handlers.wiring import (
     utc_now,
 )
 from icav2_copy_batch.poll import Poll
+from icav2_copy_batch.reconcile import Reconcile
 
 METRICS = {
     "passed": "JobsPassed",
@@ -26,6 +27,9 @@ METRICS = {
     "given_up": "JobsFailed",
     "unreadable": "JobsUnreadable",
     "sent_again": "LaunchMessagesSentAgain",
+    "adopted": "LaunchesAdopted",
+    "released": "LaunchesReleased",
+    "undecided": "LaunchesUndecided",
 }
 
 
@@ -41,6 +45,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
 
 @cache
 def _poll() -> Poll:
+    reconcile = Reconcile(table(), ica(), launch_queue(), utc_now)
     return Poll(
-        table(), ica(), launch_queue(), complete(), utc_now, deadline.seconds_left, time.sleep, settings().max_attempts
+        table(),
+        ica(),
+        launch_queue(),
+        complete(),
+        reconcile,
+        utc_now,
+        deadline.seconds_left,
+        time.sleep,
+        settings().max_attempts,
     )

@@ -5,16 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 
-from icav2_copy_batch.adapters.aws import EventBus, LaunchQueue, ManifestBucket, Poller, SecretToken, TaskTokens
+from icav2_copy_batch.adapters.aws import (
+    EventBus,
+    LaunchQueue,
+    ManifestBucket,
+    Poller,
+    SecretToken,
+    SourceQueue,
+    TaskTokens,
+)
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.manifest import Limits
@@ -44,6 +52,7 @@ class Settings:
     bucket_name: str
     bus_name: str
     launch_queue_url: str
+    source_queue_url: str
     poll_function_name: str
     ica_base_url: str
     token_secret_arn: str
@@ -59,6 +68,7 @@ class Settings:
             bucket_name=environment.get("MANIFEST_BUCKET_NAME", ""),
             bus_name=environment.get("EVENT_BUS_NAME", ""),
             launch_queue_url=environment.get("LAUNCH_QUEUE_URL", ""),
+            source_queue_url=environment.get("SOURCE_QUEUE_URL", ""),
             poll_function_name=environment.get("POLL_FUNCTION_NAME", ""),
             ica_base_url=environment.get("ICA_BASE_URL", ""),
             token_secret_arn=environment.get("ICA_TOKEN_SECRET_ARN", ""),
@@ -68,6 +78,15 @@ class Settings:
                 allow_same_project=environment.get("ALLOW_SAME_PROJECT", "false") == "true",
             ),
         )
+
+
+def failed(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The answer to SQS: these messages are to be delivered again, all others are done with."""
+    identifiers = []
+    for record in records:
+        source_queue().deliver_again_soon(record)
+        identifiers.append({"itemIdentifier": record["messageId"]})
+    return {"batchItemFailures": identifiers}
 
 
 class Deadline:
@@ -121,6 +140,11 @@ def bus() -> EventBus:
 @cache
 def launch_queue() -> LaunchQueue:
     return LaunchQueue(settings().launch_queue_url)
+
+
+@cache
+def source_queue() -> SourceQueue:
+    return SourceQueue(settings().source_queue_url)
 
 
 @cache
