@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,12 +29,15 @@ LOOK_SHARE_OF_AGE = 0.25
 """A job is looked at again after this share of the time it has been running, between the two bounds."""
 LEAST_SECONDS_TO_LOOK = 45.0
 PARALLEL_MOVES = 8
+MISMATCH = "MISMATCH"
+"""Outcome of an attempt that ICA calls succeeded and whose files are not there as they should be."""
 
 logger = logging.getLogger(__name__)
 
 
 class Table(Protocol):
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
+    def get_job(self, copy_id: str, job_id: str) -> Job | None: ...
     def postpone(self, job: Job, due_at: datetime) -> bool: ...
     def requeue(self, job: Job, ended: Attempt, now: datetime, due_at: datetime) -> bool: ...
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
@@ -56,6 +59,10 @@ class Announcer(Protocol):
     def announce(self, copy_id: str) -> CopyStatus | None: ...
 
 
+class Verifier(Protocol):
+    def faults(self, jobs: Sequence[Job]) -> dict[tuple[str, str], str | None]: ...
+
+
 class Reconciler(Protocol):
     def settle_unknown_launches(self) -> Counter[str]: ...
 
@@ -67,6 +74,7 @@ class Poll:
     queue: Queue
     announcer: Announcer
     reconciler: Reconciler
+    verifier: Verifier
     clock: Clock
     seconds_left: Callable[[], float]
     sleep: Callable[[float], None]
@@ -130,10 +138,16 @@ class Poll:
         except IcaError as error:
             logger.warning("ICA's jobs could not be read", extra={"reason": str(error), "running": len(running)})
             return Counter(unreadable=len(running))
+        looks = [(job, ica_jobs.get(str(job.ica_job_id))) for job in running]
+        faults = self.verifier.faults(self._whole(job for job, ica_job in looks if _succeeded(ica_job)))
         with ThreadPoolExecutor(PARALLEL_MOVES) as pool:
-            return Counter(pool.map(lambda job: self._move_on(job, ica_jobs.get(str(job.ica_job_id))), running))
+            return Counter(pool.map(lambda look: self._move_on(look[0], look[1], faults), looks))
 
-    def _move_on(self, job: Job, ica_job: IcaJob | None) -> str:
+    def _whole(self, jobs: Iterable[Job]) -> list[Job]:
+        """These jobs with their sources, which the index does not hold."""
+        return [whole for job in jobs if (whole := self.table.get_job(job.copy_id, job.job_id))]
+
+    def _move_on(self, job: Job, ica_job: IcaJob | None, faults: Mapping[tuple[str, str], str | None]) -> str:
         """Make the move that ICA's answer about a running job calls for."""
         if ica_job is None:
             logger.warning("ICA has no such job", extra=_fields(job))
@@ -144,9 +158,17 @@ class Poll:
         if verdict is Verdict.STILL_RUNNING:
             return "running"
         now = self.clock()
-        ended = job.ended_attempt(ica_job.status, None if verdict is Verdict.SUCCEEDED else _reason(ica_job), now)
         if verdict is Verdict.SUCCEEDED:
-            return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
+            key = (job.copy_id, job.job_id)
+            if key not in faults:
+                logger.warning("ICA could not be asked for the copied files", extra=_fields(job))
+                return "unreadable"
+            if faults[key] is None:
+                ended = job.ended_attempt(ica_job.status, None, now)
+                return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
+            ended = job.ended_attempt(MISMATCH, faults[key], now)
+        else:
+            ended = job.ended_attempt(ica_job.status, _reason(ica_job), now)
         if job.attempt >= self.max_attempts:
             return self._log("given_up", job, ended, self.table.give_up(job, ended, now))
         if requeued := self.table.requeue(job, ended, now, due_at=now + LOST_MESSAGE_AGE):
@@ -162,6 +184,10 @@ class Poll:
         started = datetime.fromisoformat(job.running_at) if job.running_at else self.clock()
         age = (self.clock() - started).total_seconds()
         return min(max(age * LOOK_SHARE_OF_AGE, FIRST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+
+
+def _succeeded(ica_job: IcaJob | None) -> bool:
+    return ica_job is not None and verdict_of(ica_job.status) is Verdict.SUCCEEDED
 
 
 def _reason(ica_job: IcaJob) -> str:

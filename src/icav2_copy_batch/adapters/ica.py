@@ -153,6 +153,13 @@ class IcaClient:
         listed = self._list_data(project_id, parent_folder_path=folder, **status_filter)
         return [data for data in listed if parent_path(data.path) == folder]
 
+    def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
+        """All files below a folder."""
+        listed = self._list_data(
+            project_id, file_path=[folder], file_path_match_mode="STARTS_WITH_CASE_INSENSITIVE", type="FILE"
+        )
+        return [data for data in listed if data.path.startswith(folder)]
+
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]:
         """The ids of these folders, creating them and their parents; None for the project's root.
 
@@ -237,6 +244,7 @@ class IcaClient:
                     path=details["path"],
                     status=details.get("status", ""),
                     size=details.get("fileSizeInBytes"),
+                    etag=details.get("objectETag"),
                 )
 
     # --- copying -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ class IcaData:
     """PARTIAL, AVAILABLE, ARCHIVING, ARCHIVED, UNARCHIVING or DELETING."""
     size: int | None = None
     """Bytes; None for a folder."""
+    etag: str | None = None
+    """The object's, as the cloud provider gave it; not of every kind of copy the same as its source's."""
 
 
 @dataclass(frozen=True, slots=True)

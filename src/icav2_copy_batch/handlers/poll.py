@@ -20,6 +20,7 @@ from icav2_copy_batch.handlers.wiring import (
 )
 from icav2_copy_batch.poll import Poll
 from icav2_copy_batch.reconcile import Reconcile
+from icav2_copy_batch.verify import Verify
 
 METRICS = {
     "passed": "JobsPassed",
@@ -52,6 +53,7 @@ def _poll() -> Poll:
         launch_queue(),
         complete(),
         reconcile,
+        Verify(ica(), settings().verification),
         utc_now,
         deadline.seconds_left,
         time.sleep,

@@ -26,6 +26,7 @@ from icav2_copy_batch.adapters.aws import (
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.manifest import Limits
+from icav2_copy_batch.verify import Verification
 
 if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica import IcaClient
@@ -57,6 +58,7 @@ class Settings:
     ica_base_url: str
     token_secret_arn: str
     max_attempts: int
+    verification: Verification
     limits: Limits
 
     @classmethod
@@ -73,6 +75,7 @@ class Settings:
             ica_base_url=environment.get("ICA_BASE_URL", ""),
             token_secret_arn=environment.get("ICA_TOKEN_SECRET_ARN", ""),
             max_attempts=1 + int(environment.get("MAX_REDEPLOYS", "5")),
+            verification=Verification(environment.get("VERIFICATION", Verification.SIZE)),
             limits=Limits(
                 max_sources_per_job=int(environment.get("MAX_SOURCES_PER_JOB", defaults.max_sources_per_job)),
                 allow_same_project=environment.get("ALLOW_SAME_PROJECT", "false") == "true",

@@ -1,0 +1,126 @@
+"""Verify: PASSED means that the files are there.
+
+When ICA says that a copy batch has succeeded, each file is looked for at its destination and compared with its source:
+it must be AVAILABLE and of the same size (and ETag, if asked for); a folder is compared by its tree. Everything that
+has succeeded since the last look is looked up together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from icav2_copy_batch.domain.ica import IcaData, IcaError
+from icav2_copy_batch.domain.job import Job
+from icav2_copy_batch.domain.uri import IcaUri, parse_uri
+
+NOISE_PREFIX = ".iap_"
+"""ICA leaves probes of this name in folders that lie in a bucket of the customer's."""
+
+JobKey = tuple[str, str]
+Found = Mapping[str, Mapping[str, IcaData]]
+"""Project → path → what is there."""
+
+
+class Verification(StrEnum):
+    NONE = "none"
+    """ICA's word is taken."""
+    SIZE = "size"
+    """Name, status and size."""
+    ETAG = "etag"
+    """These and the object's ETag."""
+
+
+class Ica(Protocol):
+    def project_id(self, project: str) -> str: ...
+    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
+    def list_tree(self, project_id: str, folder: str) -> list[IcaData]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A source and where its copy has to be; both are files, or both folders."""
+
+    source: IcaUri
+    copy: IcaUri
+
+
+@dataclass(frozen=True)
+class Verify:
+    ica: Ica
+    verification: Verification
+
+    def faults(self, jobs: Sequence[Job]) -> dict[JobKey, str | None]:
+        """For each job the first thing that is wrong at its destination, or None when all is right.
+
+        A job is left out when ICA could not be asked: it is to be looked at again.
+        """
+        if self.verification is Verification.NONE:
+            return {(job.copy_id, job.job_id): None for job in jobs}
+        # RENAME may have put a file under a name that only ICA knows.
+        pairs = {
+            (job.copy_id, job.job_id): [] if job.options.action_on_exist == "RENAME" else _pairs(job) for job in jobs
+        }
+        try:
+            found = self._find(uri for each in pairs.values() for pair in each for uri in (pair.source, pair.copy))
+        except IcaError:
+            return {}
+        return {key: self._first_fault(each, found) for key, each in pairs.items()}
+
+    def _find(self, uris: Iterable[IcaUri]) -> Found:
+        files: dict[str, dict[str, None]] = defaultdict(dict)
+        found: dict[str, dict[str, IcaData]] = defaultdict(dict)
+        for uri in uris:
+            if uri.is_folder:
+                project_id = self.ica.project_id(uri.project)
+                found[uri.project] |= {data.path: data for data in self.ica.list_tree(project_id, uri.path)}
+            else:
+                files[uri.project][uri.path] = None
+        for project, paths in files.items():
+            found[project] |= self.ica.find(self.ica.project_id(project), paths)
+        return found
+
+    def _first_fault(self, pairs: Iterable[Pair], found: Found) -> str | None:
+        for pair in pairs:
+            for source, copy in _files(pair, found):
+                present = found[copy.project].get(copy.path)
+                if fault := self._fault(found[source.project].get(source.path), present):
+                    return f"verification: {copy} {fault}"
+        return None
+
+    def _fault(self, source: IcaData | None, copy: IcaData | None) -> str | None:
+        if copy is None:
+            return "is not there"
+        if copy.status != "AVAILABLE":
+            return f"is {copy.status}"
+        if source is None:
+            return "cannot be compared: its source is not there any more"
+        if copy.size != source.size:
+            return f"has {copy.size} bytes, its source {source.size}"
+        if self.verification is Verification.ETAG and copy.etag != source.etag:
+            return f"has the ETag {copy.etag}, its source {source.etag}"
+        return None
+
+
+def _pairs(job: Job) -> list[Pair]:
+    destination = parse_uri(job.destination)
+    pairs = []
+    for source in map(parse_uri, job.sources):
+        slash = "/" if source.is_folder else ""
+        pairs.append(Pair(source, IcaUri(destination.project, f"{destination.path}{source.name}{slash}")))
+    return pairs
+
+
+def _files(pair: Pair, found: Found) -> Iterable[tuple[IcaUri, IcaUri]]:
+    """The files to compare: the pair itself, or those in the source folder's tree."""
+    if not pair.source.is_folder:
+        return [(pair.source, pair.copy)]
+    tree = [path for path in found[pair.source.project] if path.startswith(pair.source.path)]
+    return [
+        (IcaUri(pair.source.project, path), IcaUri(pair.copy.project, pair.copy.path + path[len(pair.source.path) :]))
+        for path in tree
+        if not path.endswith("/") and not path.rpartition("/")[2].startswith(NOISE_PREFIX)
+    ]
