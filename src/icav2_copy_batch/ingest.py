@@ -100,7 +100,7 @@ class Ingest:
             parsed = read_json(body.encode(errors="surrogatepass"), "message", self.limits.max_manifest_bytes)
             uploads = uploads_in(parsed)
         except Refused as refused:
-            self._reject(sent, None, refused)
+            self._reject(sent, refused.parsed, refused)
             return Ingested(rejected=1)
         submissions: Sequence[Sent | Upload] = [sent] if uploads is None else uploads
         accepted = sum(self._submit(submission, parsed) for submission in submissions)
@@ -113,7 +113,7 @@ class Ingest:
                 parsed = self._read_upload(submission)
             self._accept(submission, self._message(parsed, submission))
         except Refused as refused:
-            self._reject(submission, parsed, refused)
+            self._reject(submission, refused.parsed or parsed, refused)
             return False
         return True
 

@@ -7,6 +7,7 @@ has succeeded since the last look is looked up together.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from icav2_copy_batch.domain.uri import IcaUri, parse_uri
 
 NOISE_PREFIX = ".iap_"
 """ICA leaves probes of this name in folders that lie in a bucket of the customer's."""
+
+logger = logging.getLogger(__name__)
 
 JobKey = tuple[str, str]
 Found = Mapping[str, Mapping[str, IcaData]]
@@ -64,23 +67,35 @@ class Verify:
         pairs = {
             (job.copy_id, job.job_id): [] if job.options.action_on_exist == "RENAME" else _pairs(job) for job in jobs
         }
-        try:
-            found = self._find(uri for each in pairs.values() for pair in each for uri in (pair.source, pair.copy))
-        except IcaError:
-            return {}
-        return {key: self._first_fault(each, found) for key, each in pairs.items()}
+        found = self._find(uri for each in pairs.values() for pair in each for uri in (pair.source, pair.copy))
+        return {
+            key: self._first_fault(each, found)
+            for key, each in pairs.items()
+            if all(uri.project in found for pair in each for uri in (pair.source, pair.copy))
+        }
 
     def _find(self, uris: Iterable[IcaUri]) -> Found:
-        files: dict[str, dict[str, None]] = defaultdict(dict)
-        found: dict[str, dict[str, IcaData]] = defaultdict(dict)
+        """What is there, by project; a project that ICA could not be asked about is left out."""
+        by_project: dict[str, dict[IcaUri, None]] = defaultdict(dict)
+        for uri in uris:
+            by_project[uri.project][uri] = None
+        found = {}
+        for project, each in by_project.items():
+            try:
+                found[project] = self._find_in(project, each)
+            except IcaError as error:
+                logger.warning(
+                    "ICA could not be asked for copied files", extra={"project": project, "reason": str(error)}
+                )
+        return found
+
+    def _find_in(self, project: str, uris: Iterable[IcaUri]) -> dict[str, IcaData]:
+        project_id = self.ica.project_id(project)
+        uris = list(uris)
+        found = self.ica.find(project_id, [uri.path for uri in uris if not uri.is_folder])
         for uri in uris:
             if uri.is_folder:
-                project_id = self.ica.project_id(uri.project)
-                found[uri.project] |= {data.path: data for data in self.ica.list_tree(project_id, uri.path)}
-            else:
-                files[uri.project][uri.path] = None
-        for project, paths in files.items():
-            found[project] |= self.ica.find(self.ica.project_id(project), paths)
+                found |= {data.path: data for data in self.ica.list_tree(project_id, uri.path)}
         return found
 
     def _first_fault(self, pairs: Iterable[Pair], found: Found) -> str | None:

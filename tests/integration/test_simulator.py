@@ -93,7 +93,7 @@ class Ica:
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.world = World(self.clock, random.Random(1), build(Switches, {"job_seconds": 10}))
+        self.world = World(self.clock, random.Random(1), build(Switches, {"job_seconds": 10, "failure_rate": 0}))
         self.sim = Simulator(self.world, TOKEN, lambda url, body: self.sent.append((url, json.loads(body))))
         self.origin = self.base.removesuffix("/ica/rest")
         self.source = self.world.add_project("source").id

@@ -50,6 +50,8 @@ PAGE_SIZE = "1000"
 """The largest that any client is known to send."""
 FEW_JOBS = 4
 """Up to so many jobs are asked for one by one."""
+MAX_OFFSET_ROWS = 200_000
+"""ICA gives no rows beyond this by offset."""
 MAX_QUERY_BYTES = 7000
 """Of the encoded paths in one URL; with the rest of it well below 8 KB."""
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
@@ -147,10 +149,9 @@ class IcaClient:
         middle = len(paths) // 2
         return self._find_at_once(project_id, paths[:middle]) | self._find_at_once(project_id, paths[middle:])
 
-    def list_folder(self, project_id: str, folder: str, status: str | None = None) -> list[IcaData]:
+    def list_folder(self, project_id: str, folder: str) -> list[IcaData]:
         """What lies directly in a folder; nothing when there is no such folder."""
-        status_filter = {"status": [status]} if status else {}
-        listed = self._list_data(project_id, parent_folder_path=folder, **status_filter)
+        listed = self._list_data(project_id, parent_folder_path=folder)
         return [data for data in listed if parent_path(data.path) == folder]
 
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
@@ -170,7 +171,7 @@ class IcaClient:
         """
         wanted = list(dict.fromkeys(folders))
         lineage = dict.fromkeys(path for folder in wanted for path in _lineage(folder))
-        known = self._find_in_portions(project_id, lineage)
+        known = self._folders_there(project_id, lineage)
         stale: dict[str, str] = {}
         while missing := sorted((path for path in lineage if path not in known), key=len):
             created: dict[str, str | None] = {}
@@ -178,13 +179,18 @@ class IcaClient:
                 # Below a folder that somebody else is creating, nothing is created: ICA would make that folder too.
                 held_up = created.get(parent_path(path), "") is None
                 created[path] = None if held_up else self._create_folder(project_id, path, stale.get(path, ""))
-            known |= self._find_in_portions(project_id, missing)
+            known |= self._folders_there(project_id, missing)
             unseen = {path: folder_id for path, folder_id in created.items() if path not in known}
             if unseen:
                 if unseen.items() <= stale.items() or None in unseen.values():
                     self._wait(1.0, IcaUnavailable(f"folder {next(iter(unseen))} is not there yet"))
+                    known |= self._folders_there(project_id, missing)  # else what has come meanwhile is made again
                 stale |= {path: folder_id for path, folder_id in unseen.items() if folder_id}
         return {folder: known[folder].data_id if folder != "/" else None for folder in wanted}
+
+    def _folders_there(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        found = self._find_in_portions(project_id, paths)
+        return {path: data for path, data in found.items() if data.status != "DELETING"}
 
     def _create_folder(self, project_id: str, path: str, stale_id: str) -> str | None:
         """Create one folder in its parent; its id, or None after a conflict. ``stale_id`` makes for another key."""
@@ -209,11 +215,8 @@ class IcaClient:
         A failed job leaves such files behind; with SKIP they may count as existing, and would never be completed.
         No other file is touched: it may be one that somebody else is writing.
         """
-        leftovers = [
-            data
-            for data in self.list_folder(project_id, folder, status="PARTIAL")
-            if data.path.rpartition("/")[2] in names
-        ]
+        ours = [data for data in self.list_folder(project_id, folder) if data.path.rpartition("/")[2] in names]
+        leftovers = [data for data in ours if data.status == "PARTIAL"]
         for data in leftovers:
             try:
                 self._call(
@@ -225,7 +228,8 @@ class IcaClient:
             except IcaRefused as error:
                 if error.http_status != 404:  # 404: gone already
                     raise
-        remaining = {data.data_id for data in leftovers}
+        # An earlier launch may have begun to delete some; SKIP could take those for files that are there.
+        remaining = {data.data_id for data in ours if data.status in ("PARTIAL", "DELETING")}
         while remaining:
             listed = self.list_folder(project_id, folder)
             remaining &= {data.data_id for data in listed}
@@ -281,8 +285,11 @@ class IcaClient:
         found: dict[str, IcaJob] = {}
         wanted = set(ica_job_ids)
         if len(wanted) > FEW_JOBS:
-            for page in range(len(wanted) // FEW_JOBS):
-                listed = self._jobs_page(page)
+            for page in range(min(len(wanted) // FEW_JOBS, MAX_OFFSET_ROWS // int(PAGE_SIZE))):
+                try:
+                    listed = self._jobs_page(page)
+                except IcaRefused:
+                    break
                 found |= {job.job_id: job for job in listed if job.job_id in wanted}
                 if len(found) == len(wanted) or len(listed) < int(PAGE_SIZE):
                     break
@@ -360,9 +367,9 @@ class IcaClient:
 
     def _call_once(self, operation: Callable[..., Any], *, repeatable: bool, **parameters: Any) -> dict[str, Any]:
         lost = IcaUnavailable if repeatable else IcaAnswerLost
-        status, headers, body = self._send(operation, lost, self._tokens.token(), **parameters)
+        status, headers, body = self._send(operation, lost, self._token(), **parameters)
         if status == 401:  # the token may have been rotated since it was cached
-            status, headers, body = self._send(operation, lost, self._tokens.token(fresh=True), **parameters)
+            status, headers, body = self._send(operation, lost, self._token(fresh=True), **parameters)
         if 200 <= status < 300:
             return _object(body, lost)
         message = _problem_message(status, body)
@@ -371,6 +378,12 @@ class IcaClient:
         if status >= 500:
             raise lost(message)
         raise IcaRefused(message, http_status=status)
+
+    def _token(self, *, fresh: bool = False) -> str:
+        try:
+            return self._tokens.token(fresh=fresh)
+        except Exception as error:
+            raise IcaUnavailable(f"the token for ICA cannot be read: {error}") from error
 
     def _send(
         self, operation: Callable[..., Any], lost: Callable[[str], Exception], token: str, **parameters: Any

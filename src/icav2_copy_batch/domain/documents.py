@@ -41,7 +41,7 @@ def started_detail(copy: Copy) -> Detail:
         "schema_version": SCHEMA_VERSION,
         "event_id": event_id(copy.copy_id, COPY_STARTED),
         "copy_id": copy.copy_id,
-        "status": copy.status.value,
+        "status": CopyStatus.OPEN.value,  # also when it is said again of a copy that has settled since
         "submitted_at": copy.submitted_at,
         "manifest_uri": copy.manifest_uri,
         "total_jobs": copy.total_jobs,
@@ -93,7 +93,7 @@ def rejected_detail(
         "schema_version": SCHEMA_VERSION,
         "event_id": event_id(submission_id, COPY_REJECTED),
         "submission_id": submission_id,
-        "copy_id": copy_id,
+        "copy_id": copy_id and _shorten(copy_id),
         "rejected_at": rejected_at,
         "problem_count": refused.total,
         "problems": [{"about": _shorten(each.about), "problem": _shorten(each.problem)} for each in refused.problems],

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from icav2_copy_batch.domain.uri import SCHEME, uri_fault
+from icav2_copy_batch.domain.uri import SCHEME, is_encodable, uri_fault
 
 PROBLEMS_LISTED = 100
 ACTIONS_ON_EXIST = ("SKIP", "OVERWRITE", "RENAME")
@@ -41,7 +41,9 @@ class Problem:
 class Refused(Exception):
     """The submission is the client's to correct. Holds its first ``PROBLEMS_LISTED`` problems and their number."""
 
-    def __init__(self, problems: Iterable[Problem], total: int | None = None) -> None:
+    def __init__(self, problems: Iterable[Problem], total: int | None = None, parsed: object = None) -> None:
+        self.parsed = parsed
+        """What could be read all the same, so that whoever waits for it can be told."""
         self.problems = list(problems)
         self.total = len(self.problems) if total is None else total
         super().__init__("; ".join(map(str, self.problems[:3])))
@@ -59,9 +61,9 @@ class ProblemList:
         if len(self.listed) < PROBLEMS_LISTED:
             self.listed.append(Problem(about, problem))
 
-    def refuse_if_any(self) -> None:
+    def refuse_if_any(self, parsed: object = None) -> None:
         if self.total:
-            raise Refused(self.listed, self.total)
+            raise Refused(self.listed, self.total, parsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def read_json(data: bytes, about: str, max_bytes: int) -> object:
         raise Refused([Problem(about, f"is not UTF-8 text: {error.reason} at byte {error.start:,}")]) from None
     except (ValueError, RecursionError) as error:
         raise Refused([Problem(about, f"is not JSON: {error}")]) from None
-    duplicates.refuse_if_any()
+    duplicates.refuse_if_any(parsed)
     return parsed
 
 
@@ -148,7 +150,7 @@ def read_message(body: object, about: str) -> Message:
     if not isinstance(body, dict):
         raise Refused([Problem(about, f"must be a JSON object, not {_type_name(body)}")])
     problems = ProblemList()
-    for key in body.keys() - set(MESSAGE_KEYS):
+    for key in (key for key in body if key not in MESSAGE_KEYS):
         problems.add(key, f"is not a known key; known are {', '.join(MESSAGE_KEYS)}")
     given = [key for key in MANIFEST_KEYS if key in body]
     if len(given) != 1:
@@ -235,11 +237,11 @@ def _is_copy_id(value: object) -> bool:
 
 
 def _is_s3_uri(value: object) -> bool:
-    return isinstance(value, str) and _S3_URI.fullmatch(value) is not None
+    return isinstance(value, str) and _S3_URI.fullmatch(value) is not None and is_encodable(value)
 
 
 def _is_task_token(value: object) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= 2048
+    return isinstance(value, str) and 1 <= len(value) <= 2048 and is_encodable(value)
 
 
 def _type_name(value: object) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
+from icav2_copy_batch.domain.manifest import Problem, Refused
+
 UPLOAD_PREFIX = "manifests/"
 
 
@@ -53,13 +55,18 @@ def uploads_in(body: object) -> list[Upload] | None:
         return None
     if body.get("Event") == "s3:TestEvent":
         return []
+    try:
+        found = _announced(body)
+        uploads = [each for each in found or () if each.key.startswith(UPLOAD_PREFIX) and not each.key.endswith("/")]
+    except (KeyError, TypeError, AttributeError):
+        raise Refused([Problem("message", "is a notification of S3's that lacks its bucket or object")]) from None
+    return None if found is None else uploads
+
+
+def _announced(body: dict[str, Any]) -> list[Upload] | None:
     if body.get("source") == "aws.s3" and isinstance(body.get("detail"), dict):
-        found = [_upload(body["detail"], decoded=True)] if body.get("detail-type") == "Object Created" else []
-    elif _is_s3_notification(body.get("Records")):
-        found = list(_created(body["Records"]))
-    else:
-        return None
-    return [upload for upload in found if upload.key.startswith(UPLOAD_PREFIX) and not upload.key.endswith("/")]
+        return [_upload(body["detail"], decoded=True)] if body.get("detail-type") == "Object Created" else []
+    return list(_created(body["Records"])) if _is_s3_notification(body.get("Records")) else None
 
 
 def _is_s3_notification(records: object) -> bool:

@@ -64,7 +64,7 @@ def uri_fault(text: str) -> str | None:
         return f"is longer than {MAX_URI_CHARACTERS} characters"
     if not text.isprintable() and _CONTROL_CHARACTER.search(text):
         return "contains a control character"
-    if not text.isascii() and not _is_encodable(text):
+    if not is_encodable(text):
         return "contains an unpaired surrogate, which UTF-8 cannot express"
     return None
 
@@ -82,7 +82,10 @@ def parent_path(path: str) -> str:
     return path.rstrip("/").rpartition("/")[0] + "/"
 
 
-def _is_encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can express the text: JSON can spell half a character, which nothing can store or send."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

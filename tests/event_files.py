@@ -1,0 +1,47 @@
+"""What lies in ``events/``: the samples, and the schemas with which they and all that we send are checked."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+
+EVENTS = Path(__file__).parents[1] / "events"
+
+
+def sample(name: str) -> Any:
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+def sample_names() -> set[str]:
+    """Every sample by its path below ``events/``."""
+    paths = (path.relative_to(EVENTS) for path in EVENTS.rglob("*.json"))
+    return {path.with_suffix("").as_posix() for path in paths if path.parts[0] != "schemas"}
+
+
+def schema_faults(schema: str, instance: object) -> list[str]:
+    """Everything that the schema of that name finds wrong, as ``path: what``."""
+    validator = Draft202012Validator(
+        schemas()[schema], registry=_registry(), format_checker=Draft202012Validator.FORMAT_CHECKER
+    )
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(instance)]
+
+
+@cache
+def schemas() -> dict[str, Any]:
+    """Every schema by its name."""
+    return {
+        path.name.removesuffix(".schema.json"): json.loads(path.read_text())
+        for path in sorted((EVENTS / "schemas").glob("*.schema.json"))
+    }
+
+
+@cache
+def _registry() -> Registry[Any]:
+    return Registry[Any]().with_resources(
+        (schema["$id"], Resource.from_contents(schema)) for schema in schemas().values()
+    )

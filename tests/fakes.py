@@ -1,0 +1,415 @@
+"""The outside world in memory: the table with the adapter's own conditions, and the rest, which records.
+
+Each request of a fake goes over a ``Line``, which can be cut after the n-th: so a test kills a use case anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
+from icav2_copy_batch.domain.job import MOVES, Attempt, Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, Problem, Refused
+
+
+class LineCut(Exception):
+    """The caller dies here: the request was carried out, and its answer reached nobody."""
+
+
+@dataclass
+class Line:
+    """Counts the requests to the outside, and cuts after the one it is told."""
+
+    requests: int = 0
+    cut_after: int | None = None
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        if self.cut_after is not None and self.requests >= self.cut_after:
+            raise LineCut  # dead is dead: also what runs in an ``except`` reaches nobody
+        yield
+        self.requests += 1
+        if self.requests == self.cut_after:
+            raise LineCut
+
+
+@dataclass
+class Clock:
+    now: datetime = datetime(2024, 5, 28, 3, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@dataclass
+class CopyRow:
+    """A copy's item: the copy, and the attributes that only the table knows."""
+
+    copy: Copy
+    due_at: str | None
+    announcing_until: str | None = None
+    announced_at: str | None = None
+
+
+class ConditionRefused(Exception):
+    """A write that must not be refused was: what the adapter lets propagate."""
+
+
+@dataclass
+class Table:
+    """``CopyTable`` in memory: the same methods, conditions and answers."""
+
+    line: Line = field(default_factory=Line, compare=False)
+    copies: dict[str, CopyRow] = field(default_factory=dict)
+    job_items: dict[tuple[str, str], Job] = field(default_factory=dict)
+    leases: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Name → owner and until when."""
+
+    # --- accepting a copy --------------------------------------------------------------------------------------------
+
+    def create_copy(self, copy: Copy) -> Copy | None:
+        with self.line.request():
+            if copy.copy_id in self.copies:
+                return self.copies[copy.copy_id].copy
+            written = replace(copy, ingested_at=None, settled_at=None)
+            self.copies[copy.copy_id] = CopyRow(written, due_at=copy.submitted_at)
+            return None
+
+    def create_jobs(
+        self, copy_id: str, planned: Sequence[PlannedJob], options: CopyOptions, now: datetime, due_at: datetime
+    ) -> list[str]:
+        job_ids = []
+        for number, plan in enumerate(planned, start=1):
+            job = Job(
+                copy_id=copy_id,
+                job_id=f"{number:06d}",
+                status=JobStatus.QUEUED,
+                attempt=1,
+                destination=plan.destination,
+                packed_sources=plan.packed_sources,
+                options=options,
+                queued_at=timestamp(now),
+                due_at=timestamp(due_at),
+            )
+            with self.line.request():
+                self.job_items.setdefault((copy_id, job.job_id), job)
+            job_ids.append(job.job_id)
+        return job_ids
+
+    def mark_ingested(self, copy_id: str, now: datetime) -> None:
+        with self.line.request():
+            row = self._existing(copy_id)
+            row.copy = replace(row.copy, ingested_at=timestamp(now))
+
+    def add_task_token(self, copy_id: str, task_token: str) -> bool:
+        with self.line.request():
+            row = self.copies.get(copy_id)
+            if row is None or row.copy.status is not CopyStatus.OPEN:
+                return False
+            row.copy = replace(row.copy, task_tokens=row.copy.task_tokens | {task_token})
+            return True
+
+    # --- the moves of a job ------------------------------------------------------------------------------------------
+
+    def claim_for_launch(
+        self, copy_id: str, job_id: str, attempt: int, now: datetime, lease_until: datetime
+    ) -> Job | None:
+        with self.line.request():
+            job = self._movable("claim_for_launch", copy_id, job_id, attempt)
+            if job is None:
+                return None
+            return self._move("claim_for_launch", job, claimed_at=timestamp(now), due_at=timestamp(lease_until))
+
+    def release(self, job: Job, now: datetime, due_at: datetime) -> bool:
+        return self._moved("release", job, claimed_at=None, queued_at=timestamp(now), due_at=timestamp(due_at))
+
+    def mark_running(
+        self, job: Job, ica_project_id: str, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime
+    ) -> bool:
+        return self._moved(
+            "mark_running",
+            job,
+            running_at=timestamp(now),
+            due_at=timestamp(due_at),
+            ica_project_id=ica_project_id,
+            ica_job_id=ica_job_id,
+            ica_batch_id=ica_batch_id,
+        )
+
+    def requeue(self, job: Job, ended: Attempt, now: datetime, due_at: datetime) -> bool:
+        return self._moved(
+            "requeue",
+            job,
+            attempt=job.attempt + 1,
+            attempts=self._attempts_with(job, ended),
+            queued_at=timestamp(now),
+            due_at=timestamp(due_at),
+            claimed_at=None,
+            running_at=None,
+            ica_job_id=None,
+            ica_batch_id=None,
+        )
+
+    def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool:
+        return self._end("mark_passed", job, ended, now)
+
+    def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool:
+        return self._end("give_up", job, ended, now)
+
+    def _end(self, verb: str, job: Job, ended: Attempt, now: datetime) -> bool:
+        """Job and copy in one transaction: both or neither."""
+        with self.line.request():
+            present = self._movable(verb, job.copy_id, job.job_id, job.attempt)
+            row = self.copies.get(job.copy_id)
+            if present is None or row is None or row.copy.open_jobs <= 0:
+                return False
+            passed = MOVES[verb].target is JobStatus.PASSED
+            row.copy = replace(
+                row.copy,
+                open_jobs=row.copy.open_jobs - 1,
+                passed_jobs=row.copy.passed_jobs + passed,
+                failed_jobs=row.copy.failed_jobs + (not passed),
+                settled_at=timestamp(now),
+            )
+            self._move(
+                verb,
+                present,
+                ended_at=timestamp(now),
+                attempts=self._attempts_with(job, ended),
+                due_at=None,
+                reason=ended.reason or present.reason,
+            )
+            return True
+
+    def postpone(self, job: Job, due_at: datetime) -> bool:
+        with self.line.request():
+            present = self.job_items.get((job.copy_id, job.job_id))
+            seen = (job.status, job.attempt, job.due_at)
+            if present is None or (present.status, present.attempt, present.due_at) != seen:
+                return False
+            self.job_items[job.copy_id, job.job_id] = replace(present, due_at=timestamp(due_at))
+            return True
+
+    def _moved(self, verb: str, job: Job, **changes: object) -> bool:
+        with self.line.request():
+            present = self._movable(verb, job.copy_id, job.job_id, job.attempt)
+            if present is None:
+                return False
+            self._move(verb, present, **changes)
+            return True
+
+    def _movable(self, verb: str, copy_id: str, job_id: str, attempt: int) -> Job | None:
+        job = self.job_items.get((copy_id, job_id))
+        return job if job and job.status in MOVES[verb].sources and job.attempt == attempt else None
+
+    def _move(self, verb: str, job: Job, **changes: object) -> Job:
+        moved = replace(job, **{"status": MOVES[verb].target, **changes})  # type: ignore[arg-type]
+        self.job_items[job.copy_id, job.job_id] = moved
+        return moved
+
+    def _attempts_with(self, job: Job, ended: Attempt) -> tuple[Attempt, ...]:
+        """The first attempt to end starts the list: a job read through the index does not bring it along."""
+        present = self.job_items.get((job.copy_id, job.job_id))
+        return (*(present.attempts if present and job.attempt > 1 else ()), ended)
+
+    # --- announcing a settled copy -----------------------------------------------------------------------------------
+
+    def begin_announcement(self, copy_id: str, now: datetime, until: datetime) -> Copy | None:
+        with self.line.request():
+            row = self.copies.get(copy_id)
+            if (
+                row is None
+                or row.copy.open_jobs != 0
+                or row.copy.status is not CopyStatus.OPEN
+                or (row.announcing_until is not None and row.announcing_until >= timestamp(now))
+            ):
+                return None
+            row.announcing_until = timestamp(until)
+            return row.copy
+
+    def abandon_announcement(self, copy_id: str) -> None:
+        with self.line.request():
+            self._existing(copy_id).announcing_until = None
+
+    def mark_announced(self, copy: Copy, now: datetime) -> bool:
+        with self.line.request():
+            row = self._existing(copy.copy_id)
+            if row.copy.task_tokens != copy.task_tokens:
+                return False
+            row.copy = replace(row.copy, status=copy.settled_status)
+            row.due_at, row.announcing_until, row.announced_at = None, None, timestamp(now)
+            return True
+
+    def _existing(self, copy_id: str) -> CopyRow:
+        if copy_id not in self.copies:
+            raise ConditionRefused(copy_id)
+        return self.copies[copy_id]
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def get_copy(self, copy_id: str) -> Copy | None:
+        with self.line.request():
+            row = self.copies.get(copy_id)
+            return row.copy if row else None
+
+    def get_job(self, copy_id: str, job_id: str) -> Job | None:
+        with self.line.request():
+            return self.job_items.get((copy_id, job_id))
+
+    def jobs(self, copy_id: str) -> Iterator[Job]:
+        with self.line.request():
+            found = sorted(
+                (job for job in self.job_items.values() if job.copy_id == copy_id), key=lambda job: job.job_id
+            )
+        return iter(found)
+
+    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+        with self.line.request():
+            end = timestamp(due_before) if due_before else None
+            due = [
+                (job.due_at, job)
+                for job in self.job_items.values()
+                if job.status is status and job.due_at and (end is None or job.due_at < end)
+            ]
+        # The index holds no sources, options or past attempts.
+        return [
+            replace(job, packed_sources=b"", options=CopyOptions(), attempts=(), ended_at=None, reason=None)
+            for _, job in sorted(due, key=lambda pair: pair[0])
+        ]
+
+    def unannounced_copies(self, settled_before: datetime) -> list[str]:
+        with self.line.request():
+            found = [
+                (row.due_at, copy_id)
+                for copy_id, row in self.copies.items()
+                if row.due_at
+                and row.copy.status is CopyStatus.OPEN
+                and row.copy.open_jobs == 0
+                and row.copy.settled_at
+                and row.copy.settled_at < timestamp(settled_before)
+            ]
+        return [copy_id for _, copy_id in sorted(found)]
+
+    # --- one at a time -----------------------------------------------------------------------------------------------
+
+    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool:
+        with self.line.request():
+            held_by, held_until = self.leases.get(name, (owner, ""))
+            if held_by != owner and held_until >= timestamp(now):
+                return False
+            self.leases[name] = (owner, timestamp(until))
+            return True
+
+    def drop_lease(self, name: str, owner: str) -> None:
+        with self.line.request():
+            if name in self.leases and self.leases[name][0] == owner:
+                del self.leases[name]
+
+
+@dataclass
+class Queue:
+    """The launch queue: what was sent, with its delay."""
+
+    line: Line = field(default_factory=Line, compare=False)
+    sent: list[tuple[LaunchRequest, int]] = field(default_factory=list)
+
+    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
+        for request in requests:
+            with self.line.request():
+                self.sent.append((request, delay_seconds))
+
+
+class Event(NamedTuple):
+    detail_type: str
+    detail: Detail
+
+
+@dataclass
+class Bus:
+    line: Line = field(default_factory=Line, compare=False)
+    events: list[Event] = field(default_factory=list)
+
+    def put(self, detail_type: str, detail: Detail) -> None:
+        with self.line.request():
+            assert len(EVENT_SOURCE + detail_type + encode(detail)) < 256 * 1024, "EventBridge would refuse it"
+            self.events.append(Event(detail_type, detail))
+
+
+@dataclass
+class Bucket:
+    """Our bucket, and others that can be read: bucket and key → content."""
+
+    line: Line = field(default_factory=Line, compare=False)
+    name: str = "our-bucket"
+    objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    versions: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    """What a key held in a version: bucket, key and version id → content."""
+
+    def __getitem__(self, key: str) -> bytes:
+        return self.objects[self.name, key]
+
+    def keys(self) -> set[str]:
+        """The keys of our bucket."""
+        return {key for bucket, key in self.objects if bucket == self.name}
+
+    def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes:
+        with self.line.request():
+            content = self._content(bucket, key, version_id)
+        uri = f"s3://{bucket}/{key}"
+        if content is None:
+            raise Refused([Problem(uri, "does not exist, or not any more")])
+        if len(content) > max_bytes:
+            raise Refused([Problem(uri, f"is larger than {max_bytes:,} bytes; split the manifest")])
+        return content
+
+    def put(self, key: str, content: bytes, content_type: str = "application/json") -> str:
+        with self.line.request():
+            self.objects[self.name, key] = content
+            return f"s3://{self.name}/{key}"
+
+    def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None:
+        with self.line.request():
+            content = self._content(bucket, key, version_id)
+            if content is None:
+                return None
+            self.objects[self.name, target_key] = content
+            return f"s3://{self.name}/{target_key}"
+
+    def _content(self, bucket: str, key: str, version_id: str | None) -> bytes | None:
+        return self.versions.get((bucket, key, version_id)) if version_id else self.objects.get((bucket, key))
+
+
+class Succeeded(NamedTuple):
+    task_token: str
+    output: Detail
+
+
+class Failed(NamedTuple):
+    task_token: str
+    error: str
+    cause: Detail
+
+
+@dataclass
+class Tasks:
+    """Step Functions tasks that wait: the first answer of each counts, as there."""
+
+    line: Line = field(default_factory=Line, compare=False)
+    answers: dict[str, Succeeded | Failed] = field(default_factory=dict)
+
+    def succeed(self, task_token: str, output: Detail) -> None:
+        with self.line.request():
+            assert len(encode(output)) <= 256 * 1024, "Step Functions would refuse it"
+            self.answers.setdefault(task_token, Succeeded(task_token, output))
+
+    def fail(self, task_token: str, error: str, cause: Detail) -> None:
+        with self.line.request():
+            assert len(encode(cause)) <= 32_768, "Step Functions would refuse it"
+            self.answers.setdefault(task_token, Failed(task_token, error, cause))

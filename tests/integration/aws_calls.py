@@ -1,0 +1,93 @@
+"""What a test sends to AWS, seen on its way to moto, and answered otherwise where the test says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
+from moto.core.models import botocore_stubber
+
+Answer = Callable[[AWSPreparedRequest], AWSResponse | None]
+"""An answer to one request; None leaves it to moto."""
+
+
+@dataclass
+class AwsCalls:
+    """The calls of one test by their operation, such as ``PutEvents``, whichever client makes them."""
+
+    sent: list[tuple[str, AWSPreparedRequest]] = field(default_factory=list)
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def requests(self, operation: str) -> list[AWSPreparedRequest]:
+        return [request for called, request in self.sent if called == operation]
+
+    def count(self, operation: str) -> int:
+        return len(self.requests(operation))
+
+    def answer(self, operation: str, answer: Answer) -> None:
+        """Ask ``answer`` first whenever that operation is called."""
+        self.answers[operation] = answer
+
+    def refuse(self, operation: str, code: str, only: str = "") -> None:
+        """Refuse an operation with an error that no client repeats; ``only`` where the request contains that text."""
+
+        def refusal(request: AWSPreparedRequest) -> AWSResponse | None:
+            return error(request, code) if only in f"{request.url} {text_of(request)}" else None
+
+        self.answer(operation, refusal)
+
+    def moto_only(self) -> None:
+        """Leave everything to moto again."""
+        self.answers.clear()
+
+
+@contextmanager
+def seen() -> Iterator[AwsCalls]:
+    """See every request that would go to moto."""
+    calls, to_moto = AwsCalls(), BotocoreStubber.__call__
+
+    def look(stubber: BotocoreStubber, event_name: str, request: AWSPreparedRequest, **more: Any) -> AWSResponse | None:
+        operation = event_name.rpartition(".")[2]
+        calls.sent.append((operation, request))
+        answer = calls.answers.get(operation)
+        return (answer(request) if answer else None) or to_moto(stubber, event_name, request, **more)
+
+    with patch.object(BotocoreStubber, "__call__", look):
+        yield calls
+
+
+def moto(request: AWSPreparedRequest) -> AWSResponse:
+    """Moto's answer, for an answer of the test's own that does something before or after it."""
+    answered = botocore_stubber.process_request(request)
+    assert answered
+    return _response(request, *answered)
+
+
+def text_of(request: AWSPreparedRequest) -> str:
+    body = request.body or b""
+    return body.decode() if isinstance(body, bytes) else str(body)
+
+
+def json_answer(
+    request: AWSPreparedRequest, body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> AWSResponse:
+    return _response(request, status, headers or {}, json.dumps(body))
+
+
+def error(request: AWSPreparedRequest, code: str) -> AWSResponse:
+    """An error as S3 spells it, or as the services that speak JSON do."""
+    if request.url.partition("?")[0].find("s3.") >= 0:
+        page = f"<Error><Code>{code}</Code><Message>made by the test</Message></Error>"
+        return _response(request, 403, {}, page)
+    return json_answer(request, {"__type": code, "message": "made by the test"}, 400, {"x-amzn-ErrorType": code})
+
+
+def _response(request: AWSPreparedRequest, status: int, headers: Mapping[str, str], body: str | bytes) -> AWSResponse:
+    return AWSResponse(request.url, status, HTTPHeaders.from_dict(headers), MockRawResponse(body))

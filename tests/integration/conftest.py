@@ -1,0 +1,57 @@
+"""The AWS of one test, on moto, and the simulated ICA of one test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import boto3
+import libica.openapi.v3  # noqa: F401 # all of it, for the tests of the simulator: after us it cannot be had any more
+import pytest
+from moto import mock_aws
+
+from icav2_copy_batch.adapters.table import CopyTable
+from tests.integration import template
+from tests.integration.aws_calls import AwsCalls, seen
+from tests.integration.simulated_ica import SimulatedIca, Stage, serving
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsCalls]:
+    """An empty AWS, and the calls that are made to it."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}), seen() as calls:
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
+        yield calls
+
+
+@cache
+def _session() -> boto3.Session:
+    """One for all tests: what it has read of botocore's descriptions it does not read again."""
+    return boto3.Session()
+
+
+@pytest.fixture
+def table(aws: AwsCalls) -> CopyTable:
+    """The product's table, as the template describes it, empty."""
+    template.create_copy_table()
+    return _copy_table()
+
+
+@cache
+def _copy_table() -> CopyTable:
+    """One for all tests: it keeps nothing, and its connection takes longer to make than most tests to run."""
+    return CopyTable(template.TABLE_NAME)
+
+
+@pytest.fixture(scope="package")
+def stage() -> Iterator[Stage]:
+    with serving() as stage:
+        yield stage
+
+
+@pytest.fixture
+def ica(stage: Stage) -> SimulatedIca:
+    return SimulatedIca(stage)

@@ -1,0 +1,468 @@
+"""The rest of AWS on moto: queues, the bucket, the bus, task tokens, the secret, and the poller's name called."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from threading import Barrier
+from typing import Any
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ClientError
+
+from icav2_copy_batch.adapters.aws import (
+    EventBus,
+    LaunchQueue,
+    ManifestBucket,
+    Poller,
+    SecretToken,
+    SendFailed,
+    SourceQueue,
+    TaskTokens,
+)
+from icav2_copy_batch.domain.job import LaunchRequest
+from icav2_copy_batch.domain.manifest import Refused
+from tests.integration import clients
+from tests.integration.aws_calls import AwsCalls, json_answer, text_of
+from tests.integration.simulated_ica import until
+
+ROLE = "arn:aws:iam::123456789012:role/any"
+
+
+def create_queue(name: str = "queue", visibility_seconds: int = 30) -> str:
+    attributes = {"VisibilityTimeout": str(visibility_seconds)}
+    return clients.sqs().create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
+
+
+def taken(queue_url: str) -> list[dict[str, Any]]:
+    """All messages that can be received now."""
+    messages = []
+    while (
+        received := clients.sqs()
+        .receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"])
+        .get("Messages")
+    ):
+        messages += received
+    return [dict(message) for message in messages]
+
+
+def requests(count: int, copy_id: str = "c") -> list[LaunchRequest]:
+    return [LaunchRequest(copy_id, f"{number:06d}", attempt=1) for number in range(count)]
+
+
+def launch_requests(messages: Iterable[dict[str, Any]]) -> list[LaunchRequest]:
+    return sorted((LaunchRequest(**json.loads(message["Body"])) for message in messages), key=lambda it: it.job_id)
+
+
+# --- the launch queue ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "batches"), [(0, 0), (1, 1), (10, 1), (11, 2), (95, 10)])
+def test_every_launch_message_is_sent_once_in_batches_of_ten(aws: AwsCalls, count: int, batches: int) -> None:
+    url = create_queue()
+    LaunchQueue(url).send(iter(requests(count)))
+    assert aws.count("SendMessageBatch") == batches
+    assert launch_requests(taken(url)) == requests(count)
+
+
+def test_a_launch_message_says_all_of_its_request(aws: AwsCalls) -> None:
+    url = create_queue()
+    LaunchQueue(url).send([LaunchRequest("c", "000007", attempt=3, deferrals=2)])
+    (message,) = taken(url)
+    assert json.loads(message["Body"]) == {"copy_id": "c", "job_id": "000007", "attempt": 3, "deferrals": 2}
+
+
+def test_launch_messages_of_one_copy_are_one_group(aws: AwsCalls) -> None:
+    """So that SQS lets no large copy stand in the way of a small one."""
+    url = create_queue()
+    LaunchQueue(url).send([*requests(3, "large"), *requests(1, "small")])
+    groups = [message["Attributes"]["MessageGroupId"] for message in taken(url)]
+    assert sorted(groups) == ["large", "large", "large", "small"]
+
+
+def test_launch_messages_can_be_delayed(aws: AwsCalls) -> None:
+    url = create_queue()
+    LaunchQueue(url).send(requests(12), delay_seconds=900)
+    assert taken(url) == []
+    names = ["ApproximateNumberOfMessagesDelayed"]
+    attributes = clients.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]  # type: ignore[arg-type]
+    assert attributes == {"ApproximateNumberOfMessagesDelayed": "12"}
+    delays = {entry["DelaySeconds"] for request in aws.requests("SendMessageBatch") for entry in entries_of(request)}
+    assert delays == {900}
+
+
+def entries_of(request: AWSPreparedRequest) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(text_of(request))["Entries"]
+    return entries
+
+
+def test_more_than_one_batch_is_sent_in_parallel(aws: AwsCalls) -> None:
+    """Two batches wait for each other, which only two at once can do."""
+    url, both = create_queue(), Barrier(2)
+
+    def wait_for_the_other(_: AWSPreparedRequest) -> None:
+        both.wait(5)
+
+    aws.answer("SendMessageBatch", wait_for_the_other)
+    LaunchQueue(url).send(requests(20))
+    assert launch_requests(taken(url)) == requests(20)
+
+
+@pytest.mark.parametrize("count", [3, 33])
+def test_a_launch_message_that_sqs_did_not_take_is_an_error(aws: AwsCalls, count: int) -> None:
+    """SQS answers 200 and lists what failed."""
+
+    def take_all_but_one(request: AWSPreparedRequest) -> AWSResponse | None:
+        if "000002" not in text_of(request):
+            return None
+        fault = {"Id": "2", "SenderFault": False, "Code": "InternalError", "Message": "made by the test"}
+        return json_answer(request, {"Successful": [], "Failed": [fault]})
+
+    url = create_queue()
+    aws.answer("SendMessageBatch", take_all_but_one)
+    with pytest.raises(SendFailed, match=rf"1 of {min(count, 10)} launch messages were not taken: .*InternalError"):
+        LaunchQueue(url).send(requests(count))
+
+
+@pytest.mark.parametrize("count", [3, 33])
+def test_a_queue_that_cannot_be_sent_to_is_an_error(aws: AwsCalls, count: int) -> None:
+    create_queue()
+    with pytest.raises(ClientError, match="NonExistentQueue"):
+        LaunchQueue("https://sqs.us-east-1.amazonaws.com/123456789012/another").send(requests(count))
+
+
+# --- the queue that a message came from ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("received", "seconds"), [(None, 20), (1, 20), (2, 40), (3, 80), (5, 320), (7, 900), (20, 900)]
+)
+def test_a_message_that_failed_comes_again_later_and_later(aws: AwsCalls, received: int | None, seconds: int) -> None:
+    url = create_queue(visibility_seconds=5400)
+    clients.sqs().send_message(QueueUrl=url, MessageBody="{}")
+    (message,) = taken(url)
+    attributes = {"ApproximateReceiveCount": str(received)} if received else {}
+    SourceQueue(url).deliver_again_soon({"receiptHandle": message["ReceiptHandle"], "attributes": attributes})
+    (request,) = aws.requests("ChangeMessageVisibility")
+    assert json.loads(text_of(request))["VisibilityTimeout"] == seconds
+
+
+def test_a_message_that_is_gone_is_not_worth_an_error(aws: AwsCalls, caplog: pytest.LogCaptureFixture) -> None:
+    SourceQueue(create_queue()).deliver_again_soon({"receiptHandle": "none"})
+    assert aws.count("ChangeMessageVisibility") == 1
+    assert "comes again only after its visibility time-out" in caplog.text
+
+
+# --- the bucket ------------------------------------------------------------------------------------------------------
+
+KEYS = ["manifests/a.json", "manifests/a b+c#d?e%41 é 日本.json"]
+
+
+def create_bucket(name: str = "manifests", versions: bool = True) -> ManifestBucket:
+    clients.s3().create_bucket(Bucket=name)
+    if versions:
+        clients.s3().put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return ManifestBucket(name)
+
+
+def upload(key: str, content: bytes, bucket: str = "manifests") -> str | None:
+    """The id of the new version, where the bucket has versions."""
+    return clients.s3().put_object(Bucket=bucket, Key=key, Body=content).get("VersionId")
+
+
+def content_of(uri: str) -> bytes:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return clients.s3().get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_an_object_is_read_in_the_version_that_was_uploaded(aws: AwsCalls, key: str) -> None:
+    bucket = create_bucket()
+    versions = [upload(key, content) for content in (b"first", b"second")]
+    assert [bucket.read("manifests", key, version, 100) for version in versions] == [b"first", b"second"]
+    assert bucket.read("manifests", key, None, 100) == b"second"
+
+
+def test_a_version_can_be_read_although_the_object_was_deleted(aws: AwsCalls) -> None:
+    bucket = create_bucket()
+    version = upload(KEYS[0], b"{}")
+    clients.s3().delete_object(Bucket="manifests", Key=KEYS[0])
+    assert bucket.read("manifests", KEYS[0], version, 100) == b"{}"
+    with pytest.raises(Refused, match="does not exist"):
+        bucket.read("manifests", KEYS[0], None, 100)
+
+
+def test_an_object_of_another_bucket_is_read(aws: AwsCalls) -> None:
+    bucket = create_bucket()
+    create_bucket("another", versions=False)
+    upload("run.json", b"{}", bucket="another")
+    assert bucket.read("another", "run.json", None, 100) == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("manifests", "manifests/none.json"), ("nowhere", "manifests/a.json")], ids=["key", "bucket"]
+)
+def test_an_object_that_is_not_there_is_refused_by_its_uri(aws: AwsCalls, name: str, key: str) -> None:
+    with pytest.raises(Refused) as raised:
+        create_bucket().read(name, key, None, 100)
+    (problem,) = raised.value.problems
+    assert (problem.about, problem.problem) == (f"s3://{name}/{key}", "does not exist, or not any more")
+
+
+def test_a_version_that_is_not_there_is_refused(aws: AwsCalls) -> None:
+    bucket = create_bucket()
+    version = upload(KEYS[0], b"{}")
+    assert version
+    clients.s3().delete_object(Bucket="manifests", Key=KEYS[0], VersionId=version)
+    upload(KEYS[0], b"{}")
+    with pytest.raises(Refused, match="does not exist"):
+        bucket.read("manifests", KEYS[0], version, 100)
+
+
+def test_an_object_of_just_the_limit_is_read_and_one_byte_more_refused(aws: AwsCalls) -> None:
+    bucket = create_bucket()
+    upload(KEYS[0], b"x" * 1000)
+    assert len(bucket.read("manifests", KEYS[0], None, 1000)) == 1000
+    with pytest.raises(Refused, match=r"s3://manifests/manifests/a\.json: is larger than 999 bytes"):
+        bucket.read("manifests", KEYS[0], None, 999)
+
+
+def test_a_bucket_that_may_not_be_read_is_refused_with_what_to_do(aws: AwsCalls) -> None:
+    aws.refuse("GetObject", "AccessDenied")
+    with pytest.raises(
+        Refused, match="put it into manifests, or name its bucket in the parameter ManifestSourceBucket"
+    ):
+        create_bucket().read("another", "run.json", None, 100)
+
+
+def test_our_own_bucket_that_may_not_be_read_is_our_error_and_not_the_clients(aws: AwsCalls) -> None:
+    aws.refuse("GetObject", "AccessDenied")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        create_bucket().read("manifests", KEYS[0], None, 100)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_what_is_put_can_be_read_under_the_uri_that_comes_back(aws: AwsCalls, key: str) -> None:
+    uri = create_bucket().put(key, b"{}")
+    assert uri == f"s3://manifests/{key}"
+    assert content_of(uri) == b"{}"
+    head = clients.s3().head_object(Bucket="manifests", Key=key)
+    assert head["ContentType"] == "application/json"
+
+
+def test_what_cannot_be_put_is_an_error(aws: AwsCalls) -> None:
+    aws.refuse("PutObject", "AccessDenied")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        create_bucket().put("results/c.json", b"{}")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_submission_is_kept_in_the_version_that_was_refused(aws: AwsCalls, key: str) -> None:
+    bucket = create_bucket()
+    version = upload(key, b"first")
+    upload(key, b"second")
+    uri = bucket.keep("manifests", key, version, "rejected/one/submission")
+    assert uri == "s3://manifests/rejected/one/submission"
+    assert content_of(uri) == b"first"
+    latest = bucket.keep("manifests", key, None, "rejected/two/submission")
+    assert latest
+    assert content_of(latest) == b"second"
+
+
+@pytest.mark.parametrize(("name", "key"), [("manifests", "manifests/none.json"), ("nowhere", KEYS[0])])
+def test_a_submission_that_is_gone_cannot_be_kept(aws: AwsCalls, name: str, key: str) -> None:
+    assert create_bucket().keep(name, key, None, "rejected/one/submission") is None
+
+
+def test_a_submission_in_a_bucket_that_may_not_be_read_cannot_be_kept(aws: AwsCalls) -> None:
+    bucket = create_bucket()
+    aws.refuse("CopyObject", "AccessDenied")
+    assert bucket.keep("another", KEYS[0], None, "rejected/one/submission") is None
+    with pytest.raises(ClientError, match="AccessDenied"):
+        bucket.keep("manifests", KEYS[0], None, "rejected/one/submission")
+
+
+# --- the bus ---------------------------------------------------------------------------------------------------------
+
+
+def listen(bus: str, pattern: dict[str, Any]) -> str:
+    """A queue that gets what the bus carries."""
+    url = create_queue("heard")
+    arn = clients.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    clients.events().put_rule(Name="hear", EventBusName=bus, EventPattern=json.dumps(pattern))
+    clients.events().put_targets(Rule="hear", EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+    return url
+
+
+@pytest.mark.parametrize("bus", ["default", "pipeline"])
+def test_an_event_is_carried_by_the_bus_of_that_name(aws: AwsCalls, bus: str) -> None:
+    if bus != "default":
+        clients.events().create_event_bus(Name=bus)
+    heard = listen(bus, {"source": ["icav2-copy-batch"], "detail-type": ["CopyStarted"]})
+    detail = {"copy_id": "é 日本", "total_jobs": 2}
+    EventBus(bus).put("CopyStarted", detail)
+    (message,) = taken(heard)
+    assert json.loads(message["Body"])["detail"] == detail
+
+
+def test_an_event_that_the_bus_did_not_take_is_an_error(aws: AwsCalls) -> None:
+    """EventBridge answers 200 and says which entries failed."""
+    entry = {"ErrorCode": "InternalFailure", "ErrorMessage": "made by the test"}
+    aws.answer("PutEvents", lambda request: json_answer(request, {"FailedEntryCount": 1, "Entries": [entry]}))
+    with pytest.raises(SendFailed, match=r"did not take the event CopyStarted: .*InternalFailure"):
+        EventBus("default").put("CopyStarted", {})
+
+
+def test_a_bus_that_may_not_be_sent_to_is_an_error(aws: AwsCalls) -> None:
+    aws.refuse("PutEvents", "AccessDeniedException")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        EventBus("default").put("CopyStarted", {})
+
+
+# --- task tokens -----------------------------------------------------------------------------------------------------
+
+
+def waiting_execution() -> tuple[str, str]:
+    """An execution that waits for its task, and the task's token."""
+    url = create_queue("tasks")
+    task = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
+        "Parameters": {"QueueUrl": url, "MessageBody.$": "$$.Task.Token"},
+        "End": True,
+    }
+    definition = json.dumps({"StartAt": "Copy", "States": {"Copy": task}})
+    machine = clients.sfn().create_state_machine(name="machine", definition=definition, roleArn=ROLE)
+    execution = clients.sfn().start_execution(stateMachineArn=machine["stateMachineArn"])["executionArn"]
+    messages: list[dict[str, Any]] = []
+    until(lambda: messages.extend(taken(url)) or messages)  # type: ignore[func-returns-value]
+    return execution, messages[0]["Body"]
+
+
+def ended(execution: str) -> dict[str, Any]:
+    until(lambda: clients.sfn().describe_execution(executionArn=execution)["status"] != "RUNNING")
+    return dict(clients.sfn().describe_execution(executionArn=execution))
+
+
+def test_a_task_that_succeeds_returns_the_document(aws: AwsCalls) -> None:
+    execution, token = waiting_execution()
+    TaskTokens().succeed(token, {"copy_id": "é 日本", "counters": {"jobs_passed": 1}})
+    result = ended(execution)
+    assert result["status"] == "SUCCEEDED"
+    assert json.loads(result["output"]) == {"copy_id": "é 日本", "counters": {"jobs_passed": 1}}
+
+
+def test_a_task_that_fails_says_with_what_and_why(aws: AwsCalls) -> None:
+    execution, token = waiting_execution()
+    TaskTokens().fail(token, "CopyFailed", {"failed_jobs": ["one"]})
+    result = ended(execution)
+    assert (result["status"], result["error"]) == ("FAILED", "CopyFailed")
+    (request,) = aws.requests("SendTaskFailure")  # moto forgets the cause
+    assert json.loads(json.loads(text_of(request))["cause"]) == {"failed_jobs": ["one"]}
+
+
+def test_a_task_that_was_answered_before_is_let_be(aws: AwsCalls) -> None:
+    execution, token = waiting_execution()
+    TaskTokens().succeed(token, {"answer": 1})
+    result = ended(execution)
+    TaskTokens().succeed(token, {"answer": 2})
+    TaskTokens().fail(token, "CopyFailed", {})
+    assert ended(execution)["output"] == result["output"]
+
+
+ANSWERS: dict[str, Callable[[TaskTokens], None]] = {
+    "SendTaskSuccess": lambda tasks: tasks.succeed("token", {}),
+    "SendTaskFailure": lambda tasks: tasks.fail("token", "CopyFailed", {}),
+}
+
+
+@pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])
+@pytest.mark.parametrize("operation", ANSWERS)
+def test_a_task_for_which_nobody_waits_any_more_is_let_be(aws: AwsCalls, operation: str, code: str) -> None:
+    aws.refuse(operation, code)
+    ANSWERS[operation](TaskTokens())
+    assert aws.count(operation) == 1
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "InvalidOutput", "KmsAccessDeniedException"])
+@pytest.mark.parametrize("operation", ANSWERS)
+def test_a_task_that_cannot_be_answered_is_an_error(aws: AwsCalls, operation: str, code: str) -> None:
+    aws.refuse(operation, code)
+    with pytest.raises(ClientError, match=code):
+        ANSWERS[operation](TaskTokens())
+
+
+# --- the token of ICA ------------------------------------------------------------------------------------------------
+
+
+def create_secret(value: str) -> str:
+    return clients.secrets().create_secret(Name="token", SecretString=value)["ARN"]
+
+
+def rotate(arn: str, value: str) -> None:
+    clients.secrets().put_secret_value(SecretId=arn, SecretString=value)
+
+
+@pytest.mark.parametrize("stored", ["a.b.c", "a.b.c\n", "  a.b.c \r\n"])
+def test_the_token_comes_without_the_space_around_it(aws: AwsCalls, stored: str) -> None:
+    assert SecretToken(create_secret(stored)).token() == "a.b.c"
+
+
+def test_the_token_is_remembered_until_a_fresh_one_is_asked_for(aws: AwsCalls) -> None:
+    arn = create_secret("old")
+    source = SecretToken(arn)
+    assert [source.token() for _ in range(3)] == ["old"] * 3
+    assert aws.count("GetSecretValue") == 1
+    rotate(arn, "new")
+    assert source.token() == "old"
+    assert source.token(fresh=True) == "new"
+    assert source.token() == "new"
+    assert aws.count("GetSecretValue") == 2
+
+
+def test_the_token_is_not_remembered_for_ever(aws: AwsCalls) -> None:
+    arn = create_secret("old")
+    source = SecretToken(arn, max_age_seconds=0)
+    assert source.token() == "old"
+    rotate(arn, "new")
+    assert source.token() == "new"
+
+
+def test_a_secret_that_cannot_be_read_is_an_error(aws: AwsCalls) -> None:
+    with pytest.raises(Exception, match="ResourceNotFound"):
+        SecretToken("none").token()
+
+
+# --- the poller ------------------------------------------------------------------------------------------------------
+
+
+def test_the_poller_is_called_and_not_waited_for(aws: AwsCalls) -> None:
+    aws.answer("Invoke", lambda request: json_answer(request, {}, 202))
+    Poller("poll-function").wake()
+    (request,) = aws.requests("Invoke")
+    assert "/functions/poll-function/invocations" in request.url
+    assert request.headers["X-Amz-Invocation-Type"] in ("Event", b"Event")
+    assert json.loads(text_of(request)) == {}
+
+
+def test_a_poller_that_cannot_be_called_is_no_error(aws: AwsCalls, caplog: pytest.LogCaptureFixture) -> None:
+    def unforeseen(_: AWSPreparedRequest) -> None:
+        raise RuntimeError("made by the test")
+
+    Poller("no-such-function").wake()
+    aws.refuse("Invoke", "AccessDeniedException")
+    Poller("poll-function").wake()
+    aws.answer("Invoke", unforeseen)
+    Poller("poll-function").wake()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3
+    assert aws.count("Invoke") == 3
+
+
+def test_a_poller_for_which_there_is_no_client_is_no_error(aws: AwsCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    Poller("poll-function").wake()
+    assert aws.count("Invoke") == 0

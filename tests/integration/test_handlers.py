@@ -1,0 +1,661 @@
+"""The four handlers as Lambda calls them, on moto and the simulated ICA, by one clock; messages are moved by hand."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Literal
+from uuid import uuid4
+
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from moto.events.models import EventPattern
+
+from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.job import JobStatus
+from icav2_copy_batch.handlers import complete, ingest, launch, poll, wiring
+from tests.integration import clients, template
+from tests.integration.aws_calls import AwsCalls, json_answer, text_of
+from tests.integration.simulated_ica import TOKEN, SimulatedIca
+
+Event = dict[str, Any]
+Handler = Callable[[Event, wiring.LambdaContext], dict[str, Any]]
+
+BUCKET = "manifests"
+HANDLERS: dict[str, Handler] = {
+    "IngestFunction": ingest.handler,
+    "LaunchFunction": launch.handler,
+    "PollFunction": poll.handler,
+    "CompleteFunction": complete.handler,
+}
+SECONDS_LEFT = {"IngestFunction": 900, "LaunchFunction": 300, "PollFunction": 46, "CompleteFunction": 120}
+"""Of the poller only just enough for one look."""
+
+SCHEDULED = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Lambda tells an invocation of itself."""
+
+    seconds_left: int
+    aws_request_id: str = field(default_factory=lambda: str(uuid4()))
+    function_name: str = "function"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.seconds_left * 1000
+
+
+@dataclass
+class Pipeline:
+    """The four functions between their queues, the stream and the schedule; each invocation in a new container."""
+
+    aws: AwsCalls
+    ica: SimulatedIca
+    monkeypatch: pytest.MonkeyPatch
+    references: dict[str, str]
+    """What the template's references in the environment come to."""
+    heard: str
+    """A queue that hears the events."""
+    stream_at: str
+    """Iterator of the stream."""
+    sent: list[Event] = field(default_factory=list)
+    """Every Lambda event that was delivered, with its function."""
+    serial: Iterator[int] = field(default_factory=count)
+
+    def invoke(self, function: str, event: Event) -> dict[str, Any]:
+        for name in wiring_variables():
+            self.monkeypatch.delenv(name, raising=False)
+        for name, value in template.environment(function, self.references).items():
+            self.monkeypatch.setenv(name, value)
+        forget_containers()
+        return HANDLERS[function](event, Context(SECONDS_LEFT[function]))
+
+    # --- what calls the functions ---
+
+    def submit(self, message: object) -> None:
+        body = message if isinstance(message, str) else json.dumps(message)
+        clients.sqs().send_message(QueueUrl=self.references["IngestQueue"], MessageBody=body)
+
+    def upload(self, manifest: object) -> None:
+        """Upload a manifest, of which EventBridge tells the queue."""
+        key = f"manifests/run {next(self.serial)}.json"
+        version = clients.s3().put_object(Bucket=BUCKET, Key=key, Body=json.dumps(manifest).encode())["VersionId"]
+        described = {"bucket": {"name": BUCKET}, "object": {"key": key, "version-id": version}}
+        self.submit({"source": "aws.s3", "detail-type": "Object Created", "detail": described})
+
+    def messages(self, queue: str) -> Event:
+        """What Lambda makes of the messages that are waiting."""
+        url = self.references[queue]
+        received = clients.sqs().receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+        )
+        return {
+            "Records": [
+                {
+                    "messageId": message["MessageId"],
+                    "receiptHandle": message["ReceiptHandle"],
+                    "body": message["Body"],
+                    "attributes": message["Attributes"],
+                    "eventSource": "aws:sqs",
+                }
+                for message in received.get("Messages", [])
+            ]
+        }
+
+    def consume(self, queue: str, function: str) -> list[str]:
+        """Deliver what is waiting in a queue, delete what is dealt with, and say which messages failed."""
+        event = self.messages(queue)
+        if not event["Records"]:
+            return []
+        answer = self.invoke(function, event)
+        failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+        for record in event["Records"]:
+            if record["messageId"] not in failed:
+                clients.sqs().delete_message(QueueUrl=self.references[queue], ReceiptHandle=record["receiptHandle"])
+        self.sent.append({"function": function, "event": event})
+        return failed
+
+    def ingest(self) -> list[str]:
+        return self.consume("IngestQueue", "IngestFunction")
+
+    def launch(self) -> list[str]:
+        return self.consume("LaunchQueue", "LaunchFunction")
+
+    def poll(self) -> Counter[str]:
+        self.sent.append({"function": "PollFunction", "event": SCHEDULED})
+        return Counter(self.invoke("PollFunction", SCHEDULED))
+
+    def stream(self) -> Event:
+        """The records since the last time which pass the template's filter."""
+        answer = clients.streams().get_records(ShardIterator=self.stream_at)
+        self.stream_at = answer["NextShardIterator"]
+        properties = template.properties("CompleteFunction")["Events"]["Settled"]["Properties"]
+        patterns = [each["Pattern"] for each in properties["FilterCriteria"]["Filters"]]
+        records = [json.loads(json.dumps(record, default=repr)) for record in answer["Records"]]
+        wanted = [EventPattern(pattern, json.loads(pattern)) for pattern in patterns]
+        return {"Records": [record for record in records if any(each.matches_event(record) for each in wanted)]}
+
+    def complete(self) -> list[str]:
+        event = self.stream()
+        if not event["Records"]:
+            return []
+        self.sent.append({"function": "CompleteFunction", "event": event})
+        return self.complete_again(event)
+
+    def complete_again(self, event: Event) -> list[str]:
+        answer = self.invoke("CompleteFunction", event)
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+    def run(self, attempts: int = 1) -> None:
+        """Let everything happen that is due, for so many attempts of a job."""
+        for _ in range(attempts):
+            assert self.ingest() == []
+            assert self.launch() == []
+            self.ica.clock.forward(10)
+            self.poll()
+            assert self.complete() == []
+
+    # --- what came of it ---
+
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Type and detail of each event on the bus since the last time."""
+        found = []
+        while received := clients.sqs().receive_message(QueueUrl=self.heard, MaxNumberOfMessages=10).get("Messages"):
+            for message in received:
+                clients.sqs().delete_message(QueueUrl=self.heard, ReceiptHandle=message["ReceiptHandle"])
+                event = json.loads(message["Body"])
+                found.append((event["detail-type"], event["detail"]))
+        return found
+
+    def manifest(self, *folders: str, source: str = "/run/") -> dict[str, list[str]]:
+        """Two files for each folder, which the simulated ICA is given."""
+        manifest = {}
+        for folder in folders:
+            for name in ("a.txt", "b c#1.txt"):
+                path = f"{source}{folder}/{name}"
+                self.ica.file(path)
+                manifest[f"icav2://source{path}"] = [f"icav2://destination/to/{folder}/"]
+        return manifest
+
+
+def wiring_variables() -> set[str]:
+    """Every variable that the template sets for any function."""
+    references = dict.fromkeys(["CopyTable", "LaunchQueue", "IngestQueue", "ManifestBucket", "PollFunction"], "")
+    return {name for function in HANDLERS for name in template.environment(function, references)}
+
+
+def forget_containers() -> None:
+    """Clear what a container keeps from one invocation to the next."""
+    for module in (wiring, ingest, launch, poll):
+        for each in vars(module).values():
+            if hasattr(each, "cache_clear"):
+                each.cache_clear()
+
+
+def start_of_stream() -> str:
+    (stream,) = clients.streams().list_streams(TableName=template.TABLE_NAME)["Streams"]
+    (shard,) = clients.streams().describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
+    iterator: str = clients.streams().get_shard_iterator(
+        StreamArn=stream["StreamArn"], ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    return iterator
+
+
+def create_queue(name: str) -> str:
+    visibility = template.properties(name)["VisibilityTimeout"] if name != "Heard" else 30
+    attributes = {"VisibilityTimeout": str(visibility)}
+    return clients.sqs().create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pipeline(aws: AwsCalls, table: CopyTable, ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    ica.set(delete_seconds=0)  # what the product sleeps does not move the simulator's clock here
+    clients.s3().create_bucket(Bucket=BUCKET)
+    clients.s3().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    heard = create_queue("Heard")
+    clients.events().put_rule(Name="hear", EventPattern=json.dumps({"source": ["icav2-copy-batch"]}))
+    clients.events().put_targets(
+        Rule="hear", Targets=[{"Id": "heard", "Arn": "arn:aws:sqs:us-east-1:123456789012:Heard"}]
+    )
+    aws.answer("Invoke", lambda request: json_answer(request, {}, 202))
+    references = {
+        "CopyTable": template.TABLE_NAME,
+        "ManifestBucket": BUCKET,
+        "EventBusName": "default",
+        "IngestQueue": create_queue("IngestQueue"),
+        "LaunchQueue": create_queue("LaunchQueue"),
+        "PollFunction": "poll-function",
+        "IcaBaseUrl": ica.stage.base,
+        "IcaTokenSecretArnParameter": clients.secrets().create_secret(Name="token", SecretString=f"{TOKEN}\n")["ARN"],
+    }
+    for module in (wiring, ingest, launch, poll):
+        monkeypatch.setattr(module, "utc_now", ica.clock)
+    product = logging.getLogger("icav2_copy_batch")
+    before = product.handlers[:], product.level, product.propagate
+    yield Pipeline(aws, ica, monkeypatch, references, heard, start_of_stream())
+    product.handlers[:], product.level, product.propagate = before
+    forget_containers()
+
+
+def metrics_in(printed: str) -> Counter[str]:
+    """Metrics by name, of the lines in CloudWatch's embedded metric format."""
+    found: Counter[str] = Counter()
+    for line in printed.splitlines():
+        document = json.loads(line) if line.startswith("{") else {}
+        for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
+            assert directive["Namespace"] == "icav2-copy-batch"
+            for metric in directive["Metrics"]:
+                found[metric["Name"]] += int(sum(document[metric["Name"]]))
+    return found
+
+
+def available(*folders: str) -> dict[str, str]:
+    """The destination project, once the manifest of these folders is copied."""
+    return {f"/to/{folder}/{name}": "AVAILABLE" for folder in folders for name in ("a.txt", "b c#1.txt")}
+
+
+# --- all the way -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["message", "upload", "uploaded message"])
+def test_a_manifest_goes_all_the_way(
+    pipeline: Pipeline, table: CopyTable, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    manifest = pipeline.manifest("x", "y")
+    if way == "message":
+        pipeline.submit({"manifest": manifest})
+    else:
+        pipeline.upload(manifest if way == "upload" else {"manifest": manifest})
+    assert pipeline.ingest() == []
+    ((started, detail),) = pipeline.events()
+    assert (started, detail["status"], detail["total_jobs"]) == ("CopyStarted", "OPEN", 2)
+    copy_id = detail["copy_id"]
+    assert [job.status for job in table.jobs(copy_id)] == [JobStatus.QUEUED] * 2
+    assert pipeline.launch() == []
+    assert [job.status for job in table.jobs(copy_id)] == [JobStatus.RUNNING] * 2
+    assert pipeline.aws.count("Invoke") == 1, "the poller is woken"
+    assert pipeline.poll()["running"] == 2
+    assert pipeline.complete() == []
+    pipeline.ica.clock.forward(10)
+    assert pipeline.poll()["passed"] == 2
+    assert [job.status for job in table.jobs(copy_id)] == [JobStatus.PASSED] * 2
+    assert pipeline.events() == []
+    assert pipeline.complete() == []
+    ((completed, detail),) = pipeline.events()
+    assert (completed, detail["copy_id"], detail["status"]) == ("CopyCompleted", copy_id, "COMPLETED")
+    assert detail["counters"] == {"jobs_failed": 0, "jobs_running": 0, "jobs_passed": 2}
+    assert pipeline.ica.arrived() == available("x", "y")
+    result = clients.s3().get_object(Bucket=BUCKET, Key=f"results/{copy_id}.json")["Body"].read()
+    assert json.loads(result) == detail
+    assert +metrics_in(capsys.readouterr().out) == {
+        "SubmissionsAccepted": 1,
+        "AttemptsStarted": 2,
+        "JobsPassed": 2,
+        "CopiesCompleted": 1,
+    }
+
+
+def test_the_manifest_is_kept_where_the_event_says(pipeline: Pipeline) -> None:
+    manifest = pipeline.manifest("x")
+    pipeline.submit({"manifest": manifest})
+    pipeline.ingest()
+    ((_, detail),) = pipeline.events()
+    bucket, _, key = detail["manifest_uri"].removeprefix("s3://").partition("/")
+    assert json.loads(clients.s3().get_object(Bucket=bucket, Key=key)["Body"].read()) == manifest
+
+
+@pytest.mark.parametrize("end", ["FAILED", "PARTIALLY_SUCCEEDED", "STOPPED"])
+def test_a_job_that_fails_is_launched_again(
+    pipeline: Pipeline, table: CopyTable, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    pipeline.ica.script("/to/x/", end)
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
+    pipeline.run(attempts=2)
+    assert [name for name, _ in pipeline.events()] == ["CopyStarted", "CopyCompleted"]
+    (job,) = table.jobs("run")
+    assert [attempt.outcome for attempt in job.attempts] == [end, "SUCCEEDED"]
+    assert [attempt.ica_job_id for attempt in job.attempts] == list(pipeline.ica.world.jobs)
+    assert pipeline.ica.arrived() == available("x")
+    assert pipeline.ica.world.violations == []
+    metrics = metrics_in(capsys.readouterr().out)
+    assert (metrics["AttemptsStarted"], metrics["AttemptsFailed"], metrics["JobsPassed"]) == (2, 1, 1)
+
+
+def test_a_job_that_keeps_failing_is_given_up_and_the_copy_fails(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.references["MaxRedeploys"] = "2"
+    pipeline.ica.script("/to/x/", "FAILED", "STOPPED", "PARTIALLY_SUCCEEDED")
+    pipeline.submit({"manifest": pipeline.manifest("x", "y"), "task_token": "token"})
+    pipeline.run(attempts=3)
+    (_, (failed, detail)) = pipeline.events()
+    assert (failed, detail["status"]) == ("CopyFailed", "FAILED")
+    assert detail["counters"] == {"jobs_failed": 1, "jobs_running": 0, "jobs_passed": 1}
+    (job,) = detail["failed_jobs"]
+    assert (job["dest_uri"], job["attempts"]) == ("icav2://destination/to/x/", 3)
+    assert "ended PARTIALLY_SUCCEEDED" in job["reason"]
+    (request,) = pipeline.aws.requests("SendTaskFailure")
+    assert json.loads(text_of(request))["error"] == "CopyFailed"
+    metrics = metrics_in(capsys.readouterr().out)
+    assert (metrics["JobsFailed"], metrics["JobsPassed"], metrics["CopiesFailed"]) == (1, 1, 1)
+
+
+def test_a_source_that_is_not_there_fails_its_job_at_once(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = pipeline.manifest("x", "y")
+    manifest["icav2://source/run/none.txt"] = ["icav2://destination/to/y/"]
+    pipeline.submit({"manifest": manifest})
+    pipeline.run()
+    (_, (failed, detail)) = pipeline.events()
+    (job,) = detail["failed_jobs"]
+    assert (failed, job["dest_uri"], job["attempts"]) == ("CopyFailed", "icav2://destination/to/y/", 1)
+    assert "the source icav2://source/run/none.txt was not found" in job["reason"]
+    assert pipeline.ica.arrived() == available("x")
+    assert metrics_in(capsys.readouterr().out)["JobsFailed"] == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "not JSON",
+        '{"manifest": {}}',
+        '{"manifest": {"icav2://p/a": ["icav2://q/no-slash"]}, "task_token": "token"}',
+        '{"unknown": 1, "task_token": "token"}',
+    ],
+)
+def test_a_submission_that_makes_no_sense_is_rejected_and_dealt_with(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], message: str
+) -> None:
+    pipeline.submit(message)
+    assert pipeline.ingest() == []
+    ((rejected, detail),) = pipeline.events()
+    assert rejected == "CopyRejected"
+    assert detail["problem_count"] >= 1
+    assert pipeline.aws.count("SendTaskFailure") == ("task_token" in message)
+    metrics = metrics_in(capsys.readouterr().out)
+    assert (metrics["SubmissionsAccepted"], metrics["SubmissionsRejected"]) == (0, 1)
+    assert pipeline.launch() == []
+    assert pipeline.ica.world.jobs == {}
+
+
+# --- twice -----------------------------------------------------------------------------------------------------------
+
+
+def test_everything_that_is_delivered_twice_happens_once(pipeline: Pipeline) -> None:
+    """Each event again right after it was handled, and once more when all is over."""
+    pipeline.submit({"manifest": pipeline.manifest("x", "y"), "task_token": "token"})
+    pipeline.ica.script("/to/x/", "FAILED")
+    for _ in range(3):
+        for step in (pipeline.ingest, pipeline.launch, pipeline.poll, pipeline.complete):
+            step()
+            again(pipeline, pipeline.sent[-1:])
+        pipeline.ica.clock.forward(10)
+    assert len(pipeline.ica.world.jobs) == 3, "two jobs, one of which failed once"
+    assert [name for name, _ in pipeline.events()] == ["CopyStarted", "CopyCompleted"]
+    assert pipeline.aws.count("SendTaskSuccess") == 1
+    arrived = pipeline.ica.arrived()
+    again(pipeline, list(pipeline.sent))
+    assert pipeline.launch() == []
+    assert len(pipeline.ica.world.jobs) == 3
+    assert pipeline.events() == []
+    assert pipeline.ica.arrived() == arrived == available("x", "y")
+
+
+def again(pipeline: Pipeline, sent: list[Event]) -> None:
+    for each in sent:
+        pipeline.invoke(each["function"], each["event"])
+
+
+def test_two_messages_about_one_attempt_in_one_delivery_launch_once(pipeline: Pipeline) -> None:
+    pipeline.submit({"manifest": pipeline.manifest("x")})
+    pipeline.ingest()
+    event = pipeline.messages("LaunchQueue")
+    twice = {"Records": [*event["Records"], *({**each, "messageId": "another"} for each in event["Records"])]}
+    assert pipeline.invoke("LaunchFunction", twice) == {"batchItemFailures": []}
+    assert len(pipeline.ica.world.jobs) == 1
+
+
+# --- lost ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_launch_message_that_was_lost_is_sent_again(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline.submit({"manifest": pipeline.manifest("x", "y")})
+    pipeline.ingest()
+    clients.sqs().purge_queue(QueueUrl=pipeline.references["LaunchQueue"])
+    pipeline.ica.clock.forward(890)
+    assert pipeline.poll()["sent_again"] == 0
+    pipeline.ica.clock.forward(20)
+    assert pipeline.poll()["sent_again"] == 2
+    assert pipeline.poll()["sent_again"] == 0
+    pipeline.run()
+    assert pipeline.ica.arrived() == available("x", "y")
+    assert metrics_in(capsys.readouterr().out)["LaunchMessagesSentAgain"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "end", "metric"),
+    [("drop_after", "adopted", "LaunchesAdopted"), ("drop_before", "released", "LaunchesReleased")],
+)
+def test_a_launch_whose_answer_was_lost_is_settled_by_looking_and_started_once(
+    pipeline: Pipeline,
+    table: CopyTable,
+    capsys: pytest.CaptureFixture[str],
+    fault: Literal["drop_after", "drop_before"],
+    end: str,
+    metric: str,
+) -> None:
+    """Whether ICA had started the copy batch or not."""
+    pipeline.ica.set(job_seconds=600)
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
+    pipeline.ingest()
+    pipeline.ica.fault(fault, "POST", "dataCopyBatch", count=1)
+    assert pipeline.launch() == []
+    again(pipeline, pipeline.sent[-1:])
+    (job,) = table.jobs("run")
+    assert job.status is JobStatus.LAUNCHING
+    assert pipeline.poll()[end] == 0
+    pipeline.ica.clock.forward(130)
+    assert pipeline.poll()[end] == 1
+    pipeline.launch()
+    pipeline.ica.clock.forward(600)
+    pipeline.poll()
+    pipeline.complete()
+    assert len(pipeline.ica.world.jobs) == 1
+    assert [name for name, _ in pipeline.events()] == ["CopyStarted", "CopyCompleted"]
+    metrics = metrics_in(capsys.readouterr().out)
+    assert (metrics["LaunchesUnknown"], metrics[metric], metrics["JobsPassed"]) == (1, 1, 1)
+
+
+def test_a_copy_that_the_stream_did_not_announce_is_announced_by_the_poller(pipeline: Pipeline) -> None:
+    pipeline.submit({"manifest": pipeline.manifest("x")})
+    pipeline.ingest()
+    pipeline.launch()
+    pipeline.ica.clock.forward(10)
+    pipeline.poll()
+    pipeline.events()
+    pipeline.ica.clock.forward(59)
+    pipeline.poll()
+    assert pipeline.events() == []
+    pipeline.ica.clock.forward(2)
+    pipeline.poll()
+    assert [name for name, _ in pipeline.events()] == ["CopyCompleted"]
+    assert pipeline.complete() == []
+    assert pipeline.events() == []
+
+
+# --- some fail -------------------------------------------------------------------------------------------------------
+
+
+def visibility_changes(pipeline: Pipeline) -> list[str]:
+    """Receipt handles of the messages that were asked to come again soon."""
+    return [
+        json.loads(text_of(request))["ReceiptHandle"] for request in pipeline.aws.requests("ChangeMessageVisibility")
+    ]
+
+
+def test_a_submission_that_cannot_be_dealt_with_comes_again_and_the_others_do_not(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("x", "y", "z"):
+        pipeline.submit({"copy_id": folder, "manifest": pipeline.manifest(folder)})
+    event = pipeline.messages("IngestQueue")
+    (unlucky,) = [record for record in event["Records"] if '"copy_id": "y"' in record["body"]]
+    pipeline.aws.refuse("PutObject", "AccessDenied", only=unlucky["messageId"])
+    answer = pipeline.invoke("IngestFunction", event)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": unlucky["messageId"]}]}
+    assert visibility_changes(pipeline) == [unlucky["receiptHandle"]]
+    assert {detail["copy_id"] for _, detail in pipeline.events()} == {"x", "z"}
+    assert metrics_in(capsys.readouterr().out)["SubmissionsAccepted"] == 2
+    pipeline.aws.moto_only()
+    assert pipeline.invoke("IngestFunction", {"Records": [unlucky]}) == {"batchItemFailures": []}
+    assert [detail["copy_id"] for _, detail in pipeline.events()] == ["y"]
+
+
+def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ICA has trouble with one project, and SQS with the message that should put its job off."""
+    other = pipeline.ica.world.add_project("other").id
+    manifest = pipeline.manifest("x")
+    manifest["icav2://other/run/c.txt"] = ["icav2://destination/to/y/"]
+    pipeline.submit({"copy_id": "run", "manifest": manifest})
+    pipeline.ingest()
+    monkeypatch.setattr("icav2_copy_batch.adapters.ica.MAX_TRIES", 1)
+    pipeline.ica.fault("status", "GET", other, status=503)
+    pipeline.aws.refuse("SendMessageBatch", "AccessDenied")
+    event = pipeline.messages("LaunchQueue")
+    (unlucky,) = [record for record in event["Records"] if "000002" in record["body"]]
+    answer = pipeline.invoke("LaunchFunction", event)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": unlucky["messageId"]}]}
+    assert visibility_changes(pipeline) == [unlucky["receiptHandle"]]
+    assert [job.folder_path for job in pipeline.ica.world.jobs.values()] == ["/to/x/"]
+    assert metrics_in(capsys.readouterr().out)["AttemptsStarted"] == 1
+    pipeline.aws.moto_only()
+    pipeline.ica.sim.troubles.clear()
+    pipeline.ica.file("/run/c.txt", other)
+    assert pipeline.invoke("LaunchFunction", {"Records": [unlucky]}) == {"batchItemFailures": []}
+    assert [job.folder_path for job in pipeline.ica.world.jobs.values()] == ["/to/x/", "/to/y/"]
+
+
+def test_a_launch_is_put_off_while_ica_is_unavailable_and_uses_up_no_attempt(
+    pipeline: Pipeline, table: CopyTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
+    pipeline.ingest()
+    monkeypatch.setattr("icav2_copy_batch.adapters.ica.MAX_TRIES", 1)
+    pipeline.ica.fault("status", status=503)
+    assert pipeline.launch() == []
+    (job,) = table.jobs("run")
+    assert (job.status, job.attempt) == (JobStatus.QUEUED, 1)
+    (_, put_off) = pipeline.aws.requests("SendMessageBatch")
+    (entry,) = json.loads(text_of(put_off))["Entries"]
+    assert entry["DelaySeconds"] > 0
+    assert json.loads(entry["MessageBody"]) == {"copy_id": "run", "job_id": "000001", "attempt": 1, "deferrals": 1}
+    metrics = metrics_in(capsys.readouterr().out)
+    assert (metrics["AttemptsStarted"], metrics["LaunchesDeferred"]) == (0, 1)
+
+
+def test_a_launch_message_that_makes_no_sense_fails_alone(pipeline: Pipeline) -> None:
+    pipeline.submit({"manifest": pipeline.manifest("x")})
+    pipeline.ingest()
+    for body in ("not JSON", "[]", "null", "{}", '{"copy_id": "run"}'):
+        clients.sqs().send_message(QueueUrl=pipeline.references["LaunchQueue"], MessageBody=body)
+    event = pipeline.messages("LaunchQueue")
+    failed = pipeline.invoke("LaunchFunction", event)["batchItemFailures"]
+    senseless = [record["messageId"] for record in event["Records"] if '"job_id"' not in record["body"]]
+    assert len(senseless) == 5
+    assert sorted(each["itemIdentifier"] for each in failed) == sorted(senseless)
+    assert len(pipeline.ica.world.jobs) == 1
+
+
+def test_a_launch_is_put_off_while_the_token_cannot_be_read(pipeline: Pipeline, table: CopyTable) -> None:
+    """Else the jobs stay claimed: the message comes again and changes nothing, until the claims have run out."""
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
+    pipeline.ingest()
+    pipeline.aws.refuse("GetSecretValue", "AccessDeniedException")
+    assert pipeline.launch() == []
+    (job,) = table.jobs("run")
+    assert (job.status, job.attempt) == (JobStatus.QUEUED, 1)
+
+
+def test_a_project_that_may_not_be_read_holds_up_no_job_of_another(pipeline: Pipeline, table: CopyTable) -> None:
+    """Its files cannot be compared any more; those of the other can."""
+    other = pipeline.ica.world.add_project("other").id
+    pipeline.ica.file("/run/c.txt", other)
+    manifest = pipeline.manifest("x") | {"icav2://other/run/c.txt": ["icav2://destination/to/y/"]}
+    pipeline.submit({"copy_id": "run", "manifest": manifest})
+    pipeline.ingest()
+    pipeline.launch()
+    pipeline.ica.clock.forward(10)
+    pipeline.ica.fault("status", "GET", other, status=403)
+    pipeline.poll()
+    assert {job.destination: job.status for job in table.jobs("run")} == {
+        "icav2://destination/to/x/": JobStatus.PASSED,
+        "icav2://destination/to/y/": JobStatus.RUNNING,
+    }
+
+
+def test_the_stream_is_handled_up_to_the_first_record_that_fails(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lambda gives the function the failed record and all behind it again."""
+    for folder in ("x", "y", "z"):
+        pipeline.submit({"copy_id": folder, "manifest": pipeline.manifest(folder)})
+    pipeline.ingest()
+    pipeline.launch()
+    pipeline.ica.clock.forward(10)
+    pipeline.poll()
+    pipeline.events()
+    event = pipeline.stream()
+    _, second, third = event["Records"]
+    copies = [record["dynamodb"]["Keys"]["copy_id"]["S"] for record in event["Records"]]
+    assert sorted(copies) == ["x", "y", "z"]
+    pipeline.aws.refuse("PutObject", "AccessDenied", only=f"results/{copies[1]}.json")
+    capsys.readouterr()
+    assert pipeline.complete_again(event) == [second["dynamodb"]["SequenceNumber"]]
+    assert metrics_in(capsys.readouterr().out)["CopiesCompleted"] == 1
+    assert [detail["copy_id"] for _, detail in pipeline.events()] == copies[:1]
+    pipeline.aws.moto_only()
+    assert pipeline.complete_again({"Records": [second, third]}) == []
+    assert {detail["copy_id"] for _, detail in pipeline.events()} == set(copies[1:])
+    assert pipeline.complete_again(event) == []
+    assert pipeline.events() == []
+
+
+def test_an_event_that_the_bus_did_not_take_is_sent_when_the_record_comes_again(pipeline: Pipeline) -> None:
+    def take_nothing(request: AWSPreparedRequest) -> AWSResponse:
+        return json_answer(request, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]})
+
+    pipeline.submit({"manifest": pipeline.manifest("x")})
+    pipeline.ingest()
+    pipeline.launch()
+    pipeline.ica.clock.forward(10)
+    pipeline.poll()
+    pipeline.events()
+    event = pipeline.stream()
+    pipeline.aws.answer("PutEvents", take_nothing)
+    assert pipeline.complete_again(event) == [event["Records"][0]["dynamodb"]["SequenceNumber"]]
+    pipeline.aws.moto_only()
+    assert pipeline.complete_again(event) == []
+    assert [name for name, _ in pipeline.events()] == ["CopyCompleted"]
+
+
+@pytest.mark.parametrize("function", HANDLERS)
+def test_every_invocation_prints_its_metrics(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], function: str
+) -> None:
+    """Zeros as well: an alarm on a metric that is never sent never rings."""
+    pipeline.invoke(function, SCHEDULED if function == "PollFunction" else {"Records": []})
+    expected = {
+        "IngestFunction": {"SubmissionsAccepted", "SubmissionsRejected"},
+        "LaunchFunction": {"AttemptsStarted", "LaunchesDeferred", "LaunchesUnknown", "JobsFailed"},
+        "PollFunction": set(poll.METRICS.values()),
+        "CompleteFunction": {"CopiesCompleted", "CopiesFailed"},
+    }
+    assert metrics_in(capsys.readouterr().out) == dict.fromkeys(expected[function], 0)

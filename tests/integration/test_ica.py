@@ -1,0 +1,891 @@
+"""Our client of ICA against the simulated one, over HTTP: what it finds, makes and repeats, and what it never does."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import pytest
+
+import icav2_copy_batch
+from icav2_copy_batch.adapters import ica as ica_module
+from icav2_copy_batch.adapters.ica import FEW_JOBS, MAX_QUERY_BYTES, MAX_TRIES, MAX_WAIT_SECONDS, IcaClient
+from icav2_copy_batch.domain.ica import CopyBatch, IcaAnswerLost, IcaData, IcaError, IcaJob, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.manifest import CopyOptions
+from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
+from tests.integration.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE, TOKEN, SimulatedIca, Tokens
+
+SPECIAL_NAMES = [
+    "a b",
+    "#1",
+    "what?",
+    "100%",
+    "%41",
+    "a+b",
+    "é",
+    "日本",
+    "a&b=c;d",
+    "'\"",
+    "~-_.",
+    "[x]{y}",
+    "back\\slash",
+]
+
+
+# --- projects --------------------------------------------------------------------------------------------------------
+
+
+def test_a_project_id_is_taken_as_it_is(ica: SimulatedIca) -> None:
+    project_id = str(uuid4())
+    assert ica.client().project_id(project_id.upper()) == project_id
+    assert ica.sim.calls.total() == 0
+
+
+def test_a_project_is_found_by_its_exact_name_among_all_that_contain_it(ica: SimulatedIca) -> None:
+    """More than a page of them, the right one last."""
+    for number in range(1001):
+        ica.world.add_project(f"my run {number}")
+    ica.world.add_project("My Run")
+    wanted = ica.world.add_project("my run")
+    assert ica.client().project_id("my run") == wanted.id
+
+
+@pytest.mark.parametrize("name", SPECIAL_NAMES)
+def test_a_project_may_have_any_name(ica: SimulatedIca, name: str) -> None:
+    wanted = ica.world.add_project(f"project {name}")
+    assert ica.client().project_id(f"project {name}") == wanted.id
+
+
+@pytest.mark.parametrize("name", ["sourc", "ource", "Source", "source ", "nowhere"])
+def test_a_project_of_about_that_name_is_not_the_one(ica: SimulatedIca, name: str) -> None:
+    with pytest.raises(IcaRefused, match=f"no project named '{name}'"):
+        ica.client().project_id(name)
+
+
+def test_a_name_that_two_projects_have_is_refused(ica: SimulatedIca) -> None:
+    twin = Project(10_000, str(uuid4()), "source", ica.clock())
+    ica.world.projects[twin.id] = twin
+    with pytest.raises(IcaRefused, match="2 projects are named 'source'"):
+        ica.client().project_id("source")
+
+
+def test_a_project_is_remembered_by_its_name_for_a_while(ica: SimulatedIca) -> None:
+    client = ica.client()
+    for _ in range(3):
+        assert client.project_id("source") == ica.source
+    assert ica.calls("GET", "/api/projects") == 1
+    ica.clock.forward(301)
+    del ica.world.projects[ica.source]
+    moved = ica.world.add_project("source", str(uuid4()))
+    assert client.project_id("source") == moved.id
+
+
+# --- finding data ----------------------------------------------------------------------------------------------------
+
+
+def test_a_path_is_found_in_its_own_case_and_not_as_a_prefix(ica: SimulatedIca) -> None:
+    wanted = ica.file("/run/a.txt", size=7)
+    for other in ("/run/A.txt", "/RUN/a.txt", "/run/a.txt.md5", "/run/a.txt2/x"):
+        ica.file(other)
+    assert ica.client().find(ica.source, ["/run/a.txt"]) == {
+        "/run/a.txt": IcaData(wanted.id, "/run/a.txt", "AVAILABLE", 7, wanted.etag)
+    }
+
+
+@pytest.mark.parametrize("path", ["/run/A.txt", "/run/a.tx", "/run/a.txt/", "/run/b.txt", "/nowhere/a.txt"])
+def test_a_path_where_nothing_is_is_left_out(ica: SimulatedIca, path: str) -> None:
+    ica.file("/run/a.txt")
+    assert ica.client().find(ica.source, [path]) == {}
+
+
+def test_files_and_folders_are_found_together(ica: SimulatedIca) -> None:
+    ica.file("/run/sub/a.txt")
+    ica.file("/run/sub2")
+    found = ica.client().find(ica.source, ["/run/", "/run/sub/", "/run/sub/a.txt", "/run/sub", "/run/sub2"])
+    assert found.keys() == {"/run/", "/run/sub/", "/run/sub/a.txt", "/run/sub2"}
+    assert found["/run/sub/"].size is None
+
+
+@pytest.mark.parametrize("doomed", [0, 1])
+def test_of_two_data_with_one_path_the_one_that_is_available_is_found(ica: SimulatedIca, doomed: int) -> None:
+    """ICA shows what is being deleted beside what took its place."""
+    ica.set(create_folder_on_existing="duplicate")
+    both = [ica.made_folder("run"), ica.made_folder("run")]
+    both[doomed].status = DataStatus.DELETING
+    assert ica.client().find(ica.destination, ["/run/"])["/run/"].data_id == both[1 - doomed].id
+
+
+@pytest.mark.parametrize("status", ["PARTIAL", "ARCHIVING", "ARCHIVED", "UNARCHIVING", "DELETING"])
+def test_data_in_any_status_are_found(ica: SimulatedIca, status: str) -> None:
+    ica.file("/run/a.txt", status=DataStatus(status))
+    assert ica.client().find(ica.source, ["/run/a.txt"])["/run/a.txt"].status == status
+
+
+@pytest.mark.parametrize("answer", ["honoured", "first_only", "refused"])
+@pytest.mark.parametrize("name", SPECIAL_NAMES)
+def test_names_with_special_characters_are_found(ica: SimulatedIca, name: str, answer: str) -> None:
+    ica.set(several_file_paths=answer)
+    paths = [f"/run {name}/{name}", f"/run {name}/{name}.txt", f"/run {name}/"]
+    for path in paths[:2]:
+        ica.file(path)
+    client = ica.client()
+    assert client.find(ica.source, paths).keys() == set(paths)
+    assert {data.path for data in client.list_folder(ica.source, paths[2])} == set(paths[:2])
+
+
+def many_paths(count: int, folders: int = 10) -> list[str]:
+    """Paths as long as real ones."""
+    return [f"/ilmn-analyses/a run of many samples/Lane_{n % folders}/sample_{n:05d}_R1.fastq.gz" for n in range(count)]
+
+
+def test_many_paths_are_asked_for_in_portions_that_fit_into_a_url(ica: SimulatedIca) -> None:
+    paths = many_paths(1500)
+    for path in paths:
+        ica.file(path)
+    assert ica.client().find(ica.source, paths).keys() == set(paths)
+    assert ica.sim.answers["414"] == 0, "the simulator takes 8 KB"
+    encoded = sum(len("&filePath=") + len(quote(path)) for path in paths)
+    assert ica.calls("GET", DATA) <= math.ceil(encoded / MAX_QUERY_BYTES) + 1
+
+
+def test_one_long_path_makes_a_portion_of_its_own(ica: SimulatedIca) -> None:
+    """At most 4,096 characters, of three times as many bytes in the URL, or nine times."""
+    ica.set(url_limit=0)
+    paths = ["/run/a.txt", f"/run/{'%' * 4000}", "/run/b.txt"]
+    for path in paths:
+        ica.file(path)
+    assert ica.client().find(ica.source, paths).keys() == set(paths)
+
+
+@pytest.mark.parametrize("url_limit", [600, 1500, 4000])
+def test_portions_are_halved_for_a_server_that_takes_less(ica: SimulatedIca, url_limit: int) -> None:
+    ica.set(url_limit=url_limit)
+    paths = many_paths(100)
+    for path in paths:
+        ica.file(path)
+    assert ica.client().find(ica.source, paths).keys() == set(paths)
+    assert ica.sim.answers["414"] > 0
+
+
+@pytest.mark.parametrize("answer", ["first_only", "refused"])
+def test_all_is_found_although_ica_takes_one_path_at_a_time(ica: SimulatedIca, answer: str) -> None:
+    ica.set(several_file_paths=answer)
+    paths = many_paths(60, folders=3)
+    for path in paths:
+        ica.file(path)
+    missing = f"{paths[0]}.md5"
+    assert ica.client().find(ica.source, [*paths, missing]).keys() == set(paths)
+
+
+def test_a_folder_is_listed_to_the_end_of_its_pages(ica: SimulatedIca) -> None:
+    paths = {f"/run/{number:05d}" for number in range(2001)}
+    for path in paths:
+        ica.file(path)
+    assert {data.path for data in ica.client().list_folder(ica.source, "/run/")} == paths
+    assert ica.calls("GET", DATA) == 3
+
+
+@pytest.mark.parametrize("end", ["empty", "null"])
+def test_the_last_page_is_known_in_both_of_its_spellings(ica: SimulatedIca, end: str) -> None:
+    ica.set(end_of_pages=end)
+    ica.file("/run/a.txt")
+    assert ica.client().find(ica.source, ["/run/a.txt"])
+    assert ica.calls("GET", DATA) == 1
+
+
+def test_a_folder_is_listed_without_what_lies_deeper_or_beside_it(ica: SimulatedIca) -> None:
+    for path in ("/run/a.txt", "/run/sub/b.txt", "/Run/c.txt", "/run2/d.txt", "/e.txt"):
+        ica.file(path)
+    client = ica.client()
+    assert {data.path for data in client.list_folder(ica.source, "/run/")} == {"/run/a.txt", "/run/sub/"}
+    assert {data.path for data in client.list_folder(ica.source, "/")} == {"/run/", "/Run/", "/run2/", "/e.txt"}
+    assert client.list_folder(ica.source, "/nowhere/") == []
+
+
+def test_a_tree_is_listed_with_all_its_files_and_no_others(ica: SimulatedIca) -> None:
+    paths = {"/run/a.txt", "/run/sub/b.txt", "/run/sub/deeper/c.txt", *(f"/run/many/{n}" for n in range(1000))}
+    for path in (*paths, "/Run/d.txt", "/run2/e.txt", "/other/run/f.txt"):
+        ica.file(path)
+    assert {data.path for data in ica.client().list_tree(ica.source, "/run/")} == paths
+
+
+# --- making folders --------------------------------------------------------------------------------------------------
+
+ON_EXISTING = ["conflict", "duplicate", "return_existing"]
+
+
+@pytest.mark.parametrize("on_existing", ON_EXISTING)
+def test_folders_and_their_parents_are_made_where_they_are_missing(ica: SimulatedIca, on_existing: str) -> None:
+    ica.set(create_folder_on_existing=on_existing)
+    known = ica.folder("/run/")
+    made = ica.client().ensure_folders(ica.destination, ["/run/a/b/", "/", "/run/", "/run/a/c/", "/run/a/b/"])
+    assert ica.folders() == ["/run/", "/run/a/", "/run/a/b/", "/run/a/c/"]
+    ids = {path: ica.folder(path).id for path in ("/run/a/b/", "/run/", "/run/a/c/")}
+    assert made == {**ids, "/": None}
+    assert made["/run/"] == known.id
+    assert ica.calls("POST", CREATE_FOLDER) == 3
+
+
+def test_folders_that_are_there_are_not_made_again(ica: SimulatedIca) -> None:
+    folder = ica.folder("/run/a/")
+    assert ica.client().ensure_folders(ica.destination, ["/run/a/", "/"]) == {"/run/a/": folder.id, "/": None}
+    assert ica.calls("POST", CREATE_FOLDER) == 0
+
+
+def test_a_folder_in_another_case_is_another_folder(ica: SimulatedIca) -> None:
+    ica.folder("/Run/")
+    ica.client().ensure_folders(ica.destination, ["/run/"])
+    assert ica.folders() == ["/Run/", "/run/"]
+
+
+@pytest.mark.parametrize("name", SPECIAL_NAMES)
+def test_folders_may_have_any_name(ica: SimulatedIca, name: str) -> None:
+    made = ica.client().ensure_folders(ica.destination, [f"/{name}/in {name}/"])
+    assert ica.folders() == [f"/{name}/", f"/{name}/in {name}/"]
+    assert made == {f"/{name}/in {name}/": ica.folder(f"/{name}/in {name}/").id}
+
+
+def test_no_folders_take_no_call(ica: SimulatedIca) -> None:
+    assert ica.client().ensure_folders(ica.destination, ["/"]) == {"/": None}
+    assert ica.client().ensure_folders(ica.destination, []) == {}
+    assert ica.sim.calls.total() == 0
+
+
+@dataclass
+class MeetingTokens(Tokens):
+    """Lets two clients make their second call, which is the first after a look, at the same moment."""
+
+    meeting: Barrier = field(default_factory=lambda: Barrier(2))
+    calls: int = 0
+
+    def token(self, *, fresh: bool = False) -> str:
+        self.calls += 1
+        if self.calls == 2:
+            self.meeting.wait(5)
+        return super().token(fresh=fresh)
+
+
+@pytest.mark.parametrize("on_existing", ON_EXISTING)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (["/run/"], ["/run/"]),
+        (["/run/a/b/"], ["/run/a/b/"]),
+        (["/run/a/"], ["/run/b/"]),
+        (["/run/a/x/", "/run/a/y/"], ["/run/a/y/", "/run/b/"]),
+        (["/run/"], ["/run/a/"]),
+    ],
+    ids=lambda folders: "+".join(folders),
+)
+def test_two_who_make_folders_at_once_end_with_one_of_each_path(
+    ica: SimulatedIca, first: list[str], second: list[str], on_existing: str
+) -> None:
+    """Both have looked and found nothing; then both create."""
+    ica.set(create_folder_on_existing=on_existing, create_folder_seconds=0.03)
+    meeting = Barrier(2)
+
+    def ensure(folders: list[str]) -> dict[str, str | None]:
+        return ica.client(tokens=MeetingTokens(meeting=meeting)).ensure_folders(ica.destination, folders)
+
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(ensure, (first, second)))
+    assert ica.folders() == sorted({path for folder in (*first, *second) for path in lineage(folder)})
+    assert [*made] == [{path: ica.folder(path).id for path in folders} for folders in (first, second)]
+
+
+def lineage(folder: str) -> Iterable[str]:
+    names = folder.strip("/").split("/")
+    return ["/" + "/".join(names[:depth]) + "/" for depth in range(1, len(names) + 1)]
+
+
+@pytest.mark.parametrize("deletions", [1, 2, 3])
+def test_a_folder_that_was_deleted_is_made_again_whatever_ica_remembers(ica: SimulatedIca, deletions: int) -> None:
+    """ICA answers a key that it knows with the folder of then, as if it had just been made."""
+    client = ica.client()
+    ids = []
+    for _ in range(deletions):
+        ids.append(client.ensure_folders(ica.destination, ["/run/a/"])["/run/a/"])
+        ica.world.discard(ica.folder("/run/"))
+    folder_id = client.ensure_folders(ica.destination, ["/run/a/"])["/run/a/"]
+    assert folder_id == ica.folder("/run/a/").id
+    assert folder_id not in ids
+    assert ica.folders() == ["/run/", "/run/a/"]
+
+
+def test_a_folder_that_another_is_making_is_waited_for(ica: SimulatedIca) -> None:
+    finish = ica.begin_folder("run")
+
+    def sleep(seconds: float) -> None:
+        if not ica.slept:
+            finish()
+        ica.sleep(seconds)
+
+    made = ica.client(sleep=sleep).ensure_folders(ica.destination, ["/run/a/"])
+    assert made == {"/run/a/": ica.folder("/run/a/").id}
+    assert ica.folders() == ["/run/", "/run/a/"]
+
+
+def test_below_a_folder_that_another_is_making_nothing_is_made(ica: SimulatedIca) -> None:
+    """ICA makes missing parents: it would make that folder a second time."""
+    ica.set(create_folder_on_existing="duplicate")
+    finish = ica.begin_folder("run")
+    finished: list[object] = []
+    ica.fault("status", "POST", "createFolder", status=409, count=1)
+
+    def sleep(seconds: float) -> None:
+        if not finished:
+            finished.append(finish())
+        ica.sleep(seconds)
+
+    made = ica.client(sleep=sleep).ensure_folders(ica.destination, ["/run/a/"])
+    assert finished
+    assert made == {"/run/a/": ica.folder("/run/a/").id}
+    assert ica.folders() == ["/run/", "/run/a/"]
+
+
+def test_a_folder_that_is_never_done_is_not_waited_for_past_the_time(ica: SimulatedIca) -> None:
+    ica.begin_folder("run")
+    client = ica.client(seconds=60)
+    with pytest.raises(IcaUnavailable, match="/run/ is not there yet"):
+        client.ensure_folders(ica.destination, ["/run/"])
+
+
+def test_a_folder_that_may_not_be_made_is_refused_with_icas_words(ica: SimulatedIca) -> None:
+    ica.fault("status", "POST", "createFolder", status=403, title="ICA_SEC_007")
+    with pytest.raises(IcaRefused, match="403 ICA_SEC_007 a fault made by the simulator"):
+        ica.client().ensure_folders(ica.destination, ["/run/"])
+
+
+def test_a_lost_answer_to_a_new_folder_makes_no_second_one(ica: SimulatedIca) -> None:
+    ica.set(create_folder_on_existing="duplicate")
+    ica.fault("drop_after", "POST", "createFolder", count=1)
+    made = ica.client().ensure_folders(ica.destination, ["/run/"])
+    assert ica.folders() == ["/run/"]
+    assert made == {"/run/": ica.folder("/run/").id}
+
+
+def test_a_folder_that_is_being_deleted_is_not_taken_for_one_that_is_there(ica: SimulatedIca) -> None:
+    """ICA refuses (409) a copy into it, for which the job is given up."""
+    doomed = ica.folder("/run/")
+    ica.world.delete(ica.destination, doomed.id)
+    made = ica.client().ensure_folders(ica.destination, ["/run/"])
+    ica.clock.forward(10)
+    ica.world.settle()
+    assert made["/run/"] != doomed.id
+    assert ica.folders() == ["/run/"]
+
+
+# --- leftovers -------------------------------------------------------------------------------------------------------
+
+
+def stock_leftovers(ica: SimulatedIca) -> None:
+    for path, status in {
+        "/run/a.txt": DataStatus.PARTIAL,
+        "/run/b.txt": DataStatus.PARTIAL,
+        "/run/available.txt": DataStatus.AVAILABLE,
+        "/run/archived.txt": DataStatus.ARCHIVED,
+        "/run/another job's.txt": DataStatus.PARTIAL,
+        "/run/A.txt": DataStatus.PARTIAL,
+        "/run/deeper/a.txt": DataStatus.PARTIAL,
+        "/Run/a.txt": DataStatus.PARTIAL,
+    }.items():
+        ica.file(path, ica.destination, status=status)
+
+
+def test_only_partial_files_of_these_names_in_this_folder_are_deleted(ica: SimulatedIca) -> None:
+    stock_leftovers(ica)
+    before = ica.arrived()
+    names = {"a.txt", "b.txt", "available.txt", "archived.txt", "deeper", "none.txt"}
+    assert ica.client().delete_partial_files(ica.destination, "/run/", names) == 2
+    del before["/run/a.txt"], before["/run/b.txt"]
+    assert ica.arrived() == before
+
+
+def test_what_was_deleted_is_waited_for_until_it_is_gone(ica: SimulatedIca) -> None:
+    """ICA shows it as DELETING for a while; SKIP might take it for a file that is there."""
+    ica.set(delete_seconds=5)
+    stock_leftovers(ica)
+    ica.client().delete_partial_files(ica.destination, "/run/", {"a.txt"})
+    assert "/run/a.txt" not in ica.arrived()
+    assert sum(ica.slept) == 5
+
+
+def test_nothing_to_delete_takes_one_look(ica: SimulatedIca) -> None:
+    assert ica.client().delete_partial_files(ica.destination, "/nowhere/", {"a.txt"}) == 0
+    assert ica.sim.calls.total() == 1
+
+
+def test_a_file_that_is_gone_already_is_as_good_as_deleted(ica: SimulatedIca) -> None:
+    """Deleted by a call of which the answer was lost: the next one finds nothing."""
+    ica.set(delete_seconds=0)
+    stock_leftovers(ica)
+    ica.fault("drop_after", "POST", ":delete", count=1)
+    assert ica.client().delete_partial_files(ica.destination, "/run/", {"a.txt"}) == 1
+    assert "/run/a.txt" not in ica.arrived()
+    assert (ica.calls("POST", DELETE), ica.sim.answers["404"]) == (2, 1)
+
+
+def test_a_file_that_may_not_be_deleted_is_a_refusal(ica: SimulatedIca) -> None:
+    stock_leftovers(ica)
+    ica.fault("status", "POST", ":delete", status=403)
+    with pytest.raises(IcaRefused, match="403"):
+        ica.client().delete_partial_files(ica.destination, "/run/", {"a.txt"})
+
+
+def test_a_deletion_that_takes_too_long_is_for_the_next_time(ica: SimulatedIca) -> None:
+    ica.set(delete_seconds=1000)
+    stock_leftovers(ica)
+    client = ica.client(seconds=60)
+    with pytest.raises(IcaUnavailable, match="1 PARTIAL files in /run/ are still being deleted"):
+        client.delete_partial_files(ica.destination, "/run/", {"a.txt"})
+
+
+def test_a_deletion_that_an_earlier_launch_has_begun_is_waited_for_as_well(ica: SimulatedIca) -> None:
+    """That launch was put off (see above). SKIP takes what is DELETING for a file that is there: it would be lost."""
+    ica.set(delete_seconds=100)
+    stock_leftovers(ica)
+    hurried = ica.client(seconds=60)
+    with pytest.raises(IcaUnavailable):
+        hurried.delete_partial_files(ica.destination, "/run/", {"a.txt"})
+    ica.client().delete_partial_files(ica.destination, "/run/", {"a.txt"})
+    assert "/run/a.txt" not in ica.arrived()
+
+
+# --- copying ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Prepared:
+    """Two sources and a folder, and the call that copies the ones into the other."""
+
+    ica: SimulatedIca
+    sources: list[str]
+    folder_id: str
+
+    def start(self, options: CopyOptions | None = None, **client: Any) -> tuple[str, str]:
+        options = options or CopyOptions()
+        started = self.ica.client(**client).start_copy_batch(
+            self.ica.destination, self.folder_id, self.sources, options
+        )
+        return started.batch_id, started.job_id
+
+    @property
+    def posts(self) -> int:
+        return self.ica.calls("POST", COPY_BATCH)
+
+
+@pytest.fixture
+def prepared(ica: SimulatedIca) -> Prepared:
+    sources = [ica.file("/run/a.txt").id, ica.file("/run/b.txt").id]
+    return Prepared(ica, sources, ica.folder("/to/").id)
+
+
+def test_a_copy_batch_copies_its_sources_into_its_folder(prepared: Prepared) -> None:
+    batch_id, job_id = prepared.start()
+    (job,) = prepared.ica.world.jobs.values()
+    assert (batch_id, job_id) == (job.batch_id, job.id)
+    prepared.ica.clock.forward(10)
+    assert prepared.ica.client().jobs([job_id]) == {job_id: IcaJob(**said(prepared.ica, job_id, "SUCCEEDED"))}
+    assert prepared.ica.arrived() == {"/to/a.txt": "AVAILABLE", "/to/b.txt": "AVAILABLE"}
+
+
+def test_a_copy_batch_without_a_folder_copies_into_the_projects_root(ica: SimulatedIca) -> None:
+    source = ica.file("/run/a.txt").id
+    ica.client().start_copy_batch(ica.destination, None, [source], CopyOptions())
+    ica.clock.forward(10)
+    ica.world.settle()
+    assert ica.arrived() == {"/a.txt": "AVAILABLE"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        CopyOptions(),
+        CopyOptions("OVERWRITE", copy_user_tags=False),
+        CopyOptions("RENAME", copy_technical_tags=False),
+        CopyOptions("SKIP", copy_instrument_info=False),
+    ],
+    ids=str,
+)
+def test_a_copy_batch_is_started_with_the_options_of_its_job(prepared: Prepared, options: CopyOptions) -> None:
+    prepared.start(options)
+    (job,) = prepared.ica.world.jobs.values()
+    asked = job.request
+    assert options == CopyOptions(
+        asked.action_on_exist.value, asked.copy_user_tags, asked.copy_technical_tags, asked.copy_instrument_info
+    )
+
+
+LOST: dict[str, dict[str, Any]] = {
+    "dropped after it was carried out": {"kind": "drop_after"},
+    "dropped before it was carried out": {"kind": "drop_before"},
+    "500": {"kind": "status", "status": 500},
+    "503 after it was carried out": {"kind": "status", "status": 503, "processed": True},
+    "504 as HTML": {"kind": "html", "status": 504},
+    "200 as HTML": {"kind": "html", "status": 200, "processed": True},
+}
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_a_copy_batch_of_which_the_answer_is_lost_is_not_started_again(prepared: Prepared, fault: str) -> None:
+    prepared.ica.fault(**LOST[fault], method="POST", path="dataCopyBatch")
+    with pytest.raises(IcaAnswerLost):
+        prepared.start()
+    assert prepared.posts == 1
+
+
+def test_a_copy_batch_whose_answer_does_not_come_in_time_is_not_started_again(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ica_module, "READ_SECONDS", 0.05)
+    prepared.ica.fault("delay", "POST", "dataCopyBatch", delay=0.5)
+    with pytest.raises(IcaAnswerLost):
+        prepared.start()
+    assert prepared.posts == 1
+
+
+@pytest.mark.parametrize("times", [1, MAX_TRIES - 1])
+def test_a_copy_batch_that_was_turned_away_is_started_once_there_is_room(prepared: Prepared, times: int) -> None:
+    prepared.ica.fault("status", "POST", "dataCopyBatch", status=429, count=times)
+    prepared.start()
+    assert prepared.posts == times + 1
+    assert len(prepared.ica.world.jobs) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
+def test_a_copy_batch_that_ica_refuses_is_refused_in_icas_words(prepared: Prepared, status: int) -> None:
+    prepared.ica.fault("status", "POST", "dataCopyBatch", status=status, title="ICA_COPY_001")
+    with pytest.raises(IcaRefused, match=f"ICA answered {status} ICA_COPY_001 a fault made by the simulator") as raised:
+        prepared.start()
+    assert raised.value.http_status == status
+    assert prepared.posts == 1
+
+
+def test_ica_itself_says_why_it_refuses(prepared: Prepared) -> None:
+    prepared.sources.append("fil.none")
+    with pytest.raises(IcaRefused, match=r"404 ICA_API_404 no data fil\.none to copy"):
+        prepared.start()
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def said(ica: SimulatedIca, job_id: str, status: str) -> dict[str, Any]:
+    """What ICA says of a job that goes well."""
+    job = ica.world.jobs[job_id]
+    return {
+        "job_id": job_id,
+        "status": status,
+        "created_at": job.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "subject_id": job.batch_id,
+        "project_id": ica.destination,
+    }
+
+
+def stock_jobs(ica: SimulatedIca, count: int) -> list[str]:
+    """Ids of so many jobs, oldest first."""
+    items = [BatchItem(ica.file("/run/a.txt").id)]
+    request = BatchRequest(items, False, False, False, ActionOnExist.RENAME, ica.folder("/to/").id)
+    ids = []
+    for _ in range(count):
+        ica.clock.forward(0.001)
+        ica.world.settle()
+        ids.append(ica.world.create_batch(ica.destination, request).id)
+    return ids
+
+
+def calls_for_jobs(ica: SimulatedIca) -> tuple[int, int]:
+    """How often the list of jobs and a single one was asked for."""
+    return ica.calls("GET", "/api/jobs"), ica.calls("GET", "/api/jobs/{job_id}")
+
+
+def test_no_jobs_take_no_call(ica: SimulatedIca) -> None:
+    assert ica.client().jobs([]) == {}
+    assert ica.sim.calls.total() == 0
+
+
+@pytest.mark.parametrize("count", [1, FEW_JOBS])
+def test_a_few_jobs_are_asked_for_one_by_one(ica: SimulatedIca, count: int) -> None:
+    ids = stock_jobs(ica, 20)[:count]
+    assert ica.client().jobs(ids) == {job_id: IcaJob(**said(ica, job_id, "INITIALIZED")) for job_id in ids}
+    assert calls_for_jobs(ica) == (0, count)
+
+
+def test_many_jobs_are_found_in_a_page_of_the_list(ica: SimulatedIca) -> None:
+    ids = stock_jobs(ica, 300)[50:250]
+    assert ica.client().jobs(ids) == {job_id: IcaJob(**said(ica, job_id, "INITIALIZED")) for job_id in ids}
+    assert calls_for_jobs(ica) == (1, 0)
+
+
+def test_the_list_is_paged_through_until_all_are_found(ica: SimulatedIca) -> None:
+    """Newest first: of 2,010 jobs the oldest is on the third page."""
+    ids = stock_jobs(ica, 2010)
+    wanted = [*ids[:1], *ids[-100:]]
+    assert ica.client().jobs(wanted).keys() == set(wanted)
+    assert calls_for_jobs(ica) == (3, 0)
+
+
+def test_old_jobs_are_asked_for_one_by_one_where_paging_would_take_more_calls(ica: SimulatedIca) -> None:
+    ids = stock_jobs(ica, 1010)
+    wanted = ids[:5]
+    assert ica.client().jobs(wanted).keys() == set(wanted)
+    assert calls_for_jobs(ica) == (1, 5)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_a_job_that_ica_does_not_have_is_left_out(ica: SimulatedIca, count: int) -> None:
+    ids = stock_jobs(ica, count)
+    assert ica.client().jobs([*ids, str(uuid4())]).keys() == set(ids)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_a_job_that_ica_has_forgotten_is_left_out(ica: SimulatedIca, count: int) -> None:
+    ica.set(job_readable_seconds=60)
+    old = stock_jobs(ica, 1)
+    ica.clock.forward(100)
+    recent = stock_jobs(ica, count)
+    assert ica.client().jobs([*old, *recent]).keys() == set(recent)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_a_status_that_is_new_to_us_comes_through_as_it_is(ica: SimulatedIca, count: int) -> None:
+    ids = stock_jobs(ica, count)
+    ica.fault("unknown_status")
+    assert {job.status for job in ica.client().jobs(ids).values()} == {"FROBNICATED"}
+
+
+@pytest.mark.parametrize("end", ["SUCCEEDED", "FAILED", "PARTIALLY_SUCCEEDED", "STOPPED"])
+def test_a_job_that_has_ended_says_how_and_why(prepared: Prepared, end: str) -> None:
+    prepared.ica.script("/to/", end)
+    _, job_id = prepared.start()
+    prepared.ica.clock.forward(10)
+    job = prepared.ica.client().jobs([job_id])[job_id]
+    assert job.status == end
+    assert (job.reason is None) == (end == "SUCCEEDED")
+    assert job.reason == prepared.ica.world.jobs[job_id].reason
+
+
+def test_the_list_is_not_paged_through_beyond_the_rows_that_ica_gives(
+    ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ICA refuses (400) what lies beyond; here from the 2,001st row on."""
+    monkeypatch.setattr("local.simulator.app.MOST_ROWS_BY_OFFSET", 2000)
+    ids = stock_jobs(ica, 2010)
+    wanted = [*ids[:1], *ids[-100:]]
+    assert ica.client().jobs(wanted).keys() == set(wanted)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_jobs_that_cannot_be_asked_for_are_not_taken_for_missing(ica: SimulatedIca, count: int) -> None:
+    ids = stock_jobs(ica, count)
+    ica.fault("status", "GET", "/jobs", status=503)
+    with pytest.raises(IcaUnavailable, match="503"):
+        ica.client().jobs(ids)
+
+
+@pytest.mark.parametrize(("since", "expected"), [(0, 1500), (0.4, 1101), (1.5, 1), (2, 0)])
+def test_jobs_are_listed_from_a_moment_on_newest_first(ica: SimulatedIca, since: float, expected: int) -> None:
+    """One each millisecond."""
+    start = ica.clock()
+    ids = stock_jobs(ica, 1500)
+    moment = (start + timedelta(seconds=since)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    found = ica.client().jobs_created_since(moment)
+    assert [job.job_id for job in found] == ids[::-1][:expected]
+    assert found[:1] == [IcaJob(**said(ica, ids[-1], "INITIALIZED"))][:expected]
+    assert calls_for_jobs(ica) == (1 + expected // 1000, 0)
+
+
+def test_a_copy_batch_says_what_it_copies_and_where_to(prepared: Prepared) -> None:
+    batch_id, _ = prepared.start()
+    found = prepared.ica.client().copy_batch(prepared.ica.destination, batch_id)
+    assert found == CopyBatch(prepared.folder_id, frozenset(prepared.sources))
+
+
+def test_a_copy_batch_of_many_sources_is_read_to_the_end_of_its_pages(prepared: Prepared) -> None:
+    prepared.sources[:] = [prepared.ica.file(f"/run/{number}").id for number in range(1001)]
+    batch_id, _ = prepared.start()
+    found = prepared.ica.client().copy_batch(prepared.ica.destination, batch_id)
+    assert found.data_ids == set(prepared.sources)
+
+
+def test_a_copy_batch_into_the_root_has_no_folder(ica: SimulatedIca) -> None:
+    source = ica.file("/run/a.txt").id
+    started = ica.client().start_copy_batch(ica.destination, None, [source], CopyOptions())
+    assert ica.client().copy_batch(ica.destination, started.batch_id) == CopyBatch(None, frozenset([source]))
+
+
+def test_something_that_is_no_copy_batch_is_a_refusal(prepared: Prepared) -> None:
+    batch_id, job_id = prepared.start()
+    for project_id, some_id in ((prepared.ica.destination, job_id), (prepared.ica.source, batch_id)):
+        with pytest.raises(IcaRefused, match="404"):
+            prepared.ica.client().copy_batch(project_id, some_id)
+
+
+# --- trouble ---------------------------------------------------------------------------------------------------------
+
+TROUBLE: dict[str, dict[str, Any]] = {
+    "a 429": {"kind": "status", "status": 429},
+    "a 500": {"kind": "status", "status": 500},
+    "a 503": {"kind": "status", "status": 503},
+    "a page of HTML": {"kind": "html", "status": 502},
+    "a page of HTML that says 200": {"kind": "html", "status": 200},
+    "a dropped connection": {"kind": "drop_before"},
+    "a lost answer": {"kind": "drop_after"},
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_a_look_is_repeated_until_the_trouble_is_over(ica: SimulatedIca, trouble: str) -> None:
+    ica.file("/run/a.txt")
+    ica.fault(**TROUBLE[trouble], count=MAX_TRIES - 1)
+    assert ica.client().find(ica.source, ["/run/a.txt"])
+    assert ica.calls("GET", DATA) == MAX_TRIES
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_a_look_is_given_up_when_the_trouble_does_not_end(ica: SimulatedIca, trouble: str) -> None:
+    ica.fault(**TROUBLE[trouble])
+    with pytest.raises(IcaUnavailable):
+        ica.client().find(ica.source, ["/run/a.txt"])
+    assert ica.calls("GET", DATA) == MAX_TRIES
+    assert len(ica.slept) == MAX_TRIES - 1
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_nothing_is_repeated_when_no_time_is_left(ica: SimulatedIca, trouble: str) -> None:
+    ica.fault(**TROUBLE[trouble])
+    with pytest.raises(IcaUnavailable):
+        ica.client(seconds=29).find(ica.source, ["/run/a.txt"])
+    assert ica.calls("GET", DATA) == 1
+    assert ica.slept == []
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_look_that_ica_refuses_is_not_repeated(ica: SimulatedIca, status: int) -> None:
+    ica.fault("status", status=status)
+    with pytest.raises(IcaRefused, match=str(status)):
+        ica.client().find(ica.source, ["/run/a.txt"])
+    assert ica.calls("GET", DATA) == 1
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(7, 7.0), (3600, MAX_WAIT_SECONDS)])
+def test_ica_is_given_the_time_it_asks_for_within_reason(ica: SimulatedIca, asked: int, waited: float) -> None:
+    ica.fault("status", status=429, retry_after=asked, count=1)
+    ica.client().find(ica.source, ["/run/a.txt"])
+    assert ica.slept == [waited]
+
+
+def test_pauses_are_drawn_at_random_below_a_growing_limit(ica: SimulatedIca) -> None:
+    ica.fault("status", status=503)
+    for _ in range(20):
+        with pytest.raises(IcaUnavailable):
+            ica.client().find(ica.source, ["/run/a.txt"])
+    by_try = [ica.slept[start :: MAX_TRIES - 1] for start in range(MAX_TRIES - 1)]
+    for number, pauses in enumerate(by_try):
+        assert 0 <= min(pauses) < max(pauses) <= min(0.5 * 2**number, MAX_WAIT_SECONDS)
+    assert max(by_try[-1]) > 0.5
+
+
+def test_icas_own_limit_of_calls_is_kept_to(ica: SimulatedIca) -> None:
+    ica.set(rate_limit=1, retry_after=1)
+    client = ica.client()
+    for _ in range(3):
+        client.list_folder(ica.source, "/")
+    assert ica.sim.answers["429"] == 2
+    assert all(pause >= 1 for pause in ica.slept)
+
+
+CALLS: dict[str, Callable[[IcaClient, SimulatedIca], object]] = {
+    "project_id": lambda client, ica: client.project_id("source"),
+    "find": lambda client, ica: client.find(ica.source, ["/run/a.txt"]),
+    "list_folder": lambda client, ica: client.list_folder(ica.source, "/run/"),
+    "ensure_folders": lambda client, ica: client.ensure_folders(ica.destination, ["/run/"]),
+    "delete_partial_files": lambda client, ica: client.delete_partial_files(ica.destination, "/run/", {"a.txt"}),
+    "start_copy_batch": lambda client, ica: client.start_copy_batch(ica.destination, None, ["id"], CopyOptions()),
+    "jobs": lambda client, ica: client.jobs([str(uuid4())]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_ica_that_cannot_be_reached_has_done_nothing(ica: SimulatedIca, call: str) -> None:
+    """So that even a copy batch may be started again."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    client = ica.client(base_url=f"http://127.0.0.1:{port}/ica/rest")
+    with pytest.raises(IcaUnavailable):
+        CALLS[call](client, ica)
+    assert len(ica.slept) == MAX_TRIES - 1
+
+
+# --- libica ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_the_part_of_libica_that_is_needed_is_imported() -> None:
+    """In an interpreter of its own, as a cold start is; all of libica takes seconds."""
+    count = "import icav2_copy_batch.adapters.ica, sys; print(sum(name.startswith('libica.') for name in sys.modules))"
+    printed = subprocess.run(  # noqa: S603 # a command of our own
+        [sys.executable, "-c", count],
+        env={**os.environ, "PYTHONPATH": str(Path(icav2_copy_batch.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert 0 < int(printed) < 150, "there are more than 800"
+
+
+# --- the token -------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_that_was_rotated_is_fetched_afresh_once(prepared: Prepared) -> None:
+    tokens = Tokens(cached="an-old-token")
+    prepared.start(tokens=tokens)
+    assert (tokens.fetched, prepared.posts) == (1, 2)
+    assert len(prepared.ica.world.jobs) == 1
+    prepared.start(tokens=tokens)
+    assert (tokens.fetched, prepared.posts) == (1, 3)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_token_that_ica_does_not_take_may_be_taken_later(ica: SimulatedIca, call: str) -> None:
+    tokens = Tokens(cached="an-old-token", fresh="another-old-token")
+    with pytest.raises(IcaUnavailable, match="401 ICA_SEC_002"):
+        CALLS[call](ica.client(tokens=tokens), ica)
+    assert tokens.fetched == MAX_TRIES
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("trouble", ["none", "401", "unreachable", *TROUBLE])
+def test_nobody_reads_the_token(
+    ica: SimulatedIca, call: str, trouble: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    other: dict[str, Any] = {}
+    if trouble == "401":
+        ica.sim.replace_token("another")
+    elif trouble == "unreachable":
+        other["base_url"] = "http://127.0.0.1:1/ica/rest"
+    elif trouble != "none":
+        ica.fault(**TROUBLE[trouble])
+    told = []
+    try:
+        CALLS[call](ica.client(**other), ica)
+    except IcaError as error:
+        told = [repr(error), *traceback.format_exception(error)]
+    printed = capsys.readouterr()
+    everything = "".join([*told, caplog.text, *(str(vars(each)) for each in caplog.records), printed.out, printed.err])
+    assert caplog.records, "urllib3 logs its requests at this level"
+    assert TOKEN not in everything

@@ -1,0 +1,134 @@
+"""Which module may know which: handlers → use cases → domain, and the adapters beside them."""
+
+from __future__ import annotations
+
+import ast
+import socket
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from pytest_socket import SocketBlockedError
+
+PACKAGE = "icav2_copy_batch"
+SOURCE = Path(__file__).parents[2] / "src"
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in (SOURCE / PACKAGE).rglob("*.py")
+}
+USE_CASES = {module for module in MODULES if module.count(".") == 1 and MODULES[module].name != "__init__.py"}
+
+MAY_KNOW = {
+    "domain": {"domain"},
+    "adapters": {"domain", "adapters"},
+    "use cases": {"domain", "use cases"},
+    "handlers": {"domain", "use cases", "adapters", "handlers"},
+}
+
+
+def layer(module: str) -> str:
+    return "use cases" if module in USE_CASES else module.split(".")[1]
+
+
+@cache
+def imports(module: str, at_import_only: bool = False) -> tuple[str, ...]:
+    """Every module that a module imports; or those alone that importing it imports."""
+    return tuple(_imports(module, at_import_only))
+
+
+def _imports(module: str, at_import_only: bool) -> Iterator[str]:
+    nodes: list[ast.AST] = [ast.parse(MODULES[module].read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            assert node.module
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in MODULES else node.module
+        elif at_import_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        elif at_import_only and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            nodes += node.orelse
+        else:
+            nodes += ast.iter_child_nodes(node)
+
+
+def imported_with(module: str) -> set[str]:
+    """Everything that is imported when a module is, as far as it is ours or named by ours."""
+    known: set[str] = set()
+    due = [module]
+    while due:
+        name = due.pop()
+        if name not in known:
+            known.add(name)
+            if name in MODULES:
+                due += imports(name, at_import_only=True)
+    return known
+
+
+def ours(module: str) -> bool:
+    return module.split(".")[0] == PACKAGE
+
+
+def test_the_layers_are_all_there() -> None:
+    assert {layer(module) for module in MODULES if "." in module} == set(MAY_KNOW)
+    assert {f"{PACKAGE}.{name}" for name in ("ingest", "launch", "poll", "complete")} <= USE_CASES
+
+
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if "." in module))
+def test_imports_point_one_way(module: str) -> None:
+    allowed = MAY_KNOW[layer(module)]
+    assert [name for name in imports(module) if ours(name) and layer(name) not in allowed] == []
+
+
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if "." in module and layer(module) == "domain"))
+def test_the_domain_imports_the_standard_library_and_itself(module: str) -> None:
+    foreign = [name for name in imports(module) if not ours(name) and name.split(".")[0] not in sys.stdlib_module_names]
+    assert foreign == []
+
+
+@pytest.mark.parametrize("module", sorted(USE_CASES))
+def test_a_use_case_imports_the_standard_library_and_ours(module: str) -> None:
+    foreign = [name for name in imports(module) if not ours(name) and name.split(".")[0] not in sys.stdlib_module_names]
+    assert foreign == []
+
+
+def test_no_two_modules_import_each_other() -> None:
+    for module in MODULES:
+        for name in imports(module, at_import_only=True):
+            if name in MODULES and name != module:
+                assert module not in imported_with(name), f"{module} and {name}"
+
+
+@pytest.mark.parametrize("handler", ["ingest", "complete"])
+def test_ingest_and_complete_know_nothing_of_ica(handler: str) -> None:
+    known = imported_with(f"{PACKAGE}.handlers.{handler}")
+    assert {name for name in known if name.split(".")[0] == "libica" or name.endswith("adapters.ica")} == set()
+    assert "ica" not in [
+        alias.name
+        for node in ast.walk(ast.parse(MODULES[f"{PACKAGE}.handlers.{handler}"].read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+
+
+def test_libica_is_imported_by_the_adapter_for_ica_alone() -> None:
+    known = {module for module in MODULES if any(name.split(".")[0] == "libica" for name in imports(module))}
+    assert known
+    assert all(module.startswith(f"{PACKAGE}.adapters.") for module in known)
+    assert "libica" in {name.split(".")[0] for name in imported_with(f"{PACKAGE}.adapters.ica")}
+
+
+def test_no_module_is_called_utils_helpers_or_common() -> None:
+    assert {"utils", "helpers", "common"} & {part for module in MODULES for part in module.split(".")} == set()
+
+
+@pytest.mark.filterwarnings("ignore:A test tried to use socket")
+def test_a_unit_test_cannot_open_a_socket() -> None:
+    with pytest.raises(SocketBlockedError):
+        socket.socket()

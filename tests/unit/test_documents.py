@@ -1,0 +1,362 @@
+"""What comes out: the details of the events, and what is done where they would be too large."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from icav2_copy_batch.domain import documents
+from icav2_copy_batch.domain.documents import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, encode, event_id, fit
+from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.manifest import Problem, Refused, pack_sources
+from tests.event_files import schema_faults
+
+STARTED_AT, SETTLED_AT = "2024-05-28T03:11:58.500Z", "2024-05-28T03:21:05.750Z"
+RESULT_URI = "s3://bucket/results/run-288.json"
+STORED = {
+    "submission_uri": "s3://bucket/rejected/sqs-1/submission",
+    "problems_uri": "s3://bucket/rejected/sqs-1/problems.json",
+}
+
+
+def copy(passed: int = 0, failed: int = 0, open_jobs: int = 0) -> Copy:
+    return Copy(
+        copy_id="run-288",
+        digest="digest",
+        submitted_at=STARTED_AT,
+        total_jobs=passed + failed + open_jobs,
+        open_jobs=open_jobs,
+        passed_jobs=passed,
+        failed_jobs=failed,
+        manifest_uri="s3://bucket/manifests/run-288.json",
+        settled_at=None if open_jobs else SETTLED_AT,
+    )
+
+
+def attempt(number: int, outcome: str, ica_job_id: str | None = None, reason: str | None = None) -> Attempt:
+    return Attempt(number, outcome, SETTLED_AT, ica_job_id=ica_job_id, reason=reason)
+
+
+def job(destination: str, sources: list[str], *attempts: Attempt) -> Job:
+    passed = attempts[-1].outcome == "SUCCEEDED"
+    return Job(
+        copy_id="run-288",
+        job_id="000001",
+        status=JobStatus.PASSED if passed else JobStatus.FAILED,
+        attempt=len(attempts),
+        destination=destination,
+        packed_sources=pack_sources(sources),
+        attempts=attempts,
+        reason=attempts[-1].reason,
+    )
+
+
+PASSED_AT_ONCE = job("icav2://to/a/", ["icav2://from/2", "icav2://from/1"], attempt(1, "SUCCEEDED", "ica-1"))
+PASSED_IN_THE_END = job(
+    "icav2://to/b/",
+    ["icav2://from/ü #1/"],
+    attempt(1, "FAILED", "ica-2", "disk full"),
+    attempt(2, "PARTIALLY_SUCCEEDED", "ica-3", "some are missing"),
+    attempt(3, "SUCCEEDED", "ica-4"),
+)
+GIVEN_UP = job(
+    "icav2://to/c/",
+    ["icav2://from/3"],
+    attempt(1, "STOPPED", "ica-5", "stopped"),
+    attempt(2, "FAILED", "ica-6", "ICA job ica-6 ended FAILED"),
+)
+NEVER_STARTED = job(
+    "icav2://to/d/", ["icav2://from/4"], attempt(1, "REFUSED", None, "the source icav2://from/4 was not found")
+)
+
+
+def long_failed_job(number: int, reason: str) -> Job:
+    return job(f"icav2://to/{number:06d}/", [f"icav2://from/{number}"], attempt(1, "FAILED", f"ica-{number}", reason))
+
+
+# --- the four events -------------------------------------------------------------------------------------------------
+
+
+def test_the_detail_of_a_started_copy() -> None:
+    assert documents.started_detail(copy(open_jobs=3)) == {
+        "schema_version": "1.0",
+        "event_id": event_id("run-288", "CopyStarted"),
+        "copy_id": "run-288",
+        "status": "OPEN",
+        "submitted_at": STARTED_AT,
+        "manifest_uri": "s3://bucket/manifests/run-288.json",
+        "total_jobs": 3,
+    }
+
+
+def test_the_detail_of_a_completed_copy_holds_the_replaced_tools_document() -> None:
+    detail = documents.settled_detail(copy(passed=2), [PASSED_AT_ONCE, PASSED_IN_THE_END], RESULT_URI)
+    assert detail == {
+        "schema_version": "1.0",
+        "event_id": event_id("run-288", "CopyCompleted"),
+        "copy_id": "run-288",
+        "status": "COMPLETED",
+        "submitted_at": STARTED_AT,
+        "settled_at": SETTLED_AT,
+        "manifest_uri": "s3://bucket/manifests/run-288.json",
+        "result_uri": RESULT_URI,
+        "truncated": False,
+        "failed_jobs": [],
+        "job_status_iterable_parameter": {"job_status_iterable": 1},
+        "wait_parameter": {"wait": True},
+        "counters": {"jobs_failed": 0, "jobs_running": 0, "jobs_passed": 2},
+        "job_list_with_attempt_counter": [
+            {
+                "job_attempt_counter": 1,
+                "job_id": "ica-1",
+                "failed_jobs_list": [],
+                "dest_uri": "icav2://to/a/",
+                "source_uris": ["icav2://from/2", "icav2://from/1"],
+                "job_status": True,
+            },
+            {
+                "job_attempt_counter": 3,
+                "job_id": "ica-4",
+                "failed_jobs_list": ["ica-2", "ica-3"],
+                "dest_uri": "icav2://to/b/",
+                "source_uris": ["icav2://from/ü #1/"],
+                "job_status": True,
+            },
+        ],
+    }
+
+
+def test_the_detail_of_a_failed_copy_names_the_failed_jobs_with_their_reasons() -> None:
+    detail = documents.settled_detail(copy(passed=1, failed=2), [PASSED_AT_ONCE, GIVEN_UP, NEVER_STARTED], RESULT_URI)
+    assert detail["status"] == "FAILED"
+    assert detail["counters"] == {"jobs_failed": 2, "jobs_running": 0, "jobs_passed": 1}
+    assert detail["failed_jobs"] == [
+        {
+            "dest_uri": "icav2://to/c/",
+            "attempts": 2,
+            "failed_jobs_list": ["ica-5", "ica-6"],
+            "reason": "ICA job ica-6 ended FAILED",
+        },
+        {
+            "dest_uri": "icav2://to/d/",
+            "attempts": 1,
+            "failed_jobs_list": [],
+            "reason": "the source icav2://from/4 was not found",
+        },
+    ]
+    assert detail["job_list_with_attempt_counter"][1:] == [
+        {
+            "job_attempt_counter": 2,
+            "job_id": "ica-6",
+            "failed_jobs_list": ["ica-5", "ica-6"],
+            "dest_uri": "icav2://to/c/",
+            "source_uris": ["icav2://from/3"],
+            "job_status": False,
+        },
+        {
+            "job_attempt_counter": 1,
+            "job_id": None,
+            "failed_jobs_list": [],
+            "dest_uri": "icav2://to/d/",
+            "source_uris": ["icav2://from/4"],
+            "job_status": False,
+        },
+    ]
+
+
+@pytest.mark.parametrize(("failed", "detail_type"), [(0, "CopyCompleted"), (1, "CopyFailed")])
+def test_a_settled_copy_is_announced_as_completed_or_failed(failed: int, detail_type: str) -> None:
+    settled = copy(passed=1, failed=failed)
+    assert documents.settled_type(settled) == detail_type
+    assert documents.settled_detail(settled, [], RESULT_URI)["event_id"] == event_id("run-288", detail_type)
+
+
+def test_the_detail_is_of_the_end_also_while_it_is_not_noted_yet() -> None:
+    open_still = documents.settled_detail(copy(passed=1), [PASSED_AT_ONCE], RESULT_URI)
+    noted = documents.settled_detail(replace(copy(passed=1), status=CopyStatus.COMPLETED), [PASSED_AT_ONCE], RESULT_URI)
+    assert open_still == noted
+
+
+def test_the_detail_of_a_rejected_submission_names_its_problems() -> None:
+    refused = Refused([Problem("icav2://a", "is wrong"), Problem("typo", "is not a known key")], total=7)
+    detail = documents.rejected_detail("sqs-1", "run-288", refused, STARTED_AT, STORED)
+    assert detail == {
+        "schema_version": "1.0",
+        "event_id": event_id("sqs-1", "CopyRejected"),
+        "submission_id": "sqs-1",
+        "copy_id": "run-288",
+        "rejected_at": STARTED_AT,
+        "problem_count": 7,
+        "problems": [
+            {"about": "icav2://a", "problem": "is wrong"},
+            {"about": "typo", "problem": "is not a known key"},
+        ],
+        **STORED,
+    }
+
+
+# --- event ids -------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_id_never_changes_since_consumers_know_repetitions_by_it() -> None:
+    assert event_id("run-288", "CopyCompleted") == "8834204e-1ff1-51fc-899c-e5ea8e6378da"
+    assert UUID(event_id("run-288", "CopyCompleted")).version == 5
+
+
+def test_each_event_of_each_subject_has_an_id_of_its_own() -> None:
+    types = [documents.COPY_STARTED, documents.COPY_COMPLETED, documents.COPY_FAILED, documents.COPY_REJECTED]
+    assert len({event_id(subject, each) for subject in ("run-288", "run-289") for each in types}) == 8
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def detail_of_size(size: int) -> Detail:
+    """A detail that takes so many bytes, most of them in the list of jobs."""
+    detail = documents.settled_detail(copy(passed=1), [PASSED_AT_ONCE], RESULT_URI)
+    sources = detail["job_list_with_attempt_counter"][0]["source_uris"]
+    sources[0] += "x" * (size - len(encode(detail)))
+    assert len(encode(detail).encode()) == size
+    return detail
+
+
+def test_a_detail_up_to_the_limit_is_sent_whole_and_one_byte_more_without_its_jobs() -> None:
+    whole, larger = detail_of_size(MAX_DETAIL_BYTES), detail_of_size(MAX_DETAIL_BYTES + 1)
+    assert fit(whole) == whole
+    cut = fit(larger)
+    assert cut["truncated"] is True
+    assert cut == {key: value for key, value in larger.items() if key != "job_list_with_attempt_counter"} | {
+        "truncated": True
+    }
+
+
+def test_what_is_cut_to_be_sent_is_left_whole_to_be_stored() -> None:
+    detail = detail_of_size(MAX_DETAIL_BYTES + 1)
+    fit(detail)
+    assert detail["truncated"] is False
+    assert "job_list_with_attempt_counter" in detail
+
+
+def test_a_limit_is_of_bytes_as_they_are_sent() -> None:
+    sources = [f"icav2://from/概要{number}" for number in range(MAX_DETAIL_BYTES // 25)]
+    detail = documents.settled_detail(
+        copy(passed=1), [replace(PASSED_AT_ONCE, packed_sources=pack_sources(sources))], RESULT_URI
+    )
+    assert len(str(detail)) < MAX_DETAIL_BYTES < len(encode(detail))
+    assert fit(detail)["truncated"] is True
+
+
+@pytest.mark.parametrize("number", [1000, 5000])
+def test_a_detail_that_was_cut_names_the_first_hundred_failed_jobs(number: int) -> None:
+    jobs = [long_failed_job(index, "disk full " * 20) for index in range(number)]
+    detail = fit(documents.settled_detail(copy(failed=number), jobs, RESULT_URI))
+    assert detail["truncated"] is True
+    assert [each["dest_uri"] for each in detail["failed_jobs"]] == [each.destination for each in jobs[:100]]
+    assert detail["counters"]["jobs_failed"] == number
+
+
+def test_a_detail_fits_however_long_its_reasons_are() -> None:
+    jobs = [long_failed_job(index, "概" * 5000) for index in range(300)]
+    detail = fit(documents.settled_detail(copy(failed=300), jobs, RESULT_URI))
+    assert len(encode(detail).encode()) <= MAX_DETAIL_BYTES
+    assert detail["failed_jobs"]
+    assert schema_faults("copy-settled", detail) == []
+
+
+def test_a_long_reason_is_cut() -> None:
+    detail = documents.settled_detail(copy(failed=1), [long_failed_job(1, "x" * 1001)], RESULT_URI)
+    assert detail["failed_jobs"][0]["reason"] == "x" * 999 + "…"
+
+
+def test_a_failed_job_without_a_reason_has_an_unknown_one() -> None:
+    detail = documents.settled_detail(copy(failed=1), [replace(GIVEN_UP, reason=None)], RESULT_URI)
+    assert detail["failed_jobs"][0]["reason"] == "unknown"
+
+
+def test_the_cause_of_a_failed_task_names_the_failed_jobs_and_where_the_result_is() -> None:
+    detail = documents.settled_detail(copy(passed=1, failed=1), [PASSED_AT_ONCE, GIVEN_UP], RESULT_URI)
+    assert documents.failure_cause(detail) == {
+        "copy_id": "run-288",
+        "status": "FAILED",
+        "settled_at": SETTLED_AT,
+        "result_uri": RESULT_URI,
+        "counters": {"jobs_failed": 1, "jobs_running": 0, "jobs_passed": 1},
+        "failed_jobs": detail["failed_jobs"],
+    }
+
+
+@pytest.mark.parametrize(("number", "reason"), [(10, "disk full"), (1000, "disk full"), (300, "概" * 5000)])
+def test_the_cause_of_a_failed_task_fits(number: int, reason: str) -> None:
+    jobs = [long_failed_job(index, reason) for index in range(number)]
+    detail = documents.settled_detail(copy(failed=number), jobs, RESULT_URI)
+    cause = documents.failure_cause(detail)
+    assert len(encode(cause)) <= MAX_CAUSE_BYTES
+    assert cause["failed_jobs"] == detail["failed_jobs"][: len(cause["failed_jobs"])] != []
+    assert cause["counters"]["jobs_failed"] == number
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "kept"),
+    [
+        (1, "x" * 100_000, "x" * 999 + "…"),
+        (100, "x", "x"),
+        (100, "x" * 5000, "x" * 999 + "…"),
+        (100, "概" * 5000, "概" * 999 + "…"),
+    ],
+)
+def test_the_detail_of_a_rejected_submission_fits_a_cause(number: int, text: str, kept: str) -> None:
+    refused = Refused([Problem(text, text)] * number, total=12_345)
+    detail = documents.rejected_detail("sqs-1", None, refused, STARTED_AT, STORED)
+    assert len(encode(detail)) <= MAX_CAUSE_BYTES
+    assert detail["problems"][0] == {"about": kept, "problem": kept}
+    assert detail["problem_count"] == 12_345
+    assert schema_faults("copy-rejected", detail) == []
+
+
+def test_the_detail_of_a_rejected_submission_fits_however_long_its_copy_id_is() -> None:
+    refused = Refused([Problem("copy_id", "must be 1 to 128 letters, digits, '.', '_' or '-'")])
+    detail = documents.rejected_detail("sqs-1", "x" * 300_000, refused, STARTED_AT, STORED)
+    assert len(encode(detail)) <= MAX_CAUSE_BYTES
+
+
+def test_what_is_sent_is_ascii_without_needless_space() -> None:
+    assert encode({"a": ["ü", 1], "b": None}) == '{"a":["\\u00fc",1],"b":null}'
+
+
+# --- every detail is as its schema says ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [PASSED_AT_ONCE],
+        [PASSED_AT_ONCE, PASSED_IN_THE_END],
+        [GIVEN_UP],
+        [NEVER_STARTED, PASSED_IN_THE_END, GIVEN_UP],
+        [long_failed_job(number, "disk full") for number in range(2000)],
+    ],
+    ids=["one passed", "all passed", "one failed", "some failed", "truncated"],
+)
+def test_every_detail_of_a_settled_copy_is_as_its_schema_says(jobs: list[Job]) -> None:
+    failed = sum(job.status is JobStatus.FAILED for job in jobs)
+    detail = documents.settled_detail(copy(passed=len(jobs) - failed, failed=failed), jobs, RESULT_URI)
+    assert schema_faults("copy-settled", detail) == []
+    assert schema_faults("copy-settled", fit(detail)) == []
+
+
+def test_the_detail_of_a_started_copy_is_as_its_schema_says() -> None:
+    assert schema_faults("copy-started", documents.started_detail(copy(open_jobs=1))) == []
+
+
+@pytest.mark.parametrize("copy_id", ["run-288", "no copy id!", None])
+@pytest.mark.parametrize("submission_uri", [STORED["submission_uri"], None])
+def test_the_detail_of_a_rejected_submission_is_as_its_schema_says(
+    copy_id: str | None, submission_uri: str | None
+) -> None:
+    stored = {**STORED, "submission_uri": submission_uri}
+    now = timestamp(datetime.now(UTC))
+    detail = documents.rejected_detail("sqs-1", copy_id, Refused([Problem("", "is wrong")]), now, stored)
+    assert schema_faults("copy-rejected", detail) == []

@@ -1,0 +1,130 @@
+"""Copies, jobs and attempts: which moves there are, and what they leave behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from icav2_copy_batch.domain.job import MOVES, Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
+
+QUEUED, LAUNCHING, RUNNING, PASSED, FAILED = JobStatus
+NOW = datetime(2024, 5, 28, 3, 12, 0, 123_999, UTC)
+
+DONE_BY_EACH_VERB = {
+    "claim_for_launch": {(QUEUED, LAUNCHING)},
+    "release": {(LAUNCHING, QUEUED)},
+    "mark_running": {(LAUNCHING, RUNNING)},
+    "requeue": {(RUNNING, QUEUED)},
+    "mark_passed": {(RUNNING, PASSED)},
+    "give_up": {(LAUNCHING, FAILED), (RUNNING, FAILED)},
+}
+CHANGES = {(source, move.target) for move in MOVES.values() for source in move.sources}
+
+
+@pytest.mark.parametrize("verb", sorted(DONE_BY_EACH_VERB.keys() | MOVES.keys()))
+def test_each_verb_makes_these_moves_and_no_other(verb: str) -> None:
+    assert {(source, MOVES[verb].target) for source in MOVES[verb].sources} == DONE_BY_EACH_VERB[verb]
+
+
+@pytest.mark.parametrize("ended", [PASSED, FAILED])
+def test_a_job_that_has_ended_stays_as_it_is(ended: JobStatus) -> None:
+    assert not [target for source, target in CHANGES if source is ended]
+
+
+@pytest.mark.parametrize(
+    ("status", "sources"),
+    [(LAUNCHING, {QUEUED}), (RUNNING, {LAUNCHING}), (PASSED, {RUNNING}), (FAILED, {LAUNCHING, RUNNING})],
+)
+def test_each_status_is_reached_only_from_these(status: JobStatus, sources: set[JobStatus]) -> None:
+    assert {source for source, target in CHANGES if target is status} == sources
+
+
+@pytest.mark.parametrize("status", [QUEUED, LAUNCHING, RUNNING])
+def test_an_open_job_can_pass_and_can_fail(status: JobStatus) -> None:
+    reached = {status}
+    while more := {target for source, target in CHANGES if source in reached} - reached:
+        reached |= more
+    assert {PASSED, FAILED} <= reached
+
+
+def job(**changes: object) -> Job:
+    return replace(Job("copy", "000001", QUEUED, 1), **changes)  # type: ignore[arg-type]
+
+
+def test_a_job_unpacks_its_sources_in_order() -> None:
+    sources = ["icav2://p/b", "icav2://p/a", "icav2://p/ü #1/"]
+    assert job(packed_sources=pack_sources(sources)).sources == sources
+
+
+def test_a_job_read_without_its_sources_has_none() -> None:
+    assert job().sources == []
+
+
+def test_an_attempt_that_ends_takes_along_its_times_and_its_ica_job() -> None:
+    running = job(
+        status=RUNNING,
+        attempt=3,
+        queued_at="queued",
+        claimed_at="claimed",
+        running_at="running",
+        ica_job_id="ica-job",
+        ica_batch_id="ica-batch",
+        reason="of the job, not of the attempt",
+    )
+    assert running.ended_attempt("FAILED", "disk full", NOW) == Attempt(
+        number=3,
+        outcome="FAILED",
+        ended_at="2024-05-28T03:12:00.123Z",
+        queued_at="queued",
+        claimed_at="claimed",
+        running_at="running",
+        ica_job_id="ica-job",
+        ica_batch_id="ica-batch",
+        reason="disk full",
+    )
+
+
+@pytest.mark.parametrize(("said", "kept"), [(None, None), ("x" * 1000, "x" * 1000), ("x" * 1001, "x" * 1000)])
+def test_an_attempt_keeps_the_beginning_of_a_long_reason(said: str | None, kept: str | None) -> None:
+    assert job().ended_attempt("FAILED", said, NOW).reason == kept
+
+
+def copy(**changes: object) -> Copy:
+    return replace(Copy("copy", "digest", timestamp(NOW), 2, 2, "s3://bucket/manifest"), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("open_jobs", "is_settled"), [(2, False), (1, False), (0, True)])
+def test_a_copy_is_settled_once_no_job_is_open(open_jobs: int, is_settled: bool) -> None:
+    assert copy(open_jobs=open_jobs).is_settled is is_settled
+
+
+@pytest.mark.parametrize("status", CopyStatus)
+def test_a_copy_is_announced_once_it_has_left_open(status: CopyStatus) -> None:
+    assert copy(status=status).is_announced is (status is not CopyStatus.OPEN)
+
+
+@pytest.mark.parametrize(
+    ("passed", "failed", "status"),
+    [(2, 0, CopyStatus.COMPLETED), (1, 1, CopyStatus.FAILED), (0, 2, CopyStatus.FAILED)],
+)
+def test_one_failed_job_makes_a_settled_copy_a_failed_one(passed: int, failed: int, status: CopyStatus) -> None:
+    assert copy(open_jobs=0, passed_jobs=passed, failed_jobs=failed).settled_status is status
+
+
+def test_the_options_of_a_job_are_those_of_the_replaced_tool_unless_said_otherwise() -> None:
+    assert job().options == CopyOptions(
+        "SKIP", copy_user_tags=True, copy_technical_tags=True, copy_instrument_info=True
+    )
+
+
+def test_a_timestamp_is_utc_with_milliseconds_wherever_the_moment_was_taken() -> None:
+    in_melbourne = NOW.astimezone(timezone(timedelta(hours=10)))
+    assert timestamp(NOW) == timestamp(in_melbourne) == "2024-05-28T03:12:00.123Z"
+
+
+def test_timestamps_sort_as_text_in_the_order_of_time() -> None:
+    moments = [NOW + timedelta(milliseconds=step) for step in (-(10**9), -877, -1, 0, 1, 876, 10**9)]
+    assert sorted(map(timestamp, moments)) == [timestamp(moment) for moment in moments]
