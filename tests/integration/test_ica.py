@@ -27,7 +27,7 @@ from icav2_copy_batch.adapters.ica import FEW_JOBS, MAX_QUERY_BYTES, MAX_TRIES, 
 from icav2_copy_batch.domain.ica import CopyBatch, IcaAnswerLost, IcaData, IcaError, IcaJob, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.manifest import CopyOptions
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
-from tests.integration.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE, TOKEN, SimulatedIca, Tokens
+from tests.integration.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE, TOKEN, SimulatedIca, Tokens, until
 
 SPECIAL_NAMES = [
     "a b",
@@ -341,20 +341,15 @@ def test_a_folder_that_another_is_making_is_waited_for(ica: SimulatedIca) -> Non
 
 def test_below_a_folder_that_another_is_making_nothing_is_made(ica: SimulatedIca) -> None:
     """ICA makes missing parents: it would make that folder a second time."""
-    ica.set(create_folder_on_existing="duplicate")
-    finish = ica.begin_folder("run")
-    finished: list[object] = []
-    ica.fault("status", "POST", "createFolder", status=409, count=1)
-
-    def sleep(seconds: float) -> None:
-        if not finished:
-            finished.append(finish())
-        ica.sleep(seconds)
-
-    made = ica.client(sleep=sleep).ensure_folders(ica.destination, ["/run/a/"])
-    assert finished
-    assert made == {"/run/a/": ica.folder("/run/a/").id}
+    ica.set(create_folder_on_existing="duplicate", create_folder_seconds=0.2)
+    with ThreadPoolExecutor(1) as pool:
+        another = pool.submit(ica.client().ensure_folders, ica.destination, ["/run/"])
+        until(lambda: ica.sim.replies)
+        ica.set(create_folder_seconds=0)
+        made = ica.client().ensure_folders(ica.destination, ["/run/a/"])
     assert ica.folders() == ["/run/", "/run/a/"]
+    assert made == {"/run/a/": ica.folder("/run/a/").id}
+    assert another.result() == {"/run/": ica.folder("/run/").id}
 
 
 def test_a_folder_that_is_never_done_is_not_waited_for_past_the_time(ica: SimulatedIca) -> None:
