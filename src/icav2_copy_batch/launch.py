@@ -115,6 +115,8 @@ class Launch:
     clock: Clock
     seconds_left: Callable[[], float]
     allow_same_project: bool = False
+    between: Callable[[float, float], float] = random.uniform
+    """Chance: a number between two."""
 
     def launch(self, requests: Iterable[LaunchRequest]) -> Launched:
         """Launch what of these is due; a message about a job that has moved on changes nothing."""
@@ -201,7 +203,7 @@ class Launch:
         """Back into the queue, the same attempt, after a while."""
         now = self.clock()
         longest = min(FIRST_DEFERRAL_SECONDS * 2.0 ** min(claim.request.deferrals, 10), MAX_DEFERRAL_SECONDS)
-        delay = round(random.uniform(longest / 2, longest))
+        delay = round(self.between(longest / 2, longest))
         logger.warning("launch put off", extra={**_fields(claim.job), "reason": str(error), "delay_seconds": delay})
         if self.table.release(claim.job, now, due_at=now + timedelta(seconds=delay) + LOST_MESSAGE_AGE):
             self.queue.send([replace(claim.request, deferrals=claim.request.deferrals + 1)], delay_seconds=delay)

@@ -12,6 +12,7 @@ meanings, so that it is answered by looking.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -59,6 +60,12 @@ MAX_TRIES = 6
 MAX_WAIT_SECONDS = 10.0
 PROJECT_NAME_SECONDS = 300.0
 """How long a project's id is remembered by its name."""
+
+
+TOKEN_REFUSED = "ICA does not take the token"  # noqa: S105
+"""Logged when ICA refuses a fresh token, or none can be read. The template counts this very text, for an alarm."""
+
+logger = logging.getLogger(__name__)
 
 
 class TokenSource(Protocol):
@@ -373,6 +380,8 @@ class IcaClient:
         if 200 <= status < 300:
             return _object(body, lost)
         message = _problem_message(status, body)
+        if status == 401:
+            logger.error(TOKEN_REFUSED, extra={"reason": message})
         if status in (401, 429):  # turned away at the door: not carried out
             raise IcaUnavailable(message, retry_after=_retry_after(headers))
         if status >= 500:
@@ -383,6 +392,7 @@ class IcaClient:
         try:
             return self._tokens.token(fresh=fresh)
         except Exception as error:
+            logger.exception(TOKEN_REFUSED)
             raise IcaUnavailable(f"the token for ICA cannot be read: {error}") from error
 
     def _send(

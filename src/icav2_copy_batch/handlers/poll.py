@@ -27,6 +27,8 @@ METRICS = {
     "requeued": "AttemptsFailed",
     "given_up": "JobsFailed",
     "unreadable": "JobsUnreadable",
+    "copies_completed": "CopiesCompleted",
+    "copies_failed": "CopiesFailed",
     "sent_again": "LaunchMessagesSentAgain",
     "adopted": "LaunchesAdopted",
     "released": "LaunchesReleased",
