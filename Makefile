@@ -31,7 +31,7 @@ local: setup ## Leave the same stack running until Ctrl-C (variables: see README
 	@PYTHONPATH=src $(BIN)/python -m local.serve
 
 test: setup ## Unit, integration and end-to-end tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup ## Lint, types and template
 	$(BIN)/ruff check .

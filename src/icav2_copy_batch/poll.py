@@ -93,16 +93,16 @@ class Poll:
         try:
             while True:
                 running = self.table.jobs_in(JobStatus.RUNNING)
-                if not running:
+                now = self.clock()
+                if running:
+                    held = self.table.hold_lease(LEASE_NAME, owner, now, now + LEASE)
+                if not running or not held:
+                    # Once more after a moment: the index may lag, and the poller at work may just be leaving.
                     if not patient:
                         break
                     patient = False
                     self.sleep(FIRST_LOOK_SECONDS)
                     continue
-                now = self.clock()
-                held = self.table.hold_lease(LEASE_NAME, owner, now, now + LEASE)
-                if not held:
-                    break
                 happened += self._look_at(running)
                 pause = min(self._seconds_until_next_look(job) for job in running)
                 if self.seconds_left() < pause + LEAST_SECONDS_TO_LOOK:

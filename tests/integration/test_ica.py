@@ -641,10 +641,17 @@ def test_old_jobs_are_asked_for_one_by_one_where_paging_would_take_more_calls(ic
     assert calls_for_jobs(ica) == (1, 5)
 
 
-@pytest.mark.parametrize("count", [1, 50])
-def test_a_job_that_ica_does_not_have_is_left_out(ica: SimulatedIca, count: int) -> None:
+def test_the_list_is_paged_through_no_further_than_needed(ica: SimulatedIca) -> None:
+    wanted = stock_jobs(ica, 2010)[-100:]
+    assert ica.client().jobs(wanted).keys() == set(wanted)
+    assert calls_for_jobs(ica) == (1, 0)
+
+
+@pytest.mark.parametrize(("count", "calls"), [(1, (0, 2)), (50, (1, 1))])
+def test_a_job_that_ica_does_not_have_is_left_out(ica: SimulatedIca, count: int, calls: tuple[int, int]) -> None:
     ids = stock_jobs(ica, count)
     assert ica.client().jobs([*ids, str(uuid4())]).keys() == set(ids)
+    assert calls_for_jobs(ica) == calls
 
 
 @pytest.mark.parametrize("count", [1, 50])

@@ -617,9 +617,34 @@ def test_a_message_with_an_endless_copy_id_is_rejected(world: World) -> None:
     assert world.receive({"manifest": MANIFEST, "copy_id": "x" * 300_000}) == REJECTED
 
 
-def test_the_task_of_a_message_with_a_duplicate_source_key_fails(world: World) -> None:
-    world.receive('{"manifest": {"icav2://f/a": [], "icav2://f/a": []}, "task_token": "token"}')
-    assert set(world.tasks.answers) == {"token"}
+MANIFEST_TAKEN_FOR_MESSAGE = pytest.mark.xfail(
+    strict=True, reason="_submit takes Refused.parsed, here the manifest, for the message: its task waits in vain"
+)
+DUPLICATE = b'{"icav2://f/a": ["icav2://t/1/"], "icav2://f/a": ["icav2://t/2/"]}'
+
+
+@pytest.mark.parametrize("uploaded", [False, True])
+@pytest.mark.parametrize(
+    "brought",
+    [
+        "manifest",
+        pytest.param("manifest_b64gz", marks=MANIFEST_TAKEN_FOR_MESSAGE),
+        pytest.param("manifest_uri", marks=MANIFEST_TAKEN_FOR_MESSAGE),
+    ],
+)
+def test_the_task_of_a_message_with_a_duplicate_source_key_fails(world: World, brought: str, uploaded: bool) -> None:
+    world.bucket.objects["their-bucket", "run.json"] = DUPLICATE
+    value = {
+        "manifest": DUPLICATE.decode(),
+        "manifest_b64gz": json.dumps(b64encode(gzip.compress(DUPLICATE)).decode()),
+        "manifest_uri": '"s3://their-bucket/run.json"',
+    }[brought]
+    body = f'{{"{brought}": {value}, "copy_id": "run", "task_token": "token"}}'
+    assert world.receive(world.upload(body.encode()) if uploaded else body) == REJECTED
+    detail = world.rejection()
+    assert [problem["about"] for problem in detail["problems"]] == ["icav2://f/a"]
+    assert detail["copy_id"] == "run"
+    assert world.tasks.answers == {"token": fakes.Failed("token", "CopyRejected", detail)}
 
 
 @pytest.mark.parametrize("key", ["manifest_uri", "task_token"])

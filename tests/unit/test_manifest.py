@@ -54,7 +54,7 @@ def read(data: bytes, max_bytes: int = 10_000) -> object:
 
 
 def b64gz(manifest: object) -> str:
-    return b64encode(gzip.compress(json.dumps(manifest).encode())).decode()
+    return b64encode(gzip.compress(json.dumps(manifest).encode(), mtime=0)).decode()
 
 
 # --- reading JSON ----------------------------------------------------------------------------------------------------
@@ -203,8 +203,8 @@ def test_base64_of_gzip_is_read() -> None:
         ("H4sI", "is gzip cut short: its end is missing"),
         (b64gz({A: [TO]})[:40], "is gzip cut short: its end is missing"),
         (b64gz({A: [TO] * 1000}), "decompresses to more than 10,000 bytes; split the manifest"),
-        (b64encode(gzip.compress(b"{'a': 1}")).decode(), "is not JSON: Expecting property name"),
-        (b64encode(gzip.compress(b'"\xff"')).decode(), "is not UTF-8 text: invalid start byte at byte 1"),
+        (b64encode(gzip.compress(b"{'a': 1}", mtime=0)).decode(), "is not JSON: Expecting property name"),
+        (b64encode(gzip.compress(b'"\xff"', mtime=0)).decode(), "is not UTF-8 text: invalid start byte at byte 1"),
     ],
 )
 def test_what_is_not_base64_of_gzipped_json_is_refused_under_its_key(text: str, problem: str) -> None:
@@ -260,6 +260,7 @@ def test_each_flag_sets_its_own_option(what: str) -> None:
         ("s3://bucket/key", ("bucket", "key")),
         ("s3://b-1.c/folder/a b#?%20+ü.json", ("b-1.c", "folder/a b#?%20+ü.json")),
         ("s3://bucket//key/", ("bucket", "/key/")),
+        ("s3://bucket/a\nb", ("bucket", "a\nb")),
     ],
 )
 def test_a_manifest_uri_is_taken_apart_and_nothing_decoded(uri: str, place: tuple[str, str]) -> None:
@@ -579,6 +580,12 @@ def test_sources_that_pack_to_more_than_the_limit_are_halved_until_they_fit() ->
     assert len(planned) > 1
     assert max(len(job.packed_sources) for job in planned) <= 100
     assert [source for job in planned for source in unpack_sources(job.packed_sources)] == sources
+
+
+def test_sources_that_pack_to_just_the_limit_are_not_halved() -> None:
+    exactly = len(pack_sources([A, B]))
+    assert jobs({A: [TO], B: [TO]}, max_packed_bytes=exactly) == [(TO, [A, B])]
+    assert jobs({A: [TO], B: [TO]}, max_packed_bytes=exactly - 1) == [(TO, [A]), (TO, [B])]
 
 
 def test_a_single_source_that_packs_to_more_than_the_limit_is_a_job_of_its_own() -> None:
