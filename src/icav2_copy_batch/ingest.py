@@ -110,10 +110,11 @@ class Ingest:
         """Accept one submission or reject it; whether it was accepted."""
         try:
             if isinstance(submission, Upload):
+                parsed = None  # the notice; what counts is what was uploaded
                 parsed = self._read_upload(submission)
             self._accept(submission, self._message(parsed, submission))
         except Refused as refused:
-            self._reject(submission, refused.parsed or parsed, refused)
+            self._reject(submission, refused.parsed if parsed is None else parsed, refused)
             return False
         return True
 

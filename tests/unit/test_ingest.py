@@ -617,21 +617,11 @@ def test_a_message_with_an_endless_copy_id_is_rejected(world: World) -> None:
     assert world.receive({"manifest": MANIFEST, "copy_id": "x" * 300_000}) == REJECTED
 
 
-MANIFEST_TAKEN_FOR_MESSAGE = pytest.mark.xfail(
-    strict=True, reason="_submit takes Refused.parsed, here the manifest, for the message: its task waits in vain"
-)
 DUPLICATE = b'{"icav2://f/a": ["icav2://t/1/"], "icav2://f/a": ["icav2://t/2/"]}'
 
 
 @pytest.mark.parametrize("uploaded", [False, True])
-@pytest.mark.parametrize(
-    "brought",
-    [
-        "manifest",
-        pytest.param("manifest_b64gz", marks=MANIFEST_TAKEN_FOR_MESSAGE),
-        pytest.param("manifest_uri", marks=MANIFEST_TAKEN_FOR_MESSAGE),
-    ],
-)
+@pytest.mark.parametrize("brought", ["manifest", "manifest_b64gz", "manifest_uri"])
 def test_the_task_of_a_message_with_a_duplicate_source_key_fails(world: World, brought: str, uploaded: bool) -> None:
     world.bucket.objects["their-bucket", "run.json"] = DUPLICATE
     value = {
