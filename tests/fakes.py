@@ -403,13 +403,19 @@ class Tasks:
 
     line: Line = field(default_factory=Line, compare=False)
     answers: dict[str, Succeeded | Failed] = field(default_factory=dict)
+    answered: list[str] = field(default_factory=list)
+    """The token of every answer, also of one that came to nobody."""
 
     def succeed(self, task_token: str, output: Detail) -> None:
         with self.line.request():
             assert len(encode(output)) <= 256 * 1024, "Step Functions would refuse it"
-            self.answers.setdefault(task_token, Succeeded(task_token, output))
+            self._answer(Succeeded(task_token, output))
 
     def fail(self, task_token: str, error: str, cause: Detail) -> None:
         with self.line.request():
             assert len(encode(cause)) <= 32_768, "Step Functions would refuse it"
-            self.answers.setdefault(task_token, Failed(task_token, error, cause))
+            self._answer(Failed(task_token, error, cause))
+
+    def _answer(self, answer: Succeeded | Failed) -> None:
+        self.answered.append(answer.task_token)
+        self.answers.setdefault(answer.task_token, answer)

@@ -152,14 +152,15 @@ def many_paths(count: int, folders: int = 10) -> list[str]:
     return [f"/ilmn-analyses/a run of many samples/Lane_{n % folders}/sample_{n:05d}_R1.fastq.gz" for n in range(count)]
 
 
-def test_many_paths_are_asked_for_in_portions_that_fit_into_a_url(ica: SimulatedIca) -> None:
-    paths = many_paths(1500)
+@pytest.mark.parametrize("folder", ["/ilmn-analyses/a run/Lane_1/", "/é 日本/#?%+&=;/", f"/{'a/' * 40}"])
+def test_many_paths_are_asked_for_in_portions_that_fit_into_a_url(ica: SimulatedIca, folder: str) -> None:
+    paths = [f"{folder}sample_{number:05d}_R1.fastq.gz" for number in range(1000)]
     for path in paths:
         ica.file(path)
     assert ica.client().find(ica.source, paths).keys() == set(paths)
     assert ica.sim.answers["414"] == 0, "the simulator takes 8 KB"
     encoded = sum(len("&filePath=") + len(quote(path)) for path in paths)
-    assert ica.calls("GET", DATA) <= math.ceil(encoded / MAX_QUERY_BYTES) + 1
+    assert ica.calls("GET", DATA) <= math.ceil(encoded / (MAX_QUERY_BYTES - 300))
 
 
 def test_one_long_path_makes_a_portion_of_its_own(ica: SimulatedIca) -> None:
@@ -352,6 +353,21 @@ def test_below_a_folder_that_another_is_making_nothing_is_made(ica: SimulatedIca
     assert another.result() == {"/run/": ica.folder("/run/").id}
 
 
+def test_a_folder_that_has_come_while_it_was_waited_for_is_not_made_again(ica: SimulatedIca) -> None:
+    ica.set(create_folder_on_existing="duplicate")
+    ica.fault("status", "POST", "createFolder", status=409, count=1)
+    finish = ica.begin_folder("run")
+
+    def sleep(seconds: float) -> None:
+        if not ica.slept:
+            finish()
+        ica.sleep(seconds)
+
+    made = ica.client(sleep=sleep).ensure_folders(ica.destination, ["/run/a/"])
+    assert ica.folders() == ["/run/", "/run/a/"]
+    assert made == {"/run/a/": ica.folder("/run/a/").id}
+
+
 def test_a_folder_that_is_never_done_is_not_waited_for_past_the_time(ica: SimulatedIca) -> None:
     ica.begin_folder("run")
     client = ica.client(seconds=60)
@@ -541,6 +557,12 @@ def test_a_copy_batch_of_which_the_answer_is_lost_is_not_started_again(prepared:
     with pytest.raises(IcaAnswerLost):
         prepared.start()
     assert prepared.posts == 1
+
+
+def test_trouble_with_tls_which_can_come_at_any_time_is_taken_for_a_lost_answer(prepared: Prepared) -> None:
+    with pytest.raises(IcaAnswerLost):
+        prepared.start(base_url=prepared.ica.stage.base.replace("http://", "https://"))
+    assert prepared.ica.slept == []
 
 
 def test_a_copy_batch_whose_answer_does_not_come_in_time_is_not_started_again(
@@ -867,6 +889,21 @@ def test_a_token_that_ica_does_not_take_may_be_taken_later(ica: SimulatedIca, ca
     with pytest.raises(IcaUnavailable, match="401 ICA_SEC_002"):
         CALLS[call](ica.client(tokens=tokens), ica)
     assert tokens.fetched == MAX_TRIES
+
+
+@dataclass
+class NoTokens(Tokens):
+    """A source that cannot be read."""
+
+    def token(self, *, fresh: bool = False) -> str:
+        raise PermissionError("made by the test")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_token_that_cannot_be_read_may_be_read_later(ica: SimulatedIca, call: str) -> None:
+    with pytest.raises(IcaUnavailable, match="the token for ICA cannot be read: made by the test"):
+        CALLS[call](ica.client(tokens=NoTokens()), ica)
+    assert ica.sim.calls.total() == 0
 
 
 @pytest.mark.parametrize("call", CALLS)

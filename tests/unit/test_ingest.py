@@ -477,6 +477,19 @@ def test_a_rejected_upload_is_kept_in_the_version_that_was_uploaded(world: World
     assert detail["problems"][0]["about"] == "s3://our-bucket/manifests/run.json"
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"{}", "is empty: it names no source"),
+        (b"[]", "must be an object of source to destinations, not a list"),
+        (b"null", "must be an object of source to destinations, not null"),
+    ],
+)
+def test_an_upload_of_nothing_is_rejected_as_such(world: World, content: bytes, problem: str) -> None:
+    assert world.receive(world.upload(content)) == REJECTED
+    assert world.rejection()["problems"] == [{"about": "manifest", "problem": problem}]
+
+
 def test_an_upload_that_is_gone_is_rejected_and_there_is_nothing_to_keep(world: World) -> None:
     event = world.upload(MANIFEST)
     world.bucket.versions.clear()
@@ -599,6 +612,7 @@ BROKEN_NOTIFICATIONS: dict[str, dict[str, Any]] = {
     "record without object": {
         "Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "bucket"}}}]
     },
+    "s3 that is no object": {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": "bucket"}]},
     "event without bucket": {"source": "aws.s3", "detail-type": "Object Created", "detail": {"object": {"key": "k"}}},
     "key that is no string": {
         "source": "aws.s3",

@@ -25,6 +25,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from icav2_copy_batch.adapters.libica_light import (
     ApiClient,
+    ApiException,
     Configuration,
     CreateFolder,
     CreateProjectDataCopyBatch,
@@ -411,7 +412,7 @@ class IcaClient:
             connecting = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
             wrap = IcaUnavailable if isinstance(error.reason, connecting) else lost
             raise wrap(f"ICA did not answer: {error.reason}") from None
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:  # libica has its own for TLS
             raise lost(f"ICA's answer did not arrive: {error}") from None
 
     def _no_time_or_tries_left(self, state: RetryCallState) -> bool:

@@ -32,12 +32,14 @@ from libica.openapi.v3.api.project_data_api import ProjectDataApi  # noqa: E402
 from libica.openapi.v3.api.project_data_copy_batch_api import ProjectDataCopyBatchApi  # noqa: E402
 from libica.openapi.v3.api_client import ApiClient  # noqa: E402
 from libica.openapi.v3.configuration import Configuration  # noqa: E402
+from libica.openapi.v3.exceptions import ApiException  # noqa: E402
 from libica.openapi.v3.models.create_folder import CreateFolder  # noqa: E402
 from libica.openapi.v3.models.create_project_data_copy_batch import CreateProjectDataCopyBatch  # noqa: E402
 from libica.openapi.v3.models.create_project_data_copy_batch_item import CreateProjectDataCopyBatchItem  # noqa: E402
 
 __all__ = [
     "ApiClient",
+    "ApiException",
     "Configuration",
     "CreateFolder",
     "CreateProjectDataCopyBatch",
