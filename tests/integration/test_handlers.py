@@ -492,11 +492,10 @@ def test_a_copy_that_the_stream_did_not_announce_is_announced_by_the_poller(pipe
 # --- some fail -------------------------------------------------------------------------------------------------------
 
 
-def visibility_changes(pipeline: Pipeline) -> list[str]:
-    """Receipt handles of the messages that were asked to come again soon."""
-    return [
-        json.loads(text_of(request))["ReceiptHandle"] for request in pipeline.aws.requests("ChangeMessageVisibility")
-    ]
+def visibility_changes(pipeline: Pipeline) -> list[tuple[str, str]]:
+    """Queue and receipt handle of the messages that were asked to come again soon."""
+    requests = [json.loads(text_of(request)) for request in pipeline.aws.requests("ChangeMessageVisibility")]
+    return [(request["QueueUrl"], request["ReceiptHandle"]) for request in requests]
 
 
 def test_a_submission_that_cannot_be_dealt_with_comes_again_and_the_others_do_not(
@@ -509,7 +508,7 @@ def test_a_submission_that_cannot_be_dealt_with_comes_again_and_the_others_do_no
     pipeline.aws.refuse("PutObject", "AccessDenied", only=unlucky["messageId"])
     answer = pipeline.invoke("IngestFunction", event)
     assert answer == {"batchItemFailures": [{"itemIdentifier": unlucky["messageId"]}]}
-    assert visibility_changes(pipeline) == [unlucky["receiptHandle"]]
+    assert visibility_changes(pipeline) == [(pipeline.references["IngestQueue"], unlucky["receiptHandle"])]
     assert {detail["copy_id"] for _, detail in pipeline.events()} == {"x", "z"}
     assert metrics_in(capsys.readouterr().out)["SubmissionsAccepted"] == 2
     pipeline.aws.moto_only()
@@ -533,7 +532,7 @@ def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(
     (unlucky,) = [record for record in event["Records"] if "000002" in record["body"]]
     answer = pipeline.invoke("LaunchFunction", event)
     assert answer == {"batchItemFailures": [{"itemIdentifier": unlucky["messageId"]}]}
-    assert visibility_changes(pipeline) == [unlucky["receiptHandle"]]
+    assert visibility_changes(pipeline) == [(pipeline.references["LaunchQueue"], unlucky["receiptHandle"])]
     assert [job.folder_path for job in pipeline.ica.world.jobs.values()] == ["/to/x/"]
     assert metrics_in(capsys.readouterr().out)["AttemptsStarted"] == 1
     pipeline.aws.moto_only()
