@@ -5,15 +5,28 @@ Each request of a fake goes over a ``Line``, which can be cut after the n-th: so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
-from icav2_copy_batch.domain.job import MOVES, Attempt, Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import (
+    MOVES,
+    Attempt,
+    Claim,
+    Copy,
+    CopyStatus,
+    Job,
+    JobStatus,
+    LaunchRequest,
+    timestamp,
+)
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, Problem, Refused
+from icav2_copy_batch.domain.slots import FOLDER_REST, Slots
+from icav2_copy_batch.domain.uri import parse_uri
 
 
 class LineCut(Exception):
@@ -58,6 +71,13 @@ class CopyRow:
     announced_at: str | None = None
 
 
+@dataclass
+class FolderRow:
+    holder: str
+    jobs: set[str] = field(default_factory=set)
+    left_at: str | None = None
+
+
 class ConditionRefused(Exception):
     """A write that must not be refused was: what the adapter lets propagate."""
 
@@ -71,6 +91,12 @@ class Table:
     job_items: dict[tuple[str, str], Job] = field(default_factory=dict)
     leases: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Name → owner and until when."""
+    slots: Counter[str] = field(default_factory=Counter)
+    """ICA project id → slots in use."""
+    folders: dict[tuple[str, str], FolderRow] = field(default_factory=dict)
+    """ICA project id and path → who writes there, and by which jobs."""
+    settled: Callable[[Copy], None] = field(default=lambda copy: None, compare=False)
+    """The stream: called with each copy whose open jobs a write has taken to zero."""
 
     # --- accepting a copy --------------------------------------------------------------------------------------------
 
@@ -78,7 +104,7 @@ class Table:
         with self.line.request():
             if copy.copy_id in self.copies:
                 return self.copies[copy.copy_id].copy
-            written = replace(copy, ingested_at=None, settled_at=None)
+            written = replace(copy, ingested_at=None, settled_at=None, delayed_at=None)
             self.copies[copy.copy_id] = CopyRow(written, due_at=copy.submitted_at)
             return None
 
@@ -119,43 +145,68 @@ class Table:
     # --- the moves of a job ------------------------------------------------------------------------------------------
 
     def claim_for_launch(
-        self, copy_id: str, job_id: str, attempt: int, now: datetime, lease_until: datetime
-    ) -> Job | None:
+        self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
+    ) -> Claim:
         with self.line.request():
-            job = self._movable("claim_for_launch", copy_id, job_id, attempt)
-            if job is None:
-                return None
-            return self._move("claim_for_launch", job, claimed_at=timestamp(now), due_at=timestamp(lease_until))
+            present = self._movable("claim_for_launch", job)
+            if present is None:
+                return Claim.MOVED_ON
+            if sum(self.slots.values()) >= slots.total or self.slots[ica_project_id] >= slots.per_project:
+                return Claim.NO_SLOT
+            holder = f"{job.copy_id} {job.destination}"
+            folder = self.folders.setdefault(_folder(job, ica_project_id), FolderRow(holder))
+            resting = folder.left_at is not None and folder.left_at >= timestamp(now - FOLDER_REST)
+            if folder.holder != holder and (folder.jobs or resting):
+                return Claim.FOLDER_BUSY
+            self.slots[ica_project_id] += 1
+            folder.holder = holder
+            folder.jobs.add(f"{job.copy_id} {job.job_id}")
+            self._move(
+                "claim_for_launch",
+                present,
+                claimed_at=timestamp(now),
+                due_at=timestamp(lease_until),
+                ica_project_id=ica_project_id,
+                held_up_by=None,
+            )
+            return Claim.CLAIMED
 
-    def release(self, job: Job, now: datetime, due_at: datetime) -> bool:
-        return self._moved("release", job, claimed_at=None, queued_at=timestamp(now), due_at=timestamp(due_at))
+    def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
+        with self.line.request():
+            return self._leave("release", job, now, claimed_at=None, due_at=timestamp(due_at), held_up_by=held_up_by)
 
-    def mark_running(
-        self, job: Job, ica_project_id: str, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime
-    ) -> bool:
-        return self._moved(
-            "mark_running",
-            job,
-            running_at=timestamp(now),
-            due_at=timestamp(due_at),
-            ica_project_id=ica_project_id,
-            ica_job_id=ica_job_id,
-            ica_batch_id=ica_batch_id,
-        )
+    def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
+        with self.line.request():
+            present = self._movable("mark_running", job)
+            if present is None:
+                return False
+            self._move(
+                "mark_running",
+                present,
+                running_at=timestamp(now),
+                due_at=timestamp(due_at),
+                ica_job_id=ica_job_id,
+                ica_batch_id=ica_batch_id,
+                held_up_by=None,
+            )
+            return True
 
-    def requeue(self, job: Job, ended: Attempt, now: datetime, due_at: datetime) -> bool:
-        return self._moved(
-            "requeue",
-            job,
-            attempt=job.attempt + 1,
-            attempts=self._attempts_with(job, ended),
-            queued_at=timestamp(now),
-            due_at=timestamp(due_at),
-            claimed_at=None,
-            running_at=None,
-            ica_job_id=None,
-            ica_batch_id=None,
-        )
+    def requeue(self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime) -> bool:
+        with self.line.request():
+            return self._leave(
+                "requeue",
+                job,
+                now,
+                attempt=job.attempt + 1,
+                attempts=self._attempts_with(job, ended),
+                copied=copied,
+                queued_at=timestamp(now),
+                due_at=timestamp(due_at),
+                claimed_at=None,
+                running_at=None,
+                ica_job_id=None,
+                ica_batch_id=None,
+            )
 
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool:
         return self._end("mark_passed", job, ended, now)
@@ -166,9 +217,12 @@ class Table:
     def _end(self, verb: str, job: Job, ended: Attempt, now: datetime) -> bool:
         """Job and copy in one transaction: both or neither."""
         with self.line.request():
-            present = self._movable(verb, job.copy_id, job.job_id, job.attempt)
             row = self.copies.get(job.copy_id)
-            if present is None or row is None or row.copy.open_jobs <= 0:
+            if row is None or row.copy.open_jobs <= 0:
+                return False
+            attempts = self._attempts_with(job, ended)
+            changes = {"ended_at": timestamp(now), "attempts": attempts, "due_at": None}
+            if not self._leave(verb, job, now, **changes, **({"reason": ended.reason} if ended.reason else {})):
                 return False
             passed = MOVES[verb].target is JobStatus.PASSED
             row.copy = replace(
@@ -178,36 +232,47 @@ class Table:
                 failed_jobs=row.copy.failed_jobs + (not passed),
                 settled_at=timestamp(now),
             )
-            self._move(
-                verb,
-                present,
-                ended_at=timestamp(now),
-                attempts=self._attempts_with(job, ended),
-                due_at=None,
-                reason=ended.reason or present.reason,
-            )
+            if row.copy.is_settled:
+                self.settled(row.copy)
             return True
 
-    def postpone(self, job: Job, due_at: datetime) -> bool:
+    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool:
+        with self.line.request():
+            job = self.job_items.get((request.copy_id, request.job_id))
+            if job is None or job.status is not JobStatus.QUEUED or job.attempt != request.attempt:
+                return False
+            waiting = replace(job, due_at=timestamp(due_at), held_up_by=held_up_by)
+            self.job_items[request.copy_id, request.job_id] = waiting
+            return True
+
+    def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool:
         with self.line.request():
             present = self.job_items.get((job.copy_id, job.job_id))
             seen = (job.status, job.attempt, job.due_at)
             if present is None or (present.status, present.attempt, present.due_at) != seen:
                 return False
-            self.job_items[job.copy_id, job.job_id] = replace(present, due_at=timestamp(due_at))
+            later = replace(present, due_at=timestamp(due_at), held_up_by=held_up_by or present.held_up_by)
+            self.job_items[job.copy_id, job.job_id] = later
             return True
 
-    def _moved(self, verb: str, job: Job, **changes: object) -> bool:
-        with self.line.request():
-            present = self._movable(verb, job.copy_id, job.job_id, job.attempt)
-            if present is None:
-                return False
-            self._move(verb, present, **changes)
-            return True
+    def _leave(self, verb: str, job: Job, now: datetime, **changes: object) -> bool:
+        present = self._movable(verb, job)
+        if present is None:
+            return False
+        project_id = job.ica_project_id or ""
+        self.slots[project_id] -= 1
+        folder = self.folders[_folder(job, project_id)]
+        folder.jobs.discard(f"{job.copy_id} {job.job_id}")
+        folder.left_at = timestamp(now)
+        self._move(verb, present, **changes)
+        return True
 
-    def _movable(self, verb: str, copy_id: str, job_id: str, attempt: int) -> Job | None:
-        job = self.job_items.get((copy_id, job_id))
-        return job if job and job.status in MOVES[verb].sources and job.attempt == attempt else None
+    def _movable(self, verb: str, job: Job) -> Job | None:
+        present = self.job_items.get((job.copy_id, job.job_id))
+        if present is None or present.status not in MOVES[verb].sources or present.attempt != job.attempt:
+            return None
+        same_claim = JobStatus.LAUNCHING not in MOVES[verb].sources or present.claimed_at == job.claimed_at
+        return present if same_claim else None
 
     def _move(self, verb: str, job: Job, **changes: object) -> Job:
         moved = replace(job, **{"status": MOVES[verb].target, **changes})  # type: ignore[arg-type]
@@ -252,6 +317,11 @@ class Table:
             raise ConditionRefused(copy_id)
         return self.copies[copy_id]
 
+    def mark_delayed(self, copy_id: str, now: datetime) -> None:
+        with self.line.request():
+            row = self._existing(copy_id)
+            row.copy = replace(row.copy, delayed_at=timestamp(now))
+
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def get_copy(self, copy_id: str) -> Copy | None:
@@ -280,7 +350,7 @@ class Table:
             ]
         # The index holds no sources, options or past attempts.
         return [
-            replace(job, packed_sources=b"", options=CopyOptions(), attempts=(), ended_at=None, reason=None)
+            replace(job, packed_sources=b"", copied=b"", options=CopyOptions(), attempts=(), ended_at=None, reason=None)
             for _, job in sorted(due, key=lambda pair: pair[0])
         ]
 
@@ -297,6 +367,18 @@ class Table:
             ]
         return [copy_id for _, copy_id in sorted(found)]
 
+    def unfinished_copies(self, submitted_before: datetime) -> list[str]:
+        with self.line.request():
+            found = [
+                (row.due_at, copy_id)
+                for copy_id, row in self.copies.items()
+                if row.due_at
+                and row.copy.status is CopyStatus.OPEN
+                and row.due_at < timestamp(submitted_before)
+                and row.copy.ingested_at is None
+            ]
+        return [copy_id for _, copy_id in sorted(found)]
+
     # --- one at a time -----------------------------------------------------------------------------------------------
 
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool:
@@ -307,10 +389,26 @@ class Table:
             self.leases[name] = (owner, timestamp(until))
             return True
 
+    def lease_until(self, name: str) -> str | None:
+        with self.line.request():
+            return self.leases[name][1] if name in self.leases else None
+
     def drop_lease(self, name: str, owner: str) -> None:
         with self.line.request():
             if name in self.leases and self.leases[name][0] == owner:
                 del self.leases[name]
+
+
+def _folder(job: Job, ica_project_id: str) -> tuple[str, str]:
+    return ica_project_id, parse_uri(job.destination).path
+
+
+def run(table: Table, job: Job, now: datetime, ica_job_id: str = "ica-job", ica_project_id: str = "project") -> Job:
+    """Bring a queued job to RUNNING; the job as it is then."""
+    assert table.claim_for_launch(job, ica_project_id, now, now, Slots()) is Claim.CLAIMED
+    claimed = table.job_items[job.copy_id, job.job_id]
+    assert table.mark_running(claimed, ica_job_id, f"batch-of-{ica_job_id}", now, now)
+    return table.job_items[job.copy_id, job.job_id]
 
 
 @dataclass

@@ -14,12 +14,14 @@ from icav2_copy_batch.domain import documents
 from icav2_copy_batch.domain.documents import Detail
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Limits, Refused, flip, pack_sources
+from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
 from tests.event_files import EVENTS
 
 BUCKET = "s3://icav2-copy-batch-manifests"
 SOURCE = "icav2://1f2d0b0e-6f0c-4e0e-9d0a-3c5b7a9e1d42/ilmn-analyses/240229_A00130_0288/output"
 DESTINATION = "icav2://8a4c7e52-0b1f-4d3a-b6e9-5f2c8d7a6b10/ilmn_primary/240229_A00130_0288"
 STARTED_AT = datetime(2024, 5, 28, 3, 11, 58, 500_000, UTC)
+DELAYED_AT = datetime(2024, 5, 28, 4, 13, 20, 125_000, UTC)
 SETTLED_AT = datetime(2024, 5, 28, 3, 21, 5, 750_000, UTC)
 
 STARTED = Copy(
@@ -58,6 +60,11 @@ def ended_job(number: int, status: JobStatus, folder: str, sources: list[str], *
     )
 
 
+def open_job(number: int, status: JobStatus, folder: str, **known: str) -> Job:
+    """As it is read through the table's index."""
+    return Job(STARTED.copy_id, f"{number:06d}", status, attempt=1, destination=f"{DESTINATION}/{folder}", **known)  # type: ignore[arg-type]
+
+
 def attempt(number: int, outcome: str, ica_job_id: str | None, reason: str | None = None) -> Attempt:
     return Attempt(number, outcome, f"2024-05-28T03:1{number + 4}:00.000Z", ica_job_id=ica_job_id, reason=reason)
 
@@ -82,6 +89,42 @@ REPORTS = ended_job(
     ),
     attempt(2, "SUCCEEDED", "7a9c3e5b-1d4f-4a8b-9e2c-6d8f0a2c4e33"),
 )
+BCLS = [f"Data/Intensities/BaseCalls/L001/C{cycle}.1/L001_1.cbcl" for cycle in range(1, 4)]
+LOST_BCLS = ended_job(
+    3,
+    JobStatus.FAILED,
+    "Data/",
+    BCLS,
+    replace(
+        attempt(
+            1,
+            "PARTIALLY_SUCCEEDED",
+            "b1d7e9f3-5a2c-4b8e-8d6f-0c4a2e8b6d55",
+            "ICA job b1d7e9f3-5a2c-4b8e-8d6f-0c4a2e8b6d55 ended PARTIALLY_SUCCEEDED: 2 of 3 files were not copied",
+        ),
+        packed_outcomes=pack_outcomes(
+            [
+                SourceOutcome(f"{SOURCE}/{BCLS[0]}", "FAILED", "read timed out"),
+                SourceOutcome(f"{SOURCE}/{BCLS[2]}", "PARTIALLY_COPIED"),
+            ],
+            [f"{SOURCE}/{source}" for source in BCLS],
+        ),
+    ),
+)
+RUNNING = open_job(
+    1,
+    JobStatus.RUNNING,
+    "Samples/Lane_1/L2400101/",
+    running_at="2024-05-28T03:12:31.402Z",
+    ica_job_id="0c5b2f6e-8a7d-4e1c-9b3a-2d4f6a8c0e12",
+)
+QUEUED = open_job(
+    2,
+    JobStatus.QUEUED,
+    "Reports/",
+    queued_at="2024-05-28T03:11:58.700Z",
+    held_up_by="ICA answered 503 (not a Problem document)",
+)
 LOST_REPORTS = ended_job(
     2,
     JobStatus.FAILED,
@@ -95,9 +138,13 @@ LOST_REPORTS = ended_job(
 def outgoing_events() -> dict[str, dict[str, Any]]:
     """Each event by the name of its file, in the envelope in which EventBridge delivers it."""
     result_uri = f"{BUCKET}/results/{STARTED.copy_id}.json"
-    completed, failed = settled(CopyStatus.COMPLETED, 2, 0), settled(CopyStatus.FAILED, 1, 1)
+    completed, failed = settled(CopyStatus.COMPLETED, 2, 0), settled(CopyStatus.FAILED, 1, 2)
+    delayed = replace(STARTED, ingested_at="2024-05-28T03:11:59.010Z")
     return {
         "copy-started": _delivered(documents.COPY_STARTED, documents.started_detail(STARTED), STARTED_AT),
+        "copy-delayed": _delivered(
+            documents.COPY_DELAYED, documents.delayed_detail(delayed, [RUNNING, QUEUED], DELAYED_AT), DELAYED_AT
+        ),
         "copy-completed": _delivered(
             documents.settled_type(completed),
             documents.fit(documents.settled_detail(completed, [SAMPLES, REPORTS], result_uri)),
@@ -105,7 +152,7 @@ def outgoing_events() -> dict[str, dict[str, Any]]:
         ),
         "copy-failed": _delivered(
             documents.settled_type(failed),
-            documents.fit(documents.settled_detail(failed, [SAMPLES, LOST_REPORTS], result_uri)),
+            documents.fit(documents.settled_detail(failed, [SAMPLES, LOST_REPORTS, LOST_BCLS], result_uri)),
             SETTLED_AT,
         ),
         "copy-rejected": _delivered(documents.COPY_REJECTED, _rejected_detail(), STARTED_AT),

@@ -1,6 +1,8 @@
 """Launch: queued jobs become ICA copy batches.
 
-Each job is claimed first, so that of any number of messages about one attempt a single one launches it. Then projects,
+Each job is claimed first, so that of any number of messages about one attempt a single one launches it. A claim takes a
+slot, since only so many ICA jobs may be in flight, and the destination folder, in which no other copy may write
+meanwhile; where one of them is not to be had, the job waits in the table for the poller to send another message. Then
 folders and sources are looked up for all claimed jobs together, and a copy batch is started for each.
 
 What goes wrong before a copy batch is started changes nothing at ICA: when ICA was unavailable the job goes back into
@@ -14,8 +16,9 @@ import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
@@ -27,16 +30,34 @@ from icav2_copy_batch.domain.ica import (
     IcaUnavailable,
     StartedCopyBatch,
 )
-from icav2_copy_batch.domain.job import Attempt, Clock, Job, LaunchRequest
+from icav2_copy_batch.domain.job import (
+    MAX_REASON_CHARACTERS,
+    Attempt,
+    Claim,
+    Clock,
+    Job,
+    JobStatus,
+    LaunchRequest,
+    timestamp,
+)
 from icav2_copy_batch.domain.manifest import CopyOptions
+from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
 from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
 
-LEASE = timedelta(minutes=7)
-"""How long a claim is taken to be at work: longer than the launch function can run."""
+SLOW_DOWN_LEASE_NAME = "slow-down"
+SLOW_DOWN = timedelta(seconds=30)
+"""For how long nobody launches after ICA has answered 429, where it does not say for how long."""
+LONGEST_SLOW_DOWN = timedelta(minutes=10)
+FOLDER_BUSY_SECONDS = 15
+"""After about this a folder that another copy writes into is looked at again."""
 WAKE_LEASE_NAME = "wake"
 WAKES_APART = timedelta(seconds=2)
 """Launches that end at the same moment wake the poller once; it stays awake for longer than this."""
+FEWER_CALLS = "ICA has asked for fewer calls (429)"
+NO_SLOT = "as many ICA jobs as may be are in flight"
+UNKNOWN_PROJECT = "unknown"
+"""Of whose slots one is taken by a job that is claimed only to be refused."""
 NOT_STARTED = "REFUSED"
 """Outcome of an attempt for which ICA started no copy batch."""
 LOST_ANSWER_AGE = timedelta(minutes=2)
@@ -46,6 +67,8 @@ MAX_DEFERRAL_SECONDS = 900
 """SQS's longest delay."""
 LEAST_SECONDS_TO_START = 45.0
 """With less time left than a call may take, no copy batch is started any more."""
+LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=LEAST_SECONDS_TO_START)
+"""A claim is taken to be at work for so long after its invocation must have ended: what it started shows by then."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,15 +78,20 @@ R = TypeVar("R")
 
 
 class Table(Protocol):
+    def get_job(self, copy_id: str, job_id: str) -> Job | None: ...
     def claim_for_launch(
-        self, copy_id: str, job_id: str, attempt: int, now: datetime, lease_until: datetime
-    ) -> Job | None: ...
-    def release(self, job: Job, now: datetime, due_at: datetime) -> bool: ...
-    def mark_running(
-        self, job: Job, ica_project_id: str, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime
-    ) -> bool: ...
+        self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
+    ) -> Claim: ...
+    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool: ...
+    def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
+    def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
-    def postpone(self, job: Job, due_at: datetime) -> bool: ...
+    def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool: ...
+    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
+    def lease_until(self, name: str) -> str | None: ...
+
+
+class SlowDownTable(Protocol):
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
 
 
@@ -71,7 +99,8 @@ class Ica(Protocol):
     def project_id(self, project: str) -> str: ...
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]: ...
-    def delete_partial_files(self, project_id: str, folder: str, names: set[str]) -> int: ...
+    def list_tree(self, project_id: str, folder: str) -> list[IcaData]: ...
+    def delete_partial_files(self, project_id: str, folder: str, paths: set[str], deep: bool = False) -> int: ...
     def start_copy_batch(
         self, project_id: str, folder_id: str | None, data_ids: Sequence[str], options: CopyOptions
     ) -> StartedCopyBatch: ...
@@ -91,16 +120,21 @@ class Claimed:
 
     job: Job
     request: LaunchRequest
+    project_id: str
+    """The destination's."""
     destination: IcaUri
     sources: tuple[IcaUri, ...]
+    """Those that this attempt has to copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """How many jobs were started, put off, refused by ICA and left unknown; which messages must come again."""
+    """How many jobs were started, put off, held back, refused and left unknown; which messages must come again."""
 
     started: int = 0
     deferred: int = 0
+    held_back: int = 0
+    """Because no slot or no folder was free, or ICA had asked for fewer calls."""
     refused: int = 0
     unknown: int = 0
     failed: tuple[LaunchRequest, ...] = ()
@@ -114,48 +148,103 @@ class Launch:
     poller: Poller
     clock: Clock
     seconds_left: Callable[[], float]
+    slots: Slots = field(default_factory=Slots)
     allow_same_project: bool = False
     between: Callable[[float, float], float] = random.uniform
     """Chance: a number between two."""
 
     def launch(self, requests: Iterable[LaunchRequest]) -> Launched:
         """Launch what of these is due; a message about a job that has moved on changes nothing."""
+        requests = list(requests)
         outcomes: Counter[str] = Counter()
-        failed = []
-        claimed = []
-        for request in requests:
+        failed: list[LaunchRequest] = []
+
+        def carry_out(request: LaunchRequest, act: Callable[[], str]) -> None:
             try:
-                claimed += self._claim(request)
+                outcomes[act()] += 1
             except Exception:
-                logger.exception("job not claimed", extra=_request_fields(request))
+                logger.exception("launch not carried through", extra=_fields(request))
                 failed.append(request)
+
+        slowed_until = self._slowed_until()
+        claimed: list[Claimed] = []
+        for request in requests:
+            if slowed_until:
+                carry_out(request, partial(self._hold_back, request, FEWER_CALLS, slowed_until))
+            else:
+                carry_out(request, partial(self._claim, request, claimed))
         # Looked up for all jobs together; trouble with one project does not touch the jobs of another.
         data = _ask_each(_by_project(claimed, lambda claim: claim.sources), self._find)
         data_ids = _ask_each(dict(enumerate(claimed)), lambda _, claim: _source_ids(claim, data))
         able = [claim for index, claim in enumerate(claimed) if not isinstance(data_ids[index], IcaError)]
         folders = _ask_each(_by_project(able, lambda claim: [claim.destination]), self._ensure_folders)
         for index, claim in enumerate(claimed):
-            try:
-                outcomes[self._launch_one(claim, data_ids[index], folders)] += 1
-            except Exception:
-                logger.exception("launch not carried through", extra=_fields(claim.job))
-                failed.append(claim.request)
+            carry_out(claim.request, partial(self._launch_one, claim, data_ids[index], folders))
         if outcomes["started"]:
             self._wake_poller()
-        return Launched(**outcomes, failed=tuple(failed))
+        return Launched(
+            started=outcomes["started"],
+            deferred=outcomes["deferred"],
+            held_back=outcomes["held_back"],
+            refused=outcomes["refused"],
+            unknown=outcomes["unknown"],
+            failed=tuple(failed),
+        )
 
     def _wake_poller(self) -> None:
         now = self.clock()
         if self.table.hold_lease(WAKE_LEASE_NAME, str(uuid4()), now, now + WAKES_APART):
             self.poller.wake()
 
-    def _claim(self, request: LaunchRequest) -> list[Claimed]:
+    def _slowed_until(self) -> datetime | None:
+        until = self.table.lease_until(SLOW_DOWN_LEASE_NAME)
+        return datetime.fromisoformat(until) if until and until > timestamp(self.clock()) else None
+
+    def _claim(self, request: LaunchRequest, claimed: list[Claimed]) -> str:
+        """Claim a job for this launch, or do what the trouble calls for; what happened, in a word."""
+        job = self.table.get_job(request.copy_id, request.job_id)
+        if job is None or job.status is not JobStatus.QUEUED or job.attempt != request.attempt:
+            return self._nothing_to_do(request)
+        destination = parse_uri(job.destination)
+        refused = None
+        try:
+            project_id = self.ica.project_id(destination.project)
+        except IcaUnavailable as error:
+            return self._defer(request, error)
+        except IcaRefused as error:
+            project_id, refused = UNKNOWN_PROJECT, error
         now = self.clock()
-        job = self.table.claim_for_launch(request.copy_id, request.job_id, request.attempt, now, now + LEASE)
-        if job is None:
-            logger.info("launch message changes nothing", extra=_request_fields(request))
-            return []
-        return [Claimed(job, request, parse_uri(job.destination), tuple(map(parse_uri, job.sources)))]
+        lease_until = now + timedelta(seconds=self.seconds_left()) + LEASE_MARGIN
+        claim = self.table.claim_for_launch(job, project_id, now, lease_until, self.slots)
+        if claim is Claim.MOVED_ON:
+            return self._nothing_to_do(request)
+        if claim is Claim.NO_SLOT:
+            return self._hold_back(request, NO_SLOT, now)
+        if claim is Claim.FOLDER_BUSY:
+            busy = f"another copy writes into {destination}"
+            return self._hold_back(request, busy, now + timedelta(seconds=FOLDER_BUSY_SECONDS))
+        job = replace(
+            job,
+            status=JobStatus.LAUNCHING,
+            claimed_at=timestamp(now),
+            due_at=timestamp(lease_until),
+            ica_project_id=project_id,
+        )
+        claim_of_ours = Claimed(job, request, project_id, destination, tuple(map(parse_uri, job.uncopied)))
+        if refused:
+            return self._refuse(claim_of_ours, refused)
+        claimed.append(claim_of_ours)
+        return "claimed"
+
+    def _nothing_to_do(self, request: LaunchRequest) -> str:
+        logger.info("launch message changes nothing", extra=_fields(request))
+        return "moved_on"
+
+    def _hold_back(self, request: LaunchRequest, held_up_by: str, until: datetime) -> str:
+        """The job waits in the table; the poller, which knows whose turn it is, sends another message."""
+        jittered = until + timedelta(seconds=self.between(0, (until - self.clock()).total_seconds()))
+        self.table.wait(request, jittered, held_up_by)
+        return "held_back"
 
     def _find(self, project: str, paths: Iterable[str]) -> dict[str, IcaData]:
         return self.ica.find(self.ica.project_id(project), paths)
@@ -175,44 +264,64 @@ class Launch:
             folder_id = _known(folders[claim.destination.project])[claim.destination.path]
             return self._start(claim, source_ids, folder_id)
         except IcaUnavailable as error:
-            return self._defer(claim, error)
+            return self._defer(claim.request, error, claim.job)
         except IcaRefused as error:
             return self._refuse(claim, error)
         except IcaAnswerLost as error:
             return self._leave_unknown(claim, error)
 
     def _start(self, claim: Claimed, data_ids: list[str], folder_id: str | None) -> str:
-        project_id = self.ica.project_id(claim.destination.project)
-        if not self.allow_same_project and project_id in {self.ica.project_id(uri.project) for uri in claim.sources}:
+        if not self.allow_same_project and claim.project_id in {
+            self.ica.project_id(uri.project) for uri in claim.sources
+        }:
             raise IcaRefused(
                 f"a source is in the project of its destination {claim.destination}; ICA copies between two"
             )
         if claim.job.attempt > 1:
-            self.ica.delete_partial_files(project_id, claim.destination.path, {uri.name for uri in claim.sources})
+            self._delete_leftovers(claim)
         if self.seconds_left() < LEAST_SECONDS_TO_START:
             raise IcaUnavailable("too little time was left to start a copy batch")
-        batch = self.ica.start_copy_batch(project_id, folder_id, data_ids, claim.job.options)
+        batch = self.ica.start_copy_batch(claim.project_id, folder_id, data_ids, claim.job.options)
         fields = {**_fields(claim.job), "ica_job_id": batch.job_id, "ica_batch_id": batch.batch_id}
         logger.info("copy batch started", extra=fields)
         now = self.clock()
-        if not self.table.mark_running(claim.job, project_id, batch.job_id, batch.batch_id, now, due_at=now):
+        if not self.table.mark_running(claim.job, batch.job_id, batch.batch_id, now, due_at=now):
             logger.error("a copy batch was started for a job that has moved on", extra=fields)
         return "started"
 
-    def _defer(self, claim: Claimed, error: IcaUnavailable) -> str:
-        """Back into the queue, the same attempt, after a while."""
+    def _delete_leftovers(self, claim: Claimed) -> None:
+        """Delete the PARTIAL files of this attempt's sources that an earlier attempt has left."""
+        folder = claim.destination.path
+        files = {folder + uri.name for uri in claim.sources if not uri.is_folder}
+        if files:
+            self.ica.delete_partial_files(claim.project_id, folder, files)
+        for uri in claim.sources:
+            if uri.is_folder:
+                target = f"{folder}{uri.name}/"
+                tree = self.ica.list_tree(self.ica.project_id(uri.project), uri.path)
+                paths = {target + data.path.removeprefix(uri.path) for data in tree}
+                self.ica.delete_partial_files(claim.project_id, target, paths, deep=True)
+
+    def _defer(self, request: LaunchRequest, error: IcaUnavailable, claimed: Job | None = None) -> str:
+        """The same attempt again after a while, by a message with a delay."""
         now = self.clock()
-        longest = min(FIRST_DEFERRAL_SECONDS * 2.0 ** min(claim.request.deferrals, 10), MAX_DEFERRAL_SECONDS)
+        slow_down(self.table, error, now)
+        longest = min(FIRST_DEFERRAL_SECONDS * 2.0 ** min(request.deferrals, 10), MAX_DEFERRAL_SECONDS)
         delay = round(self.between(longest / 2, longest))
-        logger.warning("launch put off", extra={**_fields(claim.job), "reason": str(error), "delay_seconds": delay})
-        if self.table.release(claim.job, now, due_at=now + timedelta(seconds=delay) + LOST_MESSAGE_AGE):
-            self.queue.send([replace(claim.request, deferrals=claim.request.deferrals + 1)], delay_seconds=delay)
+        logger.warning("launch put off", extra={**_fields(request), "reason": str(error), "delay_seconds": delay})
+        due_at = now + timedelta(seconds=delay) + LOST_MESSAGE_AGE
+        if claimed:
+            waits = self.table.release(claimed, now, due_at, str(error)[:MAX_REASON_CHARACTERS])
+        else:
+            waits = self.table.wait(request, due_at, str(error)[:MAX_REASON_CHARACTERS])
+        if waits:
+            self.queue.send([replace(request, deferrals=request.deferrals + 1)], delay_seconds=delay)
         return "deferred"
 
     def _leave_unknown(self, claim: Claimed, error: IcaAnswerLost) -> str:
         """The job stays LAUNCHING until the poller has looked in ICA whether the copy batch was started."""
         logger.error("unknown whether a copy batch was started", extra={**_fields(claim.job), "reason": str(error)})
-        self.table.postpone(claim.job, self.clock() + LOST_ANSWER_AGE)
+        self.table.postpone(claim.job, self.clock() + LOST_ANSWER_AGE, str(error)[:MAX_REASON_CHARACTERS])
         return "unknown"
 
     def _refuse(self, claim: Claimed, error: IcaRefused) -> str:
@@ -221,6 +330,15 @@ class Launch:
         logger.warning("launch refused", extra={**_fields(claim.job), "reason": str(error)})
         self.table.give_up(claim.job, claim.job.ended_attempt(NOT_STARTED, str(error), now), now)
         return "refused"
+
+
+def slow_down(table: SlowDownTable, error: IcaError, now: datetime) -> None:
+    """Where ICA has answered 429: nobody launches for a while. The first to hear it says for how long."""
+    if isinstance(error, IcaUnavailable) and error.is_throttling:
+        told = timedelta(seconds=error.retry_after or 0)
+        until = now + min(max(told, SLOW_DOWN), LONGEST_SLOW_DOWN)
+        if table.hold_lease(SLOW_DOWN_LEASE_NAME, str(uuid4()), now, until):
+            logger.warning("ICA asks for fewer calls", extra={"until": timestamp(until), "reason": str(error)})
 
 
 def _ask_each(questions: Mapping[K, V], ask: Callable[[K, V], R]) -> dict[K, R | IcaError]:
@@ -267,9 +385,5 @@ def _source_fault(uri: IcaUri, source: IcaData | None) -> str | None:
     return None
 
 
-def _fields(job: Job) -> dict[str, Any]:
-    return {"copy_id": job.copy_id, "job_id": job.job_id, "attempt": job.attempt}
-
-
-def _request_fields(request: LaunchRequest) -> dict[str, Any]:
-    return {"copy_id": request.copy_id, "job_id": request.job_id, "attempt": request.attempt}
+def _fields(about: Job | LaunchRequest) -> dict[str, Any]:
+    return {"copy_id": about.copy_id, "job_id": about.job_id, "attempt": about.attempt}

@@ -3,6 +3,9 @@
 EventBridge calls it every minute, and a launch at once. It then looks again and again *within* its time, soon after
 a job was launched and less and less often later, so that a copy waits for ICA and not for the schedule. A lease keeps
 this to one at a time.
+
+Whatever is open has a moment at which it is due, and something that acts on it then: a queued job gets another launch
+message, a launch whose end nobody saw is settled, a settled copy is announced, and what takes too long is told.
 """
 
 from __future__ import annotations
@@ -11,13 +14,17 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from icav2_copy_batch.domain.ica import VERDICTS, IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Job, JobStatus, LaunchRequest
+from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
+from icav2_copy_batch.domain.slots import Slots, choose
 from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
+from icav2_copy_batch.launch import slow_down
+from icav2_copy_batch.verify import MISMATCH
 
 LEASE_NAME = "poller"
 LEASE = timedelta(seconds=60)
@@ -27,19 +34,23 @@ UNANNOUNCED_AGE = timedelta(minutes=1)
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 2.0, 20.0
 LOOK_SHARE_OF_AGE = 0.25
 """A job is looked at again after this share of the time it has been running, between the two bounds."""
+WAITED_FOR = timedelta(seconds=60)
+"""The poller stays at work for queued jobs that will be due within this time."""
 LEAST_SECONDS_TO_LOOK = 45.0
 PARALLEL_MOVES = 8
-MISMATCH = "MISMATCH"
-"""Outcome of an attempt that ICA calls succeeded and whose files are not there as they should be."""
 
 logger = logging.getLogger(__name__)
+
+JobKey = tuple[str, str]
+Look = tuple[Job, IcaJob | None]
+"""A running job, with its sources where they are needed, and its ICA job, if that could be read."""
 
 
 class Table(Protocol):
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
     def get_job(self, copy_id: str, job_id: str) -> Job | None: ...
-    def postpone(self, job: Job, due_at: datetime) -> bool: ...
-    def requeue(self, job: Job, ended: Attempt, now: datetime, due_at: datetime) -> bool: ...
+    def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool: ...
+    def requeue(self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime) -> bool: ...
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
     def unannounced_copies(self, settled_before: datetime) -> list[str]: ...
@@ -59,12 +70,28 @@ class Announcer(Protocol):
     def announce(self, copy_id: str) -> CopyStatus | None: ...
 
 
-class Verifier(Protocol):
-    def faults(self, jobs: Sequence[Job]) -> dict[tuple[str, str], str | None]: ...
-
-
 class Reconciler(Protocol):
     def settle_unknown_launches(self) -> Counter[str]: ...
+
+
+class Verifier(Protocol):
+    def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]: ...
+
+
+class ItemReader(Protocol):
+    def uncopied(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]: ...
+
+
+class DelayReporter(Protocol):
+    def report(self) -> int: ...
+
+
+Spread = Callable[[Callable[[Look], str], Sequence[Look]], Iterable[str]]
+
+
+def in_threads(move_on: Callable[[Look], str], looks: Sequence[Look]) -> list[str]:
+    with ThreadPoolExecutor(PARALLEL_MOVES) as pool:
+        return list(pool.map(move_on, looks))
 
 
 @dataclass(frozen=True)
@@ -75,10 +102,15 @@ class Poll:
     announcer: Announcer
     reconciler: Reconciler
     verifier: Verifier
+    items: ItemReader
+    delay: DelayReporter
     clock: Clock
     seconds_left: Callable[[], float]
     sleep: Callable[[float], None]
     max_attempts: int
+    slots: Slots = field(default_factory=Slots)
+    spread: Spread = in_threads
+    """How the jobs' moves are made: side by side."""
 
     def poll(self, owner: str, woken: bool = False) -> Counter[str]:
         """Look after everything that is open; how often each thing happened.
@@ -87,16 +119,17 @@ class Poll:
         show in the index, which is eventually consistent, only after a moment.
         """
         happened = self._announce_forgotten()
-        happened += self._send_again_what_was_lost()
+        happened["delayed"] += self.delay.report()
         happened += self.reconciler.settle_unknown_launches()
         patient, held = woken, False
         try:
             while True:
                 running = self.table.jobs_in(JobStatus.RUNNING)
+                waiting = self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + WAITED_FOR)
                 now = self.clock()
-                if running:
+                if running or waiting:
                     held = self.table.hold_lease(LEASE_NAME, owner, now, now + LEASE)
-                if not running or not held:
+                if not (running or waiting) or not held:
                     # Once more after a moment: the index may lag, and the poller at work may just be leaving.
                     if not patient:
                         break
@@ -104,7 +137,8 @@ class Poll:
                     self.sleep(FIRST_LOOK_SECONDS)
                     continue
                 happened += self._look_at(running)
-                pause = min(self._seconds_until_next_look(job) for job in running)
+                happened += self._send_what_is_due(waiting, running)
+                pause = min([*map(self._seconds_until_next_look, running), *map(self._seconds_until_due, waiting)])
                 if self.seconds_left() < pause + LEAST_SECONDS_TO_LOOK:
                     break
                 self.sleep(pause)
@@ -118,60 +152,87 @@ class Poll:
         happened: Counter[str] = Counter()
         for copy_id in self.table.unannounced_copies(self.clock() - UNANNOUNCED_AGE):
             logger.warning("the stream did not announce a copy", extra={"copy_id": copy_id})
-            if status := self.announcer.announce(copy_id):
-                happened[f"copies_{status.lower()}"] += 1
+            try:
+                if status := self.announcer.announce(copy_id):
+                    happened[f"copies_{status.lower()}"] += 1
+            except Exception:
+                logger.exception("copy not announced", extra={"copy_id": copy_id})
+                happened["unannounced"] += 1
         return happened
 
-    def _send_again_what_was_lost(self) -> Counter[str]:
-        """Queued jobs whose launch message should have been handled long ago get another."""
+    def _send_what_is_due(self, waiting: Sequence[Job], running: Sequence[Job]) -> Counter[str]:
+        """Queued jobs that are due get a launch message: no more than there are slots, and each copy in its turn.
+
+        They waited for a slot or a folder, ICA had asked for fewer calls, or their message was lost.
+        """
         now = self.clock()
-        overdue = self.table.jobs_in(JobStatus.QUEUED, due_before=now)
-        lost = [job for job in overdue if self.table.postpone(job, now + LOST_MESSAGE_AGE)]
-        for job in lost:
-            logger.warning("launch message sent again", extra=_fields(job))
-        self.queue.send(LaunchRequest(job.copy_id, job.job_id, job.attempt) for job in lost)
-        return Counter(sent_again=len(lost))
+        due = [job for job in waiting if datetime.fromisoformat(job.due_at or "") < now]
+        if not due:
+            return Counter()
+        in_flight = [*running, *self.table.jobs_in(JobStatus.LAUNCHING)]
+        sent = [job for job in choose(due, in_flight, self.slots) if self.table.postpone(job, now + LOST_MESSAGE_AGE)]
+        for job in sent:
+            logger.info("launch message sent again", extra={**_fields(job), "held_up_by": job.held_up_by})
+        self.queue.send(LaunchRequest(job.copy_id, job.job_id, job.attempt) for job in sent)
+        return Counter(sent_again=len(sent))
 
     def _look_at(self, running: list[Job]) -> Counter[str]:
+        if not running:
+            return Counter()
         try:
             ica_jobs = self.ica.jobs([str(job.ica_job_id) for job in running])
         except IcaError as error:
             logger.warning("ICA's jobs could not be read", extra={"reason": str(error), "running": len(running)})
+            slow_down(self.table, error, self.clock())
             return Counter(unreadable=len(running))
-        looks = [(job, ica_jobs.get(str(job.ica_job_id))) for job in running]
-        faults = self.verifier.faults(self._whole(job for job, ica_job in looks if _succeeded(ica_job)))
-        with ThreadPoolExecutor(PARALLEL_MOVES) as pool:
-            return Counter(pool.map(lambda look: self._move_on(look[0], look[1], faults), looks))
+        looks = list(filter(None, (self._whole_if_ended(job, ica_jobs.get(str(job.ica_job_id))) for job in running)))
+        faults = self.verifier.faults([job for job, ica_job in looks if _verdict(ica_job) is Verdict.SUCCEEDED])
+        uncopied = self.items.uncopied([job for job, ica_job in looks if _verdict(ica_job) is Verdict.FAILED])
+        return Counter(self.spread(lambda look: self._move_on(*look, faults, uncopied), looks))
 
-    def _whole(self, jobs: Iterable[Job]) -> list[Job]:
-        """These jobs with their sources, which the index does not hold."""
-        return [whole for job in jobs if (whole := self.table.get_job(job.copy_id, job.job_id))]
+    def _whole_if_ended(self, job: Job, ica_job: IcaJob | None) -> Look | None:
+        """A job whose ICA job has ended, with its sources, which the index does not hold; None if it has moved on."""
+        if _verdict(ica_job) is Verdict.STILL_RUNNING:
+            return job, ica_job
+        whole = self.table.get_job(job.copy_id, job.job_id)
+        return (whole, ica_job) if whole and whole.ica_job_id == job.ica_job_id else None
 
-    def _move_on(self, job: Job, ica_job: IcaJob | None, faults: Mapping[tuple[str, str], str | None]) -> str:
+    def _move_on(
+        self,
+        job: Job,
+        ica_job: IcaJob | None,
+        faults: Mapping[JobKey, list[SourceOutcome]],
+        uncopied: Mapping[JobKey, list[SourceOutcome]],
+    ) -> str:
         """Make the move that ICA's answer about a running job calls for."""
         if ica_job is None:
             logger.warning("ICA has no such job", extra=_fields(job))
             return "unreadable"
         if ica_job.status not in VERDICTS:
             logger.error("ICA job has a status we do not know", extra={**_fields(job), "ica_status": ica_job.status})
+            return "unknown_status"
         verdict = verdict_of(ica_job.status)
         if verdict is Verdict.STILL_RUNNING:
             return "running"
+        if verdict is Verdict.FAILED:
+            return self._fail(job, ica_job.status, _reason(ica_job), uncopied.get(_key(job)))
+        if _key(job) not in faults:
+            logger.warning("ICA could not be asked for the copied files", extra=_fields(job))
+            return "unreadable"
+        if wrong := faults[_key(job)]:
+            return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong)
         now = self.clock()
-        if verdict is Verdict.SUCCEEDED:
-            key = (job.copy_id, job.job_id)
-            if key not in faults:
-                logger.warning("ICA could not be asked for the copied files", extra=_fields(job))
-                return "unreadable"
-            if faults[key] is None:
-                ended = job.ended_attempt(ica_job.status, None, now)
-                return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
-            ended = job.ended_attempt(MISMATCH, faults[key], now)
-        else:
-            ended = job.ended_attempt(ica_job.status, _reason(ica_job), now)
+        ended = job.ended_attempt(ica_job.status, None, now)
+        return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
+
+    def _fail(self, job: Job, outcome: str, reason: str, uncopied: Sequence[SourceOutcome] | None) -> str:
+        """This attempt failed: another for the sources that it did not copy, unless it was the last."""
+        now = self.clock()
+        ended = job.ended_attempt(outcome, reason, now, uncopied or ())
         if job.attempt >= self.max_attempts:
             return self._log("given_up", job, ended, self.table.give_up(job, ended, now))
-        if requeued := self.table.requeue(job, ended, now, due_at=now + LOST_MESSAGE_AGE):
+        copied = job.copied if uncopied is None else copied_bits(job.sources, {each.source for each in uncopied})
+        if requeued := self.table.requeue(job, ended, copied, now, due_at=now + LOST_MESSAGE_AGE):
             self.queue.send([LaunchRequest(job.copy_id, job.job_id, job.attempt + 1)])
         return self._log("requeued", job, ended, requeued)
 
@@ -185,9 +246,17 @@ class Poll:
         age = (self.clock() - started).total_seconds()
         return min(max(age * LOOK_SHARE_OF_AGE, FIRST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
 
+    def _seconds_until_due(self, job: Job) -> float:
+        left = (datetime.fromisoformat(job.due_at or "") - self.clock()).total_seconds()
+        return min(max(left, FIRST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
 
-def _succeeded(ica_job: IcaJob | None) -> bool:
-    return ica_job is not None and verdict_of(ica_job.status) is Verdict.SUCCEEDED
+
+def _verdict(ica_job: IcaJob | None) -> Verdict:
+    return verdict_of(ica_job.status) if ica_job else Verdict.STILL_RUNNING
+
+
+def _key(job: Job) -> JobKey:
+    return job.copy_id, job.job_id
 
 
 def _reason(ica_job: IcaJob) -> str:

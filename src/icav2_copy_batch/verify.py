@@ -16,10 +16,13 @@ from typing import Protocol
 
 from icav2_copy_batch.domain.ica import IcaData, IcaError
 from icav2_copy_batch.domain.job import Job
+from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
 
 NOISE_PREFIX = ".iap_"
 """ICA leaves probes of this name in folders that lie in a bucket of the customer's."""
+MISMATCH = "MISMATCH"
+"""Outcome of an attempt that ICA calls succeeded and whose files are not there as they should be."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,20 +59,20 @@ class Verify:
     ica: Ica
     verification: Verification
 
-    def faults(self, jobs: Sequence[Job]) -> dict[JobKey, str | None]:
-        """For each job the first thing that is wrong at its destination, or None when all is right.
+    def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        """For each job the sources that are not at its destination as they should be, with what is wrong.
 
         A job is left out when ICA could not be asked: it is to be looked at again.
         """
         if self.verification is Verification.NONE:
-            return {(job.copy_id, job.job_id): None for job in jobs}
+            return {(job.copy_id, job.job_id): [] for job in jobs}
         # RENAME may have put a file under a name that only ICA knows.
         pairs = {
             (job.copy_id, job.job_id): [] if job.options.action_on_exist == "RENAME" else _pairs(job) for job in jobs
         }
         found = self._find(uri for each in pairs.values() for pair in each for uri in (pair.source, pair.copy))
         return {
-            key: self._first_fault(each, found)
+            key: [outcome for pair in each if (outcome := self._outcome(pair, found))]
             for key, each in pairs.items()
             if all(uri.project in found for pair in each for uri in (pair.source, pair.copy))
         }
@@ -98,12 +101,11 @@ class Verify:
                 found |= {data.path: data for data in self.ica.list_tree(project_id, uri.path)}
         return found
 
-    def _first_fault(self, pairs: Iterable[Pair], found: Found) -> str | None:
-        for pair in pairs:
-            for source, copy in _files(pair, found):
-                present = found[copy.project].get(copy.path)
-                if fault := self._fault(found[source.project].get(source.path), present):
-                    return f"verification: {copy} {fault}"
+    def _outcome(self, pair: Pair, found: Found) -> SourceOutcome | None:
+        for source, copy in _files(pair, found):
+            present = found[copy.project].get(copy.path)
+            if fault := self._fault(found[source.project].get(source.path), present):
+                return SourceOutcome(str(pair.source), MISMATCH, f"{copy} {fault}")
         return None
 
     def _fault(self, source: IcaData | None, copy: IcaData | None) -> str | None:

@@ -14,14 +14,17 @@ import pytest
 from local.demo import subscribed
 from local.stack import LocalStack, StackOptions, local_stack
 
+pytest.register_assert_rewrite("tests.e2e.steps")
+
 SCHEMAS = Path(__file__).parents[2] / "events/schemas"
 SCHEMA_OF = {
     "CopyStarted": "copy-started",
+    "CopyDelayed": "copy-delayed",
     "CopyCompleted": "copy-settled",
     "CopyFailed": "copy-settled",
     "CopyRejected": "copy-rejected",
 }
-GIVE_UP_SECONDS = 120.0
+GIVE_UP_SECONDS = 240.0
 
 Event = dict[str, Any]
 
@@ -33,8 +36,8 @@ class Subscriber:
         self._source = source
         self.events: list[Event] = []
 
-    def wait_for(self, wanted: Callable[[Event], bool]) -> Event:
-        """The first event that is wanted, past or to come."""
+    def wait_for(self, wanted: Callable[[Event], bool], meanwhile: Callable[[], object] = lambda: None) -> Event:
+        """The first event that is wanted, past or to come; ``meanwhile`` is done again and again until then."""
         give_up_at = monotonic() + GIVE_UP_SECONDS
         seen = 0
         while monotonic() < give_up_at:
@@ -42,15 +45,17 @@ class Subscriber:
                 if wanted(event):
                     return event
             seen = len(self.events)
+            meanwhile()
             self._take()
         raise AssertionError(f"no such event among {[event['detail-type'] for event in self.events]}")
 
-    def settled(self, copy_id: str) -> Event:
+    def settled(self, copy_id: str, meanwhile: Callable[[], object] = lambda: None) -> Event:
         """The detail of the event with which this copy settled, and its type."""
         return self.wait_for(
             lambda event: (
                 event["detail-type"] in ("CopyCompleted", "CopyFailed") and event["detail"]["copy_id"] == copy_id
-            )
+            ),
+            meanwhile,
         )
 
     def of(self, copy_id: str) -> list[str]:
@@ -61,9 +66,9 @@ class Subscriber:
         for event in self._source:
             if event is None:
                 return
+            self.events.append(event)
             schema = json.loads((SCHEMAS / f"{SCHEMA_OF[event['detail-type']]}.schema.json").read_text())
             jsonschema.validate(event["detail"], schema)
-            self.events.append(event)
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,30 @@ from __future__ import annotations
 import gzip
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
-from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from local.demo import subscribed
-from local.manifests import Manifest, bclconvert_manifest
-from local.stack import TOKEN, LocalStack, Simulator
-from tests.e2e.conftest import GIVE_UP_SECONDS, Subscriber
-
-Detail = dict[str, Any]
+from local.manifests import bclconvert_manifest
+from local.stack import TOKEN, LocalStack
+from tests.e2e.conftest import Subscriber
+from tests.e2e.steps import (
+    assert_copied_whole,
+    await_empty,
+    end_of,
+    first_folders,
+    gzipped,
+    rejection,
+    send,
+    simulator,
+    start_execution,
+    stocked,
+    stored,
+    stored_bytes,
+    upload,
+)
 
 
 def test_an_uploaded_manifest_is_copied_whole(stack: LocalStack, subscriber: Subscriber) -> None:
@@ -252,105 +263,3 @@ def test_no_files_were_written_by_two_jobs_and_the_token_was_never_logged(
     assert simulator(stack).get("/state")["violations"] == []
     assert simulator(stack).get("/state")["totals"]["jobs"] > 0
     assert TOKEN not in stack.log.read_text()
-
-
-# --- what the tests do to the stack -----------------------------------------------------------------------------------
-
-
-def simulator(stack: LocalStack) -> Simulator:
-    assert stack.simulator is not None
-    return stack.simulator
-
-
-def stocked(stack: LocalStack, manifest: Manifest) -> Manifest:
-    simulator(stack).stock(manifest)
-    return manifest
-
-
-def first_folders(manifest: Manifest, folders: int) -> Manifest:
-    """The part of a manifest that goes into its first destination folders."""
-    kept = list(dict.fromkeys(destination for each in manifest.values() for destination in each))[:folders]
-    return {source: to for source, to in manifest.items() if to[0] in kept}
-
-
-def gzipped(manifest: Manifest) -> str:
-    return b64encode(gzip.compress(json.dumps(manifest).encode())).decode()
-
-
-def send(stack: LocalStack, message: object) -> str:
-    body = json.dumps(message)
-    sent = stack.client("sqs").send_message(QueueUrl=stack.outputs["IngestQueueUrl"], MessageBody=body)
-    return str(sent["MessageId"])
-
-
-def upload(stack: LocalStack, key: str, content: bytes) -> str:
-    bucket = stack.outputs["ManifestBucketName"]
-    return str(stack.client("s3").put_object(Bucket=bucket, Key=key, Body=content).get("VersionId"))
-
-
-def start_execution(stack: LocalStack, state_input: Mapping[str, Any], arn: str | None = None) -> str:
-    state_machine = arn or stack.outputs["StateMachineArn"]
-    client = stack.client("stepfunctions")
-    return str(client.start_execution(stateMachineArn=state_machine, input=json.dumps(state_input))["executionArn"])
-
-
-def end_of(stack: LocalStack, execution: str) -> Detail:
-    give_up_at = monotonic() + GIVE_UP_SECONDS
-    while monotonic() < give_up_at:
-        described: Detail = stack.client("stepfunctions").describe_execution(executionArn=execution)
-        if described["status"] != "RUNNING":
-            return described
-        sleep(0.2)
-    raise AssertionError(f"{execution} has not ended")
-
-
-def await_empty(stack: LocalStack, *queues: str) -> None:
-    """Wait until everything that was sent to these queues has been handled."""
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    give_up_at = monotonic() + GIVE_UP_SECONDS
-    for queue in queues:
-        url = stack.outputs[queue]
-        while any(int(n) for n in _attributes(stack, url, names)):
-            assert monotonic() < give_up_at, f"{queue} is not being emptied"
-            sleep(0.2)
-
-
-def _attributes(stack: LocalStack, queue_url: str, names: list[str]) -> Iterable[str]:
-    answer = stack.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
-    values: dict[str, str] = answer["Attributes"]
-    return values.values()
-
-
-def rejection(subscriber: Subscriber, submission_id: str) -> Detail:
-    event = subscriber.wait_for(
-        lambda event: event["detail-type"] == "CopyRejected" and event["detail"]["submission_id"] == submission_id
-    )
-    return dict(event["detail"])
-
-
-def stored_bytes(stack: LocalStack, uri: str) -> bytes:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bytes(stack.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
-
-
-def stored(stack: LocalStack, uri: str) -> Any:
-    return json.loads(stored_bytes(stack, uri))
-
-
-def assert_copied_whole(stack: LocalStack, manifest: Manifest, detail: Detail) -> None:
-    """Every file is there, every job passed, and the jobs' ICA jobs are just those that ICA ran for the manifest."""
-    wanted, available = simulator(stack).copied(manifest)
-    assert wanted == available == len(manifest)
-    destinations = {destination for each in manifest.values() for destination in each}
-    jobs = detail["job_list_with_attempt_counter"]
-    assert {job["dest_uri"] for job in jobs} == destinations
-    assert all(job["job_status"] is True for job in jobs)
-    assert detail["counters"] == {"jobs_failed": 0, "jobs_running": 0, "jobs_passed": len(destinations)}
-    assert sorted(source for job in jobs for source in job["source_uris"]) == sorted(manifest)
-    (project,) = {destination.split("/")[2] for destination in destinations}
-    ran = {job["job_id"]: job["status"] for job in simulator(stack).get("/jobs") if job["project"] == project}
-    told = {job["job_id"]: "SUCCEEDED" for job in jobs}
-    failed = {job_id for job in jobs for job_id in job["failed_jobs_list"]}
-    assert {job_id for job_id, status in ran.items() if status == "SUCCEEDED"} == told.keys()
-    assert {job_id for job_id, status in ran.items() if status != "SUCCEEDED"} == failed
-    assert all(job["job_attempt_counter"] == 1 + len(job["failed_jobs_list"]) for job in jobs)

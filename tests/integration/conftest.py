@@ -11,9 +11,11 @@ import pytest
 from moto import mock_aws
 
 from icav2_copy_batch.adapters.table import CopyTable
+from tests import fakes
 from tests.integration import template
 from tests.integration.aws_calls import AwsCalls, seen
 from tests.integration.simulated_ica import SimulatedIca, Stage, serving
+from tests.integration.tables import EitherTable
 
 
 @pytest.fixture
@@ -44,6 +46,12 @@ def table(aws: AwsCalls) -> CopyTable:
 def _copy_table() -> CopyTable:
     """One for all tests: it keeps nothing, and its connection takes longer to make than most tests to run."""
     return CopyTable(template.TABLE_NAME)
+
+
+@pytest.fixture(params=["moto", "double"])
+def either_table(request: pytest.FixtureRequest) -> EitherTable:
+    """The product's table on moto, and its double in memory: what is true of the one is true of the other."""
+    return fakes.Table() if request.param == "double" else request.getfixturevalue("table")
 
 
 @pytest.fixture(scope="package")

@@ -64,8 +64,10 @@ def create_copy_table() -> None:
     """The table ``CopyTable``; what CloudFormation spells otherwise than the API is translated."""
     described = dict(properties("CopyTable"))
     recovery = described.pop("PointInTimeRecoverySpecification")
+    expiry = described.pop("TimeToLiveSpecification")
     if encryption := described.pop("SSESpecification", None):
         described["SSESpecification"] = {"Enabled": encryption["SSEEnabled"]}
     described["StreamSpecification"] = {"StreamEnabled": True, **described["StreamSpecification"]}
     clients.dynamodb().create_table(TableName=TABLE_NAME, **described)
     clients.dynamodb().update_continuous_backups(TableName=TABLE_NAME, PointInTimeRecoverySpecification=recovery)
+    clients.dynamodb().update_time_to_live(TableName=TABLE_NAME, TimeToLiveSpecification=expiry)

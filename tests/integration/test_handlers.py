@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from types import SimpleNamespace
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from moto.events.models import EventPattern
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.handlers import complete, ingest, launch, poll, wiring
+from tests.event_files import schema_faults
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, json_answer, text_of
 from tests.integration.simulated_ica import TOKEN, SimulatedIca
@@ -185,7 +187,15 @@ class Pipeline:
 
 def wiring_variables() -> set[str]:
     """Every variable that the template sets for any function."""
-    references = dict.fromkeys(["CopyTable", "LaunchQueue", "IngestQueue", "ManifestBucket", "PollFunction"], "")
+    made = [
+        "CopyTable",
+        "LaunchQueue",
+        "IngestQueue",
+        "CompleteDeadLetterQueue",
+        "ManifestBucket",
+        "PollFunction",
+    ]
+    references = dict.fromkeys(made, "")
     return {name for function in HANDLERS for name in template.environment(function, references)}
 
 
@@ -207,7 +217,7 @@ def start_of_stream() -> str:
 
 
 def create_queue(name: str) -> str:
-    visibility = template.properties(name)["VisibilityTimeout"] if name != "Heard" else 30
+    visibility = template.properties(name).get("VisibilityTimeout", 30) if name != "Heard" else 30
     attributes = {"VisibilityTimeout": str(visibility)}
     return clients.sqs().create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
 
@@ -229,6 +239,7 @@ def pipeline(aws: AwsCalls, table: CopyTable, ica: SimulatedIca, monkeypatch: py
         "EventBusName": "default",
         "IngestQueue": create_queue("IngestQueue"),
         "LaunchQueue": create_queue("LaunchQueue"),
+        "CompleteDeadLetterQueue": create_queue("CompleteDeadLetterQueue"),
         "PollFunction": "poll-function",
         "IcaBaseUrl": ica.stage.base,
         "IcaTokenSecretArnParameter": clients.secrets().create_secret(Name="token", SecretString=f"{TOKEN}\n")["ARN"],
@@ -358,6 +369,19 @@ def test_a_source_that_is_not_there_fails_its_job_at_once(
     assert "the source icav2://source/run/none.txt was not found" in job["reason"]
     assert pipeline.ica.arrived() == available("x")
     assert metrics_in(capsys.readouterr().out)["JobsFailed"] == 1
+
+
+def test_a_project_that_is_not_there_fails_its_job_at_once(pipeline: Pipeline, table: CopyTable) -> None:
+    """Whatever it is called."""
+    manifest = pipeline.manifest("x")
+    manifest["icav2://source/run/x/a.txt"] += ["icav2://no [such] project.1/to/y/"]
+    pipeline.submit({"copy_id": "run", "manifest": manifest})
+    pipeline.run()
+    (_, (failed, detail)) = pipeline.events()
+    (job,) = detail["failed_jobs"]
+    assert (failed, job["dest_uri"]) == ("CopyFailed", "icav2://no [such] project.1/to/y/")
+    assert "no project named 'no [such] project.1' can be seen with this token" in job["reason"]
+    assert pipeline.ica.arrived() == available("x")
 
 
 @pytest.mark.parametrize(
@@ -600,25 +624,80 @@ def test_a_project_that_may_not_be_read_holds_up_no_job_of_another(pipeline: Pip
     }
 
 
-def test_the_stream_is_handled_up_to_the_first_record_that_fails(
-    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Lambda gives the function the failed record and all behind it again."""
-    for folder in ("x", "y", "z"):
+def settled(pipeline: Pipeline, *folders: str) -> Event:
+    """Copies that have settled and are not announced; the records of the stream that say so."""
+    for folder in folders:
         pipeline.submit({"copy_id": folder, "manifest": pipeline.manifest(folder)})
     pipeline.ingest()
     pipeline.launch()
     pipeline.ica.clock.forward(10)
     pipeline.poll()
     pipeline.events()
-    event = pipeline.stream()
-    _, second, third = event["Records"]
+    return pipeline.stream()
+
+
+def dead_letters(pipeline: Pipeline) -> list[dict[str, Any]]:
+    received = clients.sqs().receive_message(
+        QueueUrl=pipeline.references["CompleteDeadLetterQueue"], MaxNumberOfMessages=10
+    )
+    return [json.loads(message["Body"]) for message in received.get("Messages", [])]
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the complete function sleeps between two tries, which takes no time."""
+    slept: list[float] = []
+    monkeypatch.setattr(complete, "time", SimpleNamespace(sleep=slept.append))
+    return slept
+
+
+def test_a_copy_that_cannot_be_announced_holds_up_no_other_and_leaves_a_dead_letter_that_names_it(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], slept: list[float]
+) -> None:
+    event = settled(pipeline, "x", "y", "z")
     copies = [record["dynamodb"]["Keys"]["copy_id"]["S"] for record in event["Records"]]
     assert sorted(copies) == ["x", "y", "z"]
     pipeline.aws.refuse("PutObject", "AccessDenied", only=f"results/{copies[1]}.json")
     capsys.readouterr()
+    assert pipeline.complete_again(event) == []
+    assert metrics_in(capsys.readouterr().out)["CopiesCompleted"] == 2
+    assert [detail["copy_id"] for _, detail in pipeline.events()] == [copies[0], copies[2]]
+    (letter,) = dead_letters(pipeline)
+    assert letter["copy_id"] == copies[1]
+    assert "AccessDenied" in letter["error"]
+    assert len(slept) == complete.TRIES - 1
+    pipeline.aws.moto_only()
+    pipeline.ica.clock.forward(61)
+    assert pipeline.poll()["copies_completed"] == 1
+    assert [detail["copy_id"] for _, detail in pipeline.events()] == copies[1:2]
+
+
+def test_a_trouble_that_passes_at_once_is_not_noticed(pipeline: Pipeline, slept: list[float]) -> None:
+    failures = iter(range(complete.TRIES - 1))
+
+    def take_nothing_at_first(request: AWSPreparedRequest) -> AWSResponse | None:
+        if next(failures, None) is None:
+            return None
+        return json_answer(request, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]})
+
+    event = settled(pipeline, "x")
+    pipeline.aws.answer("PutEvents", take_nothing_at_first)
+    assert pipeline.complete_again(event) == []
+    assert [name for name, _ in pipeline.events()] == ["CopyCompleted"]
+    assert dead_letters(pipeline) == []
+    assert len(slept) == complete.TRIES - 1
+
+
+def test_the_stream_is_handled_up_to_the_first_record_for_which_not_even_a_dead_letter_can_be_left(
+    pipeline: Pipeline, slept: list[float]
+) -> None:
+    """Lambda gives the function the failed record and all behind it again."""
+    event = settled(pipeline, "x", "y", "z")
+    _, second, third = event["Records"]
+    copies = [record["dynamodb"]["Keys"]["copy_id"]["S"] for record in event["Records"]]
+    pipeline.aws.refuse("PutObject", "AccessDenied", only=f"results/{copies[1]}.json")
+    pipeline.aws.refuse("SendMessage", "AccessDeniedException")
     assert pipeline.complete_again(event) == [second["dynamodb"]["SequenceNumber"]]
-    assert metrics_in(capsys.readouterr().out)["CopiesCompleted"] == 1
     assert [detail["copy_id"] for _, detail in pipeline.events()] == copies[:1]
     pipeline.aws.moto_only()
     assert pipeline.complete_again({"Records": [second, third]}) == []
@@ -627,22 +706,52 @@ def test_the_stream_is_handled_up_to_the_first_record_that_fails(
     assert pipeline.events() == []
 
 
-def test_an_event_that_the_bus_did_not_take_is_sent_when_the_record_comes_again(pipeline: Pipeline) -> None:
-    def take_nothing(request: AWSPreparedRequest) -> AWSResponse:
-        return json_answer(request, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]})
+# --- not all at once -------------------------------------------------------------------------------------------------
 
-    pipeline.submit({"manifest": pipeline.manifest("x")})
+
+def test_jobs_without_a_slot_wait_and_are_launched_each_copy_in_its_turn(
+    pipeline: Pipeline, table: CopyTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.references |= {"MaxRunningJobs": "2"}
+    pipeline.submit({"copy_id": "large", "manifest": pipeline.manifest("x", "y", "z", "w")})
     pipeline.ingest()
+    pipeline.submit({"copy_id": "small", "manifest": pipeline.manifest("v")})
+    pipeline.run()
+    assert len(pipeline.ica.world.jobs) == 2
+    assert metrics_in(capsys.readouterr().out)["LaunchesHeldBack"] == 3
+    pipeline.ica.clock.forward(1)
+    assert pipeline.poll()["sent_again"] == 2
     pipeline.launch()
-    pipeline.ica.clock.forward(10)
-    pipeline.poll()
+    assert [job.status for job in table.jobs("small")] == [JobStatus.RUNNING]
+    for _ in range(3):
+        pipeline.ica.clock.forward(10)
+        pipeline.poll()
+        pipeline.launch()
+    pipeline.complete()
+    assert pipeline.ica.arrived() == available("x", "y", "z", "w", "v")
+    assert pipeline.ica.world.most_live_jobs == 2
+
+
+def test_a_job_that_takes_too_long_is_told_once_with_its_copys_event(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.references |= {"DelayedAfterMinutes": "30"}
+    pipeline.ica.set(job_seconds=10_000)
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
+    pipeline.run()
     pipeline.events()
-    event = pipeline.stream()
-    pipeline.aws.answer("PutEvents", take_nothing)
-    assert pipeline.complete_again(event) == [event["Records"][0]["dynamodb"]["SequenceNumber"]]
-    pipeline.aws.moto_only()
-    assert pipeline.complete_again(event) == []
-    assert [name for name, _ in pipeline.events()] == ["CopyCompleted"]
+    pipeline.ica.clock.forward(29 * 60)
+    pipeline.poll()
+    assert pipeline.events() == []
+    capsys.readouterr()
+    for _ in range(2):
+        pipeline.ica.clock.forward(61)
+        assert pipeline.poll()["delayed"] == 1
+    ((name, detail),) = pipeline.events()
+    assert name == "CopyDelayed"
+    assert schema_faults("copy-delayed", detail) == []
+    assert [job["job_status"] for job in detail["delayed_jobs"]] == ["RUNNING"]
+    assert metrics_in(capsys.readouterr().out)["JobsDelayed"] == 2
 
 
 @pytest.mark.parametrize("function", HANDLERS)
@@ -653,7 +762,7 @@ def test_every_invocation_prints_its_metrics(
     pipeline.invoke(function, SCHEDULED if function == "PollFunction" else {"Records": []})
     expected = {
         "IngestFunction": {"SubmissionsAccepted", "SubmissionsRejected"},
-        "LaunchFunction": {"AttemptsStarted", "LaunchesDeferred", "LaunchesUnknown", "JobsFailed"},
+        "LaunchFunction": {"AttemptsStarted", "LaunchesDeferred", "LaunchesHeldBack", "LaunchesUnknown", "JobsFailed"},
         "PollFunction": set(poll.METRICS.values()),
         "CompleteFunction": {"CopiesCompleted", "CopiesFailed"},
     }

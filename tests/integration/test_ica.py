@@ -24,7 +24,16 @@ import pytest
 import icav2_copy_batch
 from icav2_copy_batch.adapters import ica as ica_module
 from icav2_copy_batch.adapters.ica import FEW_JOBS, MAX_QUERY_BYTES, MAX_TRIES, MAX_WAIT_SECONDS, IcaClient
-from icav2_copy_batch.domain.ica import CopyBatch, IcaAnswerLost, IcaData, IcaError, IcaJob, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.ica import (
+    CopyBatch,
+    CopyBatchItem,
+    IcaAnswerLost,
+    IcaData,
+    IcaError,
+    IcaJob,
+    IcaRefused,
+    IcaUnavailable,
+)
 from icav2_copy_batch.domain.manifest import CopyOptions
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
 from tests.integration.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE, TOKEN, SimulatedIca, Tokens, until
@@ -381,6 +390,39 @@ def test_a_folder_that_may_not_be_made_is_refused_with_icas_words(ica: Simulated
         ica.client().ensure_folders(ica.destination, ["/run/"])
 
 
+@dataclass
+class ForestallingTokens(Tokens):
+    """Has another make a folder after the first two calls, which are a look."""
+
+    make: Callable[[], object] = lambda: None
+    calls: int = 0
+
+    def token(self, *, fresh: bool = False) -> str:
+        self.calls += 1
+        if self.calls == 3:
+            self.make()
+        return super().token(fresh=fresh)
+
+
+@pytest.mark.parametrize("several", ["honoured", "first_only", "refused"])
+def test_folders_that_are_there_are_not_made_again_however_ica_takes_several_paths(
+    ica: SimulatedIca, several: str
+) -> None:
+    ica.set(several_file_paths=several, create_folder_on_existing="duplicate")
+    for path in ("/a/b/c/", "/a/b/d/"):
+        ica.folder(path)
+    ica.client().ensure_folders(ica.destination, ["/a/b/c/", "/a/b/d/", "/a/e/"])
+    assert ica.folders() == ["/a/", "/a/b/", "/a/b/c/", "/a/b/d/", "/a/e/"]
+
+
+def test_a_conflict_over_a_folder_is_answered_by_a_look_and_not_by_another_try(ica: SimulatedIca) -> None:
+    ica.fault("status", "POST", "createFolder", status=409)
+    client = ica.client(tokens=ForestallingTokens(make=lambda: ica.folder("/run/")))
+    assert client.ensure_folders(ica.destination, ["/run/"]) == {"/run/": ica.folder("/run/").id}
+    assert ica.calls("POST", CREATE_FOLDER) == 1
+    assert ica.slept == []
+
+
 def test_a_lost_answer_to_a_new_folder_makes_no_second_one(ica: SimulatedIca) -> None:
     ica.set(create_folder_on_existing="duplicate")
     ica.fault("drop_after", "POST", "createFolder", count=1)
@@ -390,7 +432,7 @@ def test_a_lost_answer_to_a_new_folder_makes_no_second_one(ica: SimulatedIca) ->
 
 
 def test_a_folder_that_is_being_deleted_is_not_taken_for_one_that_is_there(ica: SimulatedIca) -> None:
-    """ICA refuses (409) a copy into it, for which the job is given up."""
+    """ICA turns a copy into it away (409)."""
     doomed = ica.folder("/run/")
     ica.world.delete(ica.destination, doomed.id)
     made = ica.client().ensure_folders(ica.destination, ["/run/"])
@@ -417,12 +459,21 @@ def stock_leftovers(ica: SimulatedIca) -> None:
         ica.file(path, ica.destination, status=status)
 
 
-def test_only_partial_files_of_these_names_in_this_folder_are_deleted(ica: SimulatedIca) -> None:
+def test_only_partial_files_of_these_paths_in_this_folder_are_deleted(ica: SimulatedIca) -> None:
     stock_leftovers(ica)
     before = ica.arrived()
-    names = {"a.txt", "b.txt", "available.txt", "archived.txt", "deeper", "none.txt"}
-    assert ica.client().delete_partial_files(ica.destination, "/run/", names) == 2
+    paths = {f"/run/{name}" for name in ("a.txt", "b.txt", "available.txt", "archived.txt", "deeper/a.txt", "none.txt")}
+    assert ica.client().delete_partial_files(ica.destination, "/run/", paths) == 2
     del before["/run/a.txt"], before["/run/b.txt"]
+    assert ica.arrived() == before
+
+
+def test_partial_files_anywhere_below_a_folder_are_deleted_where_that_is_asked_for(ica: SimulatedIca) -> None:
+    stock_leftovers(ica)
+    before = ica.arrived()
+    paths = {"/run/a.txt", "/run/available.txt", "/run/deeper/a.txt", "/run/deeper/none.txt", "/Run/a.txt"}
+    assert ica.client().delete_partial_files(ica.destination, "/run/", paths, deep=True) == 2
+    del before["/run/a.txt"], before["/run/deeper/a.txt"]
     assert ica.arrived() == before
 
 
@@ -430,13 +481,13 @@ def test_what_was_deleted_is_waited_for_until_it_is_gone(ica: SimulatedIca) -> N
     """ICA shows it as DELETING for a while; SKIP might take it for a file that is there."""
     ica.set(delete_seconds=5)
     stock_leftovers(ica)
-    ica.client().delete_partial_files(ica.destination, "/run/", {"a.txt"})
+    ica.client().delete_partial_files(ica.destination, "/run/", {"/run/a.txt"})
     assert "/run/a.txt" not in ica.arrived()
     assert sum(ica.slept) == 5
 
 
 def test_nothing_to_delete_takes_one_look(ica: SimulatedIca) -> None:
-    assert ica.client().delete_partial_files(ica.destination, "/nowhere/", {"a.txt"}) == 0
+    assert ica.client().delete_partial_files(ica.destination, "/nowhere/", {"/nowhere/a.txt"}) == 0
     assert ica.sim.calls.total() == 1
 
 
@@ -445,7 +496,7 @@ def test_a_file_that_is_gone_already_is_as_good_as_deleted(ica: SimulatedIca) ->
     ica.set(delete_seconds=0)
     stock_leftovers(ica)
     ica.fault("drop_after", "POST", ":delete", count=1)
-    assert ica.client().delete_partial_files(ica.destination, "/run/", {"a.txt"}) == 1
+    assert ica.client().delete_partial_files(ica.destination, "/run/", {"/run/a.txt"}) == 1
     assert "/run/a.txt" not in ica.arrived()
     assert (ica.calls("POST", DELETE), ica.sim.answers["404"]) == (2, 1)
 
@@ -454,7 +505,7 @@ def test_a_file_that_may_not_be_deleted_is_a_refusal(ica: SimulatedIca) -> None:
     stock_leftovers(ica)
     ica.fault("status", "POST", ":delete", status=403)
     with pytest.raises(IcaRefused, match="403"):
-        ica.client().delete_partial_files(ica.destination, "/run/", {"a.txt"})
+        ica.client().delete_partial_files(ica.destination, "/run/", {"/run/a.txt"})
 
 
 def test_a_deletion_that_takes_too_long_is_for_the_next_time(ica: SimulatedIca) -> None:
@@ -462,7 +513,7 @@ def test_a_deletion_that_takes_too_long_is_for_the_next_time(ica: SimulatedIca) 
     stock_leftovers(ica)
     client = ica.client(seconds=60)
     with pytest.raises(IcaUnavailable, match="1 PARTIAL files in /run/ are still being deleted"):
-        client.delete_partial_files(ica.destination, "/run/", {"a.txt"})
+        client.delete_partial_files(ica.destination, "/run/", {"/run/a.txt"})
 
 
 def test_a_deletion_that_an_earlier_launch_has_begun_is_waited_for_as_well(ica: SimulatedIca) -> None:
@@ -471,8 +522,8 @@ def test_a_deletion_that_an_earlier_launch_has_begun_is_waited_for_as_well(ica: 
     stock_leftovers(ica)
     hurried = ica.client(seconds=60)
     with pytest.raises(IcaUnavailable):
-        hurried.delete_partial_files(ica.destination, "/run/", {"a.txt"})
-    ica.client().delete_partial_files(ica.destination, "/run/", {"a.txt"})
+        hurried.delete_partial_files(ica.destination, "/run/", {"/run/a.txt"})
+    ica.client().delete_partial_files(ica.destination, "/run/", {"/run/a.txt"})
     assert "/run/a.txt" not in ica.arrived()
 
 
@@ -544,6 +595,8 @@ def test_a_copy_batch_is_started_with_the_options_of_its_job(prepared: Prepared,
 LOST: dict[str, dict[str, Any]] = {
     "dropped after it was carried out": {"kind": "drop_after"},
     "dropped before it was carried out": {"kind": "drop_before"},
+    "302": {"kind": "status", "status": 302},
+    "408": {"kind": "status", "status": 408},
     "500": {"kind": "status", "status": 500},
     "503 after it was carried out": {"kind": "status", "status": 503, "processed": True},
     "504 as HTML": {"kind": "html", "status": 504},
@@ -575,15 +628,18 @@ def test_a_copy_batch_whose_answer_does_not_come_in_time_is_not_started_again(
     assert prepared.posts == 1
 
 
+@pytest.mark.parametrize("status", [409, 425, 429])
 @pytest.mark.parametrize("times", [1, MAX_TRIES - 1])
-def test_a_copy_batch_that_was_turned_away_is_started_once_there_is_room(prepared: Prepared, times: int) -> None:
-    prepared.ica.fault("status", "POST", "dataCopyBatch", status=429, count=times)
+def test_a_copy_batch_that_was_turned_away_is_started_once_there_is_room(
+    prepared: Prepared, times: int, status: int
+) -> None:
+    prepared.ica.fault("status", "POST", "dataCopyBatch", status=status, count=times)
     prepared.start()
     assert prepared.posts == times + 1
     assert len(prepared.ica.world.jobs) == 1
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
 def test_a_copy_batch_that_ica_refuses_is_refused_in_icas_words(prepared: Prepared, status: int) -> None:
     prepared.ica.fault("status", "POST", "dataCopyBatch", status=status, title="ICA_COPY_001")
     with pytest.raises(IcaRefused, match=f"ICA answered {status} ICA_COPY_001 a fault made by the simulator") as raised:
@@ -746,6 +802,18 @@ def test_a_copy_batch_of_many_sources_is_read_to_the_end_of_its_pages(prepared: 
     assert found.data_ids == set(prepared.sources)
 
 
+def test_a_copy_batch_says_what_has_become_of_each_of_its_sources(prepared: Prepared) -> None:
+    prepared.ica.script("/to/", "PARTIALLY_SUCCEEDED")
+    batch_id, job_id = prepared.start()
+    prepared.ica.clock.forward(10)
+    prepared.ica.world.settle()
+    found = prepared.ica.client().copy_batch_items(prepared.ica.destination, batch_id)
+    items = prepared.ica.world.jobs[job_id].items
+    assert found == [CopyBatchItem(item.source.id, item.status.value, item.reason) for item in items]
+    assert {item.is_copied for item in found} == {True, False}
+    assert [item.data_id for item in found] == prepared.sources
+
+
 def test_a_copy_batch_into_the_root_has_no_folder(ica: SimulatedIca) -> None:
     source = ica.file("/run/a.txt").id
     started = ica.client().start_copy_batch(ica.destination, None, [source], CopyOptions())
@@ -762,6 +830,10 @@ def test_something_that_is_no_copy_batch_is_a_refusal(prepared: Prepared) -> Non
 # --- trouble ---------------------------------------------------------------------------------------------------------
 
 TROUBLE: dict[str, dict[str, Any]] = {
+    "a 302": {"kind": "status", "status": 302},
+    "a 408": {"kind": "status", "status": 408},
+    "a 409": {"kind": "status", "status": 409},
+    "a 425": {"kind": "status", "status": 425},
     "a 429": {"kind": "status", "status": 429},
     "a 500": {"kind": "status", "status": 500},
     "a 503": {"kind": "status", "status": 503},
@@ -798,12 +870,26 @@ def test_nothing_is_repeated_when_no_time_is_left(ica: SimulatedIca, trouble: st
     assert ica.slept == []
 
 
-@pytest.mark.parametrize("status", [400, 403, 404])
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 422])
 def test_a_look_that_ica_refuses_is_not_repeated(ica: SimulatedIca, status: int) -> None:
     ica.fault("status", status=status)
     with pytest.raises(IcaRefused, match=str(status)):
         ica.client().find(ica.source, ["/run/a.txt"])
     assert ica.calls("GET", DATA) == 1
+
+
+@pytest.mark.parametrize(("status", "is_throttling"), [(409, False), (429, True), (503, False)])
+def test_trouble_that_does_not_end_says_whether_ica_wants_fewer_calls_and_for_how_long(
+    ica: SimulatedIca, status: int, is_throttling: bool
+) -> None:
+    ica.fault("status", status=status, retry_after=90)
+    with pytest.raises(IcaUnavailable) as raised:
+        ica.client().find(ica.source, ["/run/a.txt"])
+    assert (raised.value.is_throttling, raised.value.http_status, raised.value.retry_after) == (
+        is_throttling,
+        status,
+        90,
+    )
 
 
 @pytest.mark.parametrize(("asked", "waited"), [(7, 7.0), (3600, MAX_WAIT_SECONDS)])
@@ -838,7 +924,7 @@ CALLS: dict[str, Callable[[IcaClient, SimulatedIca], object]] = {
     "find": lambda client, ica: client.find(ica.source, ["/run/a.txt"]),
     "list_folder": lambda client, ica: client.list_folder(ica.source, "/run/"),
     "ensure_folders": lambda client, ica: client.ensure_folders(ica.destination, ["/run/"]),
-    "delete_partial_files": lambda client, ica: client.delete_partial_files(ica.destination, "/run/", {"a.txt"}),
+    "delete_partial_files": lambda client, ica: client.delete_partial_files(ica.destination, "/run/", {"/run/a.txt"}),
     "start_copy_batch": lambda client, ica: client.start_copy_batch(ica.destination, None, ["id"], CopyOptions()),
     "jobs": lambda client, ica: client.jobs([str(uuid4())]),
 }

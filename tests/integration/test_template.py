@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from icav2_copy_batch.adapters.ica import TOKEN_REFUSED
+from icav2_copy_batch.adapters.table import FolderItem
+from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.handlers import poll, wiring
-from tests.integration.template import properties, template
+from tests.integration.template import environment, properties, template
 
 FUNCTIONS = {name for name, each in template()["Resources"].items() if each["Type"] == "AWS::Serverless::Function"}
 QUEUES = {name for name, each in template()["Resources"].items() if each["Type"] == "AWS::SQS::Queue"}
@@ -77,7 +80,22 @@ def test_every_alarm_tells_the_topic_and_says_what_is_the_matter(alarm: str) -> 
     assert "AlarmTopicArn" in str(described["AlarmActions"])
 
 
-@pytest.mark.parametrize("alarm", ["JobsFailedAlarm", "LaunchesUndecidedAlarm"])
+OUR_ALARMS = {
+    "JobsFailedAlarm",
+    "JobsDelayedAlarm",
+    "UnknownStatusAlarm",
+    "CopiesNotAnnouncedAlarm",
+    "LaunchesUndecidedAlarm",
+}
+
+
+def test_the_alarms_on_metrics_of_ours_are_these() -> None:
+    """That on refused tokens is on a metric which is made of the logs."""
+    ours = {alarm for alarm in ALARMS if properties(alarm)["Namespace"] == wiring.SERVICE}
+    assert ours == OUR_ALARMS | {"TokenRefusedAlarm"}
+
+
+@pytest.mark.parametrize("alarm", sorted(OUR_ALARMS))
 def test_every_alarm_on_a_metric_of_ours_is_on_one_that_is_emitted(alarm: str) -> None:
     assert properties(alarm)["MetricName"] in poll.METRICS.values()
     assert properties(alarm)["Namespace"] == wiring.SERVICE
@@ -89,6 +107,39 @@ def test_a_refused_token_is_counted_by_the_very_text_that_is_logged(function: st
     described = properties(f"{function}TokenRefusedMetric")
     assert described["LogGroupName"] == {"Ref": f"{function}Logs"}
     assert re.findall('"(.*)"', described["FilterPattern"]) == [TOKEN_REFUSED]
+
+
+def test_the_settings_are_the_templates_parameters() -> None:
+    references = dict.fromkeys(
+        ["CopyTable", "ManifestBucket", "LaunchQueue", "IngestQueue", "CompleteDeadLetterQueue", "PollFunction"], "made"
+    ) | {
+        "MaxRunningJobs": "7",
+        "MaxRunningJobsPerProject": "5",
+        "DelayedAfterMinutes": "90",
+        "MaxRedeploys": "3",
+        "IcaTokenSecretArnParameter": "arn",
+    }
+    settings = {
+        function: wiring.Settings.from_environment(environment(f"{function}Function", references))
+        for function in ("Ingest", "Launch", "Poll", "Complete")
+    }
+    assert settings["Launch"].slots == settings["Poll"].slots == Slots(total=7, per_project=5)
+    assert settings["Poll"].delayed_after == timedelta(minutes=90)
+    assert settings["Poll"].max_attempts == 4
+    assert settings["Complete"].dead_letter_queue_url == "made"
+
+
+def test_without_an_environment_the_settings_are_the_templates_defaults() -> None:
+    defaults = {name: each.get("Default") for name, each in template()["Parameters"].items()}
+    settings = wiring.Settings.from_environment({})
+    assert settings.slots == Slots(defaults["MaxRunningJobs"], defaults["MaxRunningJobsPerProject"])
+    assert settings.delayed_after == timedelta(minutes=defaults["DelayedAfterMinutes"])
+    assert settings.max_attempts == 1 + defaults["MaxRedeploys"]
+
+
+def test_what_expires_is_said_by_the_attribute_of_folders() -> None:
+    described = properties("CopyTable")["TimeToLiveSpecification"]
+    assert described == {"AttributeName": FolderItem.expires_at.attr_name, "Enabled": True}
 
 
 @pytest.mark.parametrize("function", sorted(FUNCTIONS))

@@ -51,10 +51,8 @@ class World:
         self.table.mark_ingested("run", self.clock())
 
     def end(self, number: int, status: JobStatus, reason: str = "disk full") -> None:
-        job = self.table.claim_for_launch("run", f"{number:06d}", 1, self.clock(), self.clock())
-        assert job
-        assert self.table.mark_running(job, "project", f"ica-{number}", "batch", self.clock(), self.clock())
-        running = self.table.job_items["run", job.job_id]
+        job = self.table.job_items["run", f"{number:06d}"]
+        running = fakes.run(self.table, job, self.clock(), f"ica-{number}")
         ended = running.ended_attempt("ENDED", None if status is PASSED else reason, self.clock())
         assert (self.table.mark_passed if status is PASSED else self.table.give_up)(running, ended, self.clock())
 
@@ -183,7 +181,13 @@ def test_every_task_that_waits_for_a_failed_copy_fails_with_the_reasons() -> Non
         assert answer.error == "CopyFailed"
         assert answer.cause == failure_cause(world.bus.events[0].detail)
         assert answer.cause["failed_jobs"] == [
-            {"dest_uri": "icav2://to/2/", "attempts": 1, "failed_jobs_list": ["ica-2"], "reason": "disk full"}
+            {
+                "dest_uri": "icav2://to/2/",
+                "attempts": 1,
+                "failed_jobs_list": ["ica-2"],
+                "reason": "disk full",
+                "failed_sources": [],
+            }
         ]
         assert answer.cause["result_uri"] == "s3://our-bucket/results/run.json"
 

@@ -12,6 +12,7 @@ from icav2_copy_batch.domain import documents
 from icav2_copy_batch.domain.documents import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, encode, event_id, fit
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Problem, Refused, pack_sources
+from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
 from tests.event_files import schema_faults
 
 STARTED_AT, SETTLED_AT = "2024-05-28T03:11:58.500Z", "2024-05-28T03:21:05.750Z"
@@ -73,11 +74,15 @@ NEVER_STARTED = job(
 )
 
 
+def with_outcomes(ended: Attempt, wrong: list[SourceOutcome], sources: list[str]) -> Attempt:
+    return replace(ended, packed_outcomes=pack_outcomes(wrong, sources))
+
+
 def long_failed_job(number: int, reason: str) -> Job:
     return job(f"icav2://to/{number:06d}/", [f"icav2://from/{number}"], attempt(1, "FAILED", f"ica-{number}", reason))
 
 
-# --- the four events -------------------------------------------------------------------------------------------------
+# --- the five events -------------------------------------------------------------------------------------------------
 
 
 def test_the_detail_of_a_started_copy() -> None:
@@ -139,12 +144,14 @@ def test_the_detail_of_a_failed_copy_names_the_failed_jobs_with_their_reasons() 
             "attempts": 2,
             "failed_jobs_list": ["ica-5", "ica-6"],
             "reason": "ICA job ica-6 ended FAILED",
+            "failed_sources": [],
         },
         {
             "dest_uri": "icav2://to/d/",
             "attempts": 1,
             "failed_jobs_list": [],
             "reason": "the source icav2://from/4 was not found",
+            "failed_sources": [],
         },
     ]
     assert detail["job_list_with_attempt_counter"][1:] == [
@@ -165,6 +172,93 @@ def test_the_detail_of_a_failed_copy_names_the_failed_jobs_with_their_reasons() 
             "job_status": False,
         },
     ]
+
+
+def test_a_failed_job_names_the_sources_that_its_last_attempt_did_not_copy() -> None:
+    sources = ["icav2://from/1", "icav2://from/2", "icav2://from/3"]
+    wrong = [SourceOutcome(sources[0], "FAILED", "disk full"), SourceOutcome(sources[2], "MISSING")]
+    lost = job("icav2://to/c/", sources, with_outcomes(attempt(1, "FAILED", "ica-6", "2 of 3"), wrong, sources))
+    (failed,) = documents.settled_detail(copy(failed=1), [lost], RESULT_URI)["failed_jobs"]
+    assert failed["failed_sources"] == [
+        {"source_uri": "icav2://from/1", "outcome": "FAILED", "reason": "disk full"},
+        {"source_uri": "icav2://from/3", "outcome": "MISSING", "reason": None},
+    ]
+
+
+def test_a_failed_job_names_twenty_failed_sources_at_most() -> None:
+    sources = [f"icav2://from/{number}" for number in range(25)]
+    wrong = [SourceOutcome(source, "FAILED", "disk full") for source in sources]
+    lost = job("icav2://to/c/", sources, with_outcomes(attempt(1, "FAILED", "ica-6", "all"), wrong, sources))
+    detail = documents.settled_detail(copy(failed=1), [lost], RESULT_URI)
+    assert [each["source_uri"] for each in detail["failed_jobs"][0]["failed_sources"]] == sources[:20]
+    assert schema_faults("copy-settled", detail) == []
+
+
+NOW = datetime(2024, 5, 28, 4, 12, 1, tzinfo=UTC)
+RUNNING = Job(
+    "run-288",
+    "000001",
+    JobStatus.RUNNING,
+    2,
+    "icav2://to/a/",
+    queued_at=STARTED_AT,
+    claimed_at="2024-05-28T03:12:00.000Z",
+    running_at="2024-05-28T03:12:01.000Z",
+    ica_job_id="ica-1",
+)
+LAUNCHING = replace(RUNNING, status=JobStatus.LAUNCHING, ica_job_id=None)
+QUEUED = replace(RUNNING, status=JobStatus.QUEUED, ica_job_id=None, held_up_by="ICA answered 503")
+
+
+def test_the_detail_of_a_delayed_copy_says_what_is_waited_for() -> None:
+    detail = documents.delayed_detail(copy(open_jobs=3), [RUNNING, LAUNCHING, QUEUED], NOW)
+    jobs = detail.pop("delayed_jobs")
+    assert detail == {
+        "schema_version": "1.0",
+        "event_id": event_id("run-288", "CopyDelayed"),
+        "copy_id": "run-288",
+        "status": "OPEN",
+        "submitted_at": STARTED_AT,
+        "delayed_at": "2024-05-28T04:12:01.000Z",
+        "manifest_uri": "s3://bucket/manifests/run-288.json",
+        "open_jobs": 3,
+        "all_jobs_written": False,
+    }
+    assert jobs[0] == {
+        "job_id": "000001",
+        "dest_uri": "icav2://to/a/",
+        "job_status": "RUNNING",
+        "since": "2024-05-28T03:12:01.000Z",
+        "attempt": 2,
+        "ica_job_id": "ica-1",
+        "reason": "ICA has not ended its job ica-1, or does not show it",
+    }
+    assert [(each["job_status"], each["since"], each["ica_job_id"], each["reason"]) for each in jobs[1:]] == [
+        ("LAUNCHING", LAUNCHING.claimed_at, None, "it is not known yet whether ICA has started a copy batch for it"),
+        ("QUEUED", STARTED_AT, None, "ICA answered 503"),
+    ]
+
+
+def test_a_copy_whose_jobs_were_never_all_written_is_delayed_without_a_job() -> None:
+    detail = documents.delayed_detail(copy(open_jobs=3), [], NOW)
+    assert (detail["all_jobs_written"], detail["delayed_jobs"]) == (False, [])
+    ingested = documents.delayed_detail(replace(copy(open_jobs=3), ingested_at=STARTED_AT), [], NOW)
+    assert ingested["all_jobs_written"] is True
+
+
+@pytest.mark.parametrize("job", [RUNNING, LAUNCHING, QUEUED, replace(QUEUED, held_up_by=None)])
+def test_the_detail_of_a_delayed_copy_is_as_its_schema_says(job: Job) -> None:
+    assert schema_faults("copy-delayed", documents.delayed_detail(copy(open_jobs=1), [job], NOW)) == []
+
+
+@pytest.mark.parametrize(("number", "reason"), [(5000, "disk full"), (300, "概" * 5000)])
+def test_the_detail_of_a_delayed_copy_fits(number: int, reason: str) -> None:
+    jobs = [replace(QUEUED, job_id=f"{index:06d}", held_up_by=reason) for index in range(number)]
+    detail = documents.delayed_detail(copy(open_jobs=number), jobs, NOW)
+    assert len(encode(detail)) <= MAX_CAUSE_BYTES
+    assert detail["delayed_jobs"]
+    assert detail["open_jobs"] == number
+    assert schema_faults("copy-delayed", detail) == []
 
 
 @pytest.mark.parametrize(("failed", "detail_type"), [(0, "CopyCompleted"), (1, "CopyFailed")])
@@ -207,8 +301,14 @@ def test_an_event_id_never_changes_since_consumers_know_repetitions_by_it() -> N
 
 
 def test_each_event_of_each_subject_has_an_id_of_its_own() -> None:
-    types = [documents.COPY_STARTED, documents.COPY_COMPLETED, documents.COPY_FAILED, documents.COPY_REJECTED]
-    assert len({event_id(subject, each) for subject in ("run-288", "run-289") for each in types}) == 8
+    types = [
+        documents.COPY_STARTED,
+        documents.COPY_DELAYED,
+        documents.COPY_COMPLETED,
+        documents.COPY_FAILED,
+        documents.COPY_REJECTED,
+    ]
+    assert len({event_id(subject, each) for subject in ("run-288", "run-289") for each in types}) == 10
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------

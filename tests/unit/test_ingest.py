@@ -86,12 +86,10 @@ class World:
     def settle(self, copy_id: str, status: JobStatus = JobStatus.PASSED) -> None:
         """Have every job of a copy run and end."""
         for job in list(self.table.jobs(copy_id)):
-            claimed = self.table.claim_for_launch(copy_id, job.job_id, 1, self.clock(), self.clock())
-            assert claimed
-            self.table.mark_running(claimed, "project", f"ica-{job.job_id}", "batch", self.clock(), self.clock())
+            running = fakes.run(self.table, job, self.clock(), f"ica-{job.job_id}")
             end = self.table.mark_passed if status is JobStatus.PASSED else self.table.give_up
             reason = None if status is JobStatus.PASSED else "disk full"
-            assert end(claimed, claimed.ended_attempt("ENDED", reason, self.clock()), self.clock())
+            assert end(running, running.ended_attempt("ENDED", reason, self.clock()), self.clock())
 
     def everything(self) -> dict[str, Any]:
         """The state of the world, less what is only said twice: launch messages and events of one id."""

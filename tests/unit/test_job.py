@@ -9,6 +9,7 @@ import pytest
 
 from icav2_copy_batch.domain.job import MOVES, Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
+from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 
 QUEUED, LAUNCHING, RUNNING, PASSED, FAILED = JobStatus
 NOW = datetime(2024, 5, 28, 3, 12, 0, 123_999, UTC)
@@ -90,6 +91,37 @@ def test_an_attempt_that_ends_takes_along_its_times_and_its_ica_job() -> None:
 @pytest.mark.parametrize(("said", "kept"), [(None, None), ("x" * 1000, "x" * 1000), ("x" * 1001, "x" * 1000)])
 def test_an_attempt_keeps_the_beginning_of_a_long_reason(said: str | None, kept: str | None) -> None:
     assert job().ended_attempt("FAILED", said, NOW).reason == kept
+
+
+SOURCES = [f"icav2://p/{number}" for number in range(10)]
+
+
+def test_an_attempt_has_to_copy_what_no_earlier_one_has() -> None:
+    assert job(packed_sources=pack_sources(SOURCES)).uncopied == SOURCES
+    assert job(packed_sources=pack_sources(SOURCES), copied=copied_bits(SOURCES, SOURCES[3:5])).uncopied == SOURCES[3:5]
+
+
+def test_a_job_of_which_all_is_said_to_be_copied_copies_all_again() -> None:
+    """ICA called it failed: a copy batch of nothing would not make it pass."""
+    assert job(packed_sources=pack_sources(SOURCES), copied=copied_bits(SOURCES, [])).uncopied == SOURCES
+
+
+def test_an_attempt_keeps_what_became_of_the_sources_that_it_has_not_copied() -> None:
+    running = job(status=RUNNING, packed_sources=pack_sources(SOURCES))
+    wrong = [SourceOutcome(SOURCES[3], "FAILED", "disk full"), SourceOutcome(SOURCES[7], "MISSING")]
+    ended = running.ended_attempt("FAILED", "2 of 10", NOW, wrong)
+    assert replace(running, attempts=(ended,)).last_outcomes == wrong
+    again = replace(running, attempts=(ended, running.ended_attempt("REFUSED", "no such project", NOW)))
+    assert again.last_outcomes == [], "of the last attempt alone"
+
+
+@pytest.mark.parametrize(
+    ("status", "since"),
+    [(QUEUED, "queued"), (LAUNCHING, "claimed"), (RUNNING, "running"), (PASSED, "queued"), (FAILED, "queued")],
+)
+def test_a_job_knows_since_when_it_is_in_its_status(status: JobStatus, since: str) -> None:
+    times = {"queued_at": "queued", "claimed_at": "claimed", "running_at": "running"}
+    assert job(status=status, **times).status_since == since
 
 
 def copy(**changes: object) -> Copy:

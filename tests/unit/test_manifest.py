@@ -492,6 +492,20 @@ def test_two_sources_of_one_name_into_one_destination_are_refused(one: str, othe
     ]
 
 
+@pytest.mark.parametrize("into", ["icav2://to/folder/logs/", "icav2://to/folder/logs/deeper/"])
+def test_a_destination_inside_a_folder_that_is_copied_is_refused(into: str) -> None:
+    """Two jobs, and so two live ICA jobs, could write the same file."""
+    logs = "icav2://from/1/logs/"
+    problem = f"lies in icav2://to/folder/logs/, to which {logs} is copied; submit it later, as another copy"
+    assert refusal(lambda: jobs({A: [into], logs: ["icav2://to/folder/"]})) == [(into, problem)]
+
+
+@pytest.mark.parametrize("into", ["icav2://to/folder/logs 2/", "icav2://to/logs/", "icav2://other/folder/logs/"])
+def test_a_destination_beside_a_folder_that_is_copied_is_none_inside_it(into: str) -> None:
+    logs = "icav2://from/1/logs/"
+    assert jobs({A: [into], logs: ["icav2://to/folder/"]}) == [(into, [A]), ("icav2://to/folder/", [logs])]
+
+
 @pytest.mark.parametrize("other", ["icav2://from/2/A.txt", "icav2://from/2/ba.txt", "icav2://from/a.txt/x"])
 def test_sources_of_different_names_go_into_one_destination(other: str) -> None:
     assert jobs({A: [TO], other: [TO]}) == [(TO, [A, other])]

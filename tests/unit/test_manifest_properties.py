@@ -36,7 +36,7 @@ segments = st.sampled_from(
 )
 sources = st.builds("icav2://{}/{}{}".format, st.sampled_from(["from", "other"]), segments, st.sampled_from(["", "/"]))
 destinations = st.builds(
-    "icav2://{}/{}".format, st.sampled_from(["to", "archive"]), st.just("") | segments.map("{}/".format)
+    "icav2://{}/{}".format, st.sampled_from(["to", "archive"]), st.just("") | segments.map("out {}/".format)
 )
 manifests = st.dictionaries(
     sources, st.lists(destinations, min_size=1, max_size=3, unique=True), min_size=1, max_size=8

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from icav2_copy_batch.adapters.table import CopyItem
-from icav2_copy_batch.domain.documents import EVENT_SOURCE, SCHEMA_VERSION
+from icav2_copy_batch.domain.documents import EVENT_SOURCE, FAILED_SOURCES_LISTED, SCHEMA_VERSION
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import (
     ACTIONS_ON_EXIST,
@@ -25,6 +25,7 @@ from icav2_copy_batch.domain.manifest import (
     flip,
     read_message,
 )
+from icav2_copy_batch.domain.outcomes import REASON_CHARACTERS
 from icav2_copy_batch.domain.submission import uploads_in
 from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS
 from tests.event_files import sample, sample_names, schema_faults, schemas
@@ -35,6 +36,7 @@ NOTIFICATIONS = ["s3-object-created", "s3-notification", "s3-test-event"]
 INVOCATIONS = ["sqs-ingest-event", "sqs-launch-event", "schedule-poll-event", "stream-settled-event"]
 SCHEMA_OF_OUTGOING = {
     "copy-started": "copy-started",
+    "copy-delayed": "copy-delayed",
     "copy-completed": "copy-settled",
     "copy-failed": "copy-settled",
     "copy-rejected": "copy-rejected",
@@ -69,7 +71,7 @@ def test_a_definition_that_stands_in_several_schemas_is_the_same_in_all() -> Non
             assert definitions.setdefault(name, definition) == definition
 
 
-@pytest.mark.parametrize("name", ["copy-started", "copy-settled", "copy-rejected", "launch-message"])
+@pytest.mark.parametrize("name", ["copy-started", "copy-delayed", "copy-settled", "copy-rejected", "launch-message"])
 def test_the_schema_of_what_comes_out_can_be_used_alone(name: str) -> None:
     references = [line for line in json.dumps(schemas()[name], indent=0).splitlines() if '"$ref"' in line]
     assert references
@@ -87,6 +89,10 @@ def test_the_schemas_have_the_limits_of_the_code() -> None:
     assert schemas()["manifest"]["$defs"]["source"]["maxLength"] == MAX_URI_CHARACTERS
     assert schemas()["manifest"]["$defs"]["destination"]["maxLength"] == MAX_URI_CHARACTERS
     assert schemas()["copy-rejected"]["properties"]["problems"]["maxItems"] == PROBLEMS_LISTED
+    failed_jobs = schemas()["copy-settled"]["properties"]["failed_jobs"]["items"]["properties"]
+    assert failed_jobs["failed_sources"]["maxItems"] == FAILED_SOURCES_LISTED
+    reason = failed_jobs["failed_sources"]["items"]["properties"]["reason"]
+    assert reason["maxLength"] == max(REASON_CHARACTERS)
     assert schemas()["copy-started"]["$defs"]["schema_version"]["const"] == SCHEMA_VERSION
 
 
@@ -212,6 +218,22 @@ def changed(document: Any, path: str, value: Any) -> Any:
         ("started", "manifest_uri", "https://bucket/key"),
         ("started", "copy_id", ""),
         ("started", "more", 1),
+        ("delayed", "status", "COMPLETED"),
+        ("delayed", "delayed_at", "2024-05-28T03:11:58Z"),
+        ("delayed", "open_jobs", -1),
+        ("delayed", "all_jobs_written", None),
+        ("delayed", "delayed_jobs", None),
+        ("delayed", "delayed_jobs.0.job_id", "1"),
+        ("delayed", "delayed_jobs.0.dest_uri", "icav2://to/file"),
+        ("delayed", "delayed_jobs.0.job_status", "PASSED"),
+        ("delayed", "delayed_jobs.0.since", ""),
+        ("delayed", "delayed_jobs.0.attempt", 0),
+        ("delayed", "delayed_jobs.0.ica_job_id", None),
+        ("delayed", "delayed_jobs.1.ica_job_id", "ica-1"),
+        ("delayed", "delayed_jobs.0.reason", ""),
+        ("delayed", "delayed_jobs.0.reason", "x" * 1001),
+        ("delayed", "delayed_jobs.0.more", 1),
+        ("delayed", "more", 1),
         ("completed", "status", "OPEN"),
         ("completed", "status", "FAILED"),
         ("completed", "truncated", True),
@@ -232,6 +254,13 @@ def changed(document: Any, path: str, value: Any) -> Any:
         ("failed", "failed_jobs.0.reason", ""),
         ("failed", "failed_jobs.0.reason", "x" * 1001),
         ("failed", "failed_jobs.0.attempts", 0),
+        ("failed", "failed_jobs.0.failed_sources", KeyError),
+        ("failed", "failed_jobs.1.failed_sources.0.source_uri", "from/a.txt"),
+        ("failed", "failed_jobs.1.failed_sources.0.outcome", ""),
+        ("failed", "failed_jobs.1.failed_sources.0.reason", ""),
+        ("failed", "failed_jobs.1.failed_sources.0.reason", "x" * 301),
+        ("failed", "failed_jobs.1.failed_sources.0.reason", KeyError),
+        ("failed", "failed_jobs.1.failed_sources.0.more", 1),
         ("rejected", "problem_count", 0),
         ("rejected", "problems.0.about", None),
         ("rejected", "problems.0.problem", ""),

@@ -104,6 +104,20 @@ class SourceQueue:
             logger.warning("message comes again only after its visibility time-out", exc_info=True)
 
 
+class DeadLetterQueue:
+    """Where the complete function leaves what it could not do: the stream's own dead letters name no copy."""
+
+    def __init__(self, queue_url: str) -> None:
+        self._queue_url = queue_url
+
+    @cached_property
+    def _sqs(self) -> SQSClient:
+        return boto3.client("sqs", config=_CONFIG)
+
+    def put(self, copy_id: str, error: str) -> None:
+        self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=json.dumps({"copy_id": copy_id, "error": error}))
+
+
 class ManifestBucket:
     """The bucket: uploads under ``manifests/``, and what the product itself keeps under other prefixes."""
 

@@ -21,7 +21,8 @@ from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 import urllib3
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from pydantic import ValidationError
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from icav2_copy_batch.adapters.libica_light import (
     ApiClient,
@@ -36,13 +37,18 @@ from icav2_copy_batch.adapters.libica_light import (
     ProjectDataCopyBatchApi,
 )
 from icav2_copy_batch.domain.ica import (
+    CONSEQUENCES,
+    CallFailure,
     CopyBatch,
+    CopyBatchItem,
     IcaAnswerLost,
     IcaData,
+    IcaError,
     IcaJob,
     IcaRefused,
     IcaUnavailable,
     StartedCopyBatch,
+    failure_of,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.uri import is_project_id, parent_path
@@ -67,6 +73,9 @@ TOKEN_REFUSED = "ICA does not take the token"  # noqa: S105
 """Logged when ICA refuses a fresh token, or none can be read. The template counts this very text, for an alarm."""
 
 logger = logging.getLogger(__name__)
+
+Fault = Callable[..., IcaError]
+"""Makes the error for a ``CallFailure``, with a message and what else is known."""
 
 
 class TokenSource(Protocol):
@@ -104,6 +113,8 @@ class IcaClient:
         self._sleep = sleep
         self._monotonic = monotonic
         self._project_ids: dict[str, tuple[str, float]] = {}
+        self._several_paths_are_taken = False
+        """Whether ICA has been seen to answer for several paths in one call."""
 
     # --- projects ----------------------------------------------------------------------------------------------------
 
@@ -197,7 +208,15 @@ class IcaClient:
         return {folder: known[folder].data_id if folder != "/" else None for folder in wanted}
 
     def _folders_there(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
-        found = self._find_in_portions(project_id, paths)
+        wanted = list(paths)
+        found = self._find_in_portions(project_id, wanted)
+        if len(found) > 1:
+            self._several_paths_are_taken = True
+        if not self._several_paths_are_taken:
+            # As in ``find``: to make a folder that is there could make a second one of its path.
+            for parent in dict.fromkeys(map(parent_path, sorted(wanted, key=len))):
+                if parent == "/" or parent in found:
+                    found |= {data.path: data for data in self.list_folder(project_id, parent) if data.path in wanted}
         return {path: data for path, data in found.items() if data.status != "DELETING"}
 
     def _create_folder(self, project_id: str, path: str, stale_id: str) -> str | None:
@@ -210,20 +229,23 @@ class IcaClient:
                 project_id=project_id,
                 create_folder=body,
                 idempotency_key=key,
+                conflict_is_answer=True,
             )
-        except IcaRefused as error:
+        except IcaUnavailable as error:
             if error.http_status != 409:
                 raise
             return None
         return _text(answer, "data", "id")
 
-    def delete_partial_files(self, project_id: str, folder: str, names: set[str]) -> int:
-        """Delete the PARTIAL files of these names in a folder, wait until they are gone, and say how many there were.
+    def delete_partial_files(self, project_id: str, folder: str, paths: set[str], deep: bool = False) -> int:
+        """Delete those of these files that are PARTIAL, wait until they are gone, and say how many there were.
 
-        A failed job leaves such files behind; with SKIP they may count as existing, and would never be completed.
-        No other file is touched: it may be one that somebody else is writing.
+        They lie in the folder; if ``deep``, anywhere below it. A failed job leaves such files behind; with SKIP they
+        may count as existing, and would never be completed. No other file is touched: it may be one that somebody
+        else is writing.
         """
-        ours = [data for data in self.list_folder(project_id, folder) if data.path.rpartition("/")[2] in names]
+        look = self.list_tree if deep else self.list_folder
+        ours = [data for data in look(project_id, folder) if data.path in paths]
         leftovers = [data for data in ours if data.status == "PARTIAL"]
         for data in leftovers:
             try:
@@ -239,8 +261,7 @@ class IcaClient:
         # An earlier launch may have begun to delete some; SKIP could take those for files that are there.
         remaining = {data.data_id for data in ours if data.status in ("PARTIAL", "DELETING")}
         while remaining:
-            listed = self.list_folder(project_id, folder)
-            remaining &= {data.data_id for data in listed}
+            remaining &= {data.data_id for data in look(project_id, folder)}
             if remaining:
                 self._wait(1.0, IcaUnavailable(f"{len(remaining)} PARTIAL files in {folder} are still being deleted"))
         return len(leftovers)
@@ -326,14 +347,24 @@ class IcaClient:
         answer = self._call(
             self._batches.get_project_data_copy_batch_without_preload_content, project_id=project_id, batch_id=batch_id
         )
+        items = self.copy_batch_items(project_id, batch_id)
+        return CopyBatch(answer.get("destinationFolderId"), frozenset(item.data_id for item in items))
+
+    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]:
+        """The sources of a copy batch, each with what has become of it."""
         items = self._pages(
             self._batches.get_project_data_copy_batch_items_without_preload_content,
             project_id=project_id,
             batch_id=batch_id,
         )
-        return CopyBatch(
-            answer.get("destinationFolderId"), frozenset(_text(item, "request", "dataId") for item in items)
-        )
+        return [
+            CopyBatchItem(
+                data_id=_text(item, "request", "dataId"),
+                status=_text(item, "processing", "status"),
+                reason=item["processing"].get("additionalStatusInformation"),
+            )
+            for item in items
+        ]
 
     def _jobs_page(self, page: int) -> list[IcaJob]:
         """A page of the list of all jobs. It can be sorted only with offset paging."""
@@ -358,36 +389,46 @@ class IcaClient:
             if not page_token:
                 return
 
-    def _call(self, operation: Callable[..., Any], *, repeatable: bool = True, **parameters: Any) -> dict[str, Any]:
-        """Call, and call again with jittered backoff what may be repeated, inside the time that is left."""
+    def _call(
+        self,
+        operation: Callable[..., Any],
+        *,
+        repeatable: bool = True,
+        conflict_is_answer: bool = False,
+        **parameters: Any,
+    ) -> dict[str, Any]:
+        """Call, and call again with jittered backoff what may be repeated, inside the time that is left.
 
-        def once() -> dict[str, Any]:
-            return self._call_once(operation, repeatable=repeatable, **parameters)
+        What a failure is taken for stands in ``CONSEQUENCES``. With ``conflict_is_answer`` a 409 is not tried again.
+        """
+
+        def fault(failure: CallFailure, message: str, **details: Any) -> IcaError:
+            consequence = CONSEQUENCES[failure][0 if repeatable else 1]
+            return consequence(message, **details)
+
+        def worth_another_try(error: BaseException) -> bool:
+            answered = conflict_is_answer and isinstance(error, IcaError) and error.http_status == 409
+            return isinstance(error, IcaUnavailable) and not answered
 
         retrying = Retrying(
-            retry=retry_if_exception_type(IcaUnavailable),
+            retry=retry_if_exception(worth_another_try),
             wait=_wait_as_told,
             stop=self._no_time_or_tries_left,
             sleep=self._sleep,
             reraise=True,
         )
-        return retrying(once)
+        return retrying(lambda: self._call_once(operation, fault, **parameters))
 
-    def _call_once(self, operation: Callable[..., Any], *, repeatable: bool, **parameters: Any) -> dict[str, Any]:
-        lost = IcaUnavailable if repeatable else IcaAnswerLost
-        status, headers, body = self._send(operation, lost, self._token(), **parameters)
+    def _call_once(self, operation: Callable[..., Any], fault: Fault, **parameters: Any) -> dict[str, Any]:
+        status, headers, body = self._send(operation, fault, self._token(), **parameters)
         if status == 401:  # the token may have been rotated since it was cached
-            status, headers, body = self._send(operation, lost, self._token(fresh=True), **parameters)
+            status, headers, body = self._send(operation, fault, self._token(fresh=True), **parameters)
         if 200 <= status < 300:
-            return _object(body, lost)
+            return _object(body, fault)
         message = _problem_message(status, body)
         if status == 401:
             logger.error(TOKEN_REFUSED, extra={"reason": message})
-        if status in (401, 429):  # turned away at the door: not carried out
-            raise IcaUnavailable(message, retry_after=_retry_after(headers))
-        if status >= 500:
-            raise lost(message)
-        raise IcaRefused(message, http_status=status)
+        raise fault(failure_of(status), message, http_status=status, retry_after=_retry_after(headers))
 
     def _token(self, *, fresh: bool = False) -> str:
         try:
@@ -397,23 +438,25 @@ class IcaClient:
             raise IcaUnavailable(f"the token for ICA cannot be read: {error}") from error
 
     def _send(
-        self, operation: Callable[..., Any], lost: Callable[[str], Exception], token: str, **parameters: Any
+        self, operation: Callable[..., Any], fault: Fault, token: str, **parameters: Any
     ) -> tuple[int, Mapping[str, str], bytes]:
         headers = {"Accept-Encoding": "gzip", **parameters.pop("_headers", {})}
         bearer = {"type": "bearer", "in": "header", "key": "Authorization", "value": f"Bearer {token}"}
+        connecting = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
         try:
             response = operation(
                 **parameters, _headers=headers, _request_auth=bearer, _request_timeout=(CONNECT_SECONDS, READ_SECONDS)
             )
             return response.status, response.getheaders(), response.read()
-        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
-            raise IcaUnavailable(f"ICA cannot be reached: {error}") from None
+        except connecting as error:
+            raise fault(CallFailure.NOT_REACHED, f"ICA cannot be reached: {error}") from None
         except urllib3.exceptions.MaxRetryError as error:
-            connecting = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-            wrap = IcaUnavailable if isinstance(error.reason, connecting) else lost
-            raise wrap(f"ICA did not answer: {error.reason}") from None
+            failure = CallFailure.NOT_REACHED if isinstance(error.reason, connecting) else CallFailure.NO_ANSWER
+            raise fault(failure, f"ICA did not answer: {error.reason}") from None
         except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:  # libica has its own for TLS
-            raise lost(f"ICA's answer did not arrive: {error}") from None
+            raise fault(CallFailure.NO_ANSWER, f"ICA's answer did not arrive: {error}") from None
+        except ValidationError as error:  # libica's, before anything is sent: an id that is none, say
+            raise fault(CallFailure.REFUSED, f"not a request to ICA: {error.errors()[0]['msg']}") from None
 
     def _no_time_or_tries_left(self, state: RetryCallState) -> bool:
         return state.attempt_number >= MAX_TRIES or self._seconds_left() < MAX_WAIT_SECONDS + READ_SECONDS
@@ -440,7 +483,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _object(body: bytes, lost: Callable[[str], Exception]) -> dict[str, Any]:
+def _object(body: bytes, fault: Fault) -> dict[str, Any]:
     if not body:
         return {}
     try:
@@ -448,7 +491,7 @@ def _object(body: bytes, lost: Callable[[str], Exception]) -> dict[str, Any]:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise lost(f"ICA answered with something that is not JSON: {body[:80]!r}")
+        raise fault(CallFailure.UNREADABLE, f"ICA answered with something that is not JSON: {body[:80]!r}")
     return answer
 
 

@@ -2,6 +2,10 @@
 
 Keys: ``copy_id`` and ``item`` (``COPY`` or ``JOB#<job id>``). The index ``due`` is sparse: it holds only what the
 poller has to look at (``due_at`` is removed when a job ends or a copy is announced), so that no scan is ever needed.
+What belongs to no copy (leases, the count of slots in use, the folders in use) has a key that begins with ``#``.
+
+A job that is LAUNCHING or RUNNING has a slot, and its destination folder to itself and its copy. Both are taken and
+given back by the transaction that makes the job's move: they are right at every moment, whoever dies.
 
 A refused condition is an expected answer (somebody else has moved it already): the method returns False or None.
 Every other error of DynamoDB propagates.
@@ -9,10 +13,11 @@ Every other error of DynamoDB propagates.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pynamodb.attributes import (
@@ -25,20 +30,36 @@ from pynamodb.attributes import (
     UnicodeSetAttribute,
 )
 from pynamodb.connection import Connection
-from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
+from pynamodb.exceptions import CancellationReason, DeleteError, PutError, TransactWriteError, UpdateError
 from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from icav2_copy_batch.domain.job import MOVES, Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import (
+    MOVES,
+    Attempt,
+    Claim,
+    Copy,
+    CopyStatus,
+    Job,
+    JobStatus,
+    LaunchRequest,
+    timestamp,
+)
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
+from icav2_copy_batch.domain.slots import FOLDER_REST, Slots
+from icav2_copy_batch.domain.uri import parse_uri
 
 COPY_ITEM = "COPY"
 JOB_PREFIX = "JOB#"
 PARALLEL_WRITES = 8
+REFUSED = "ConditionalCheckFailed"
+UNUSED_FOLDER_DAYS = 30
+"""After which DynamoDB may remove the item of a folder that no job has claimed since."""
 
 
 class DueIndex(GlobalSecondaryIndex["JobItem"]):
@@ -57,8 +78,10 @@ class DueIndex(GlobalSecondaryIndex["JobItem"]):
                 "ica_project_id",
                 "ica_job_id",
                 "ica_batch_id",
+                "held_up_by",
                 "open_jobs",
                 "settled_at",
+                "ingested_at",
             ]
         )
 
@@ -76,6 +99,7 @@ class AttemptMap(MapAttribute[str, Any]):
     ica_job_id = UnicodeAttribute(null=True)
     ica_batch_id = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
+    packed_outcomes = BinaryAttribute(legacy_encoding=False, null=True)
 
 
 class OptionsMap(MapAttribute[str, Any]):
@@ -105,6 +129,7 @@ class CopyItem(Model):
     settled_at = UnicodeAttribute(null=True)
     announcing_until = UnicodeAttribute(null=True)
     announced_at = UnicodeAttribute(null=True)
+    delayed_at = UnicodeAttribute(null=True)
 
 
 class JobItem(Model):
@@ -119,6 +144,7 @@ class JobItem(Model):
     attempt = NumberAttribute()
     destination = UnicodeAttribute()
     packed_sources = BinaryAttribute(legacy_encoding=False, null=True)
+    copied = BinaryAttribute(legacy_encoding=False, null=True)
     options = OptionsMap(null=True)
     attempts = ListAttribute(of=AttemptMap, null=True)
     queued_at = UnicodeAttribute(null=True)
@@ -128,9 +154,11 @@ class JobItem(Model):
     ica_project_id = UnicodeAttribute(null=True)
     ica_job_id = UnicodeAttribute(null=True)
     ica_batch_id = UnicodeAttribute(null=True)
+    held_up_by = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
-    open_jobs = NumberAttribute(null=True)  # of a copy's item, as read through the index
-    settled_at = UnicodeAttribute(null=True)  # likewise
+    open_jobs = NumberAttribute(null=True)  # of a copy's item, as read through the index; so are the next two
+    settled_at = UnicodeAttribute(null=True)
+    ingested_at = UnicodeAttribute(null=True)
 
     due = DueIndex()
 
@@ -147,11 +175,37 @@ class LeaseItem(Model):
     until = UnicodeAttribute()
 
 
+class SlotsItem(Model):
+    """How many slots are in use: in all, and under each project's id (see ``_of_project``)."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True, default="#slots")
+    item = UnicodeAttribute(range_key=True, default="SLOTS")
+    in_use = NumberAttribute()
+
+
+class FolderItem(Model):
+    """A destination folder: whose jobs write into it, and which these are."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True, default="FOLDER")
+    holder = UnicodeAttribute()
+    jobs = UnicodeSetAttribute(null=True)
+    left_at = UnicodeAttribute(null=True)
+    """When a job last gave the folder back."""
+    expires_at = NumberAttribute()
+
+
 class CopyTable:
     """Every read and write of the table that the product makes."""
 
     def __init__(self, table_name: str) -> None:
-        for model in (CopyItem, JobItem, LeaseItem):
+        for model in (CopyItem, JobItem, LeaseItem, SlotsItem, FolderItem):
             model.Meta.table_name = table_name
         self._connection = Connection()
 
@@ -219,42 +273,83 @@ class CopyTable:
     # --- the moves of a job, each named in MOVES ---------------------------------------------------------------------
 
     def claim_for_launch(
-        self, copy_id: str, job_id: str, attempt: int, now: datetime, lease_until: datetime
-    ) -> Job | None:
-        """QUEUED → LAUNCHING; the whole job, or None when this attempt is not there to be launched."""
-        item = JobItem(copy_id, JOB_PREFIX + job_id)
-        actions: list[Action] = [JobItem.claimed_at.set(timestamp(now)), JobItem.due_at.set(timestamp(lease_until))]
-        return _job(item) if _moved("claim_for_launch", item, attempt, actions) else None
+        self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
+    ) -> Claim:
+        """QUEUED → LAUNCHING, with a slot and the destination folder."""
+        actions: list[Action] = [
+            JobItem.claimed_at.set(timestamp(now)),
+            JobItem.due_at.set(timestamp(lease_until)),
+            JobItem.ica_project_id.set(ica_project_id),
+            JobItem.held_up_by.remove(),
+        ]
+        taken = _of_project(ica_project_id)
+        free = (
+            # The race: launches that take the last slot at the same moment; in all, and into one project.
+            (SlotsItem.in_use.does_not_exist() | (SlotsItem.in_use < slots.total))
+            & (taken.does_not_exist() | (taken < slots.per_project))
+        )
+        quiet_since = timestamp(now - FOLDER_REST)
+        ours = (
+            # The race: two copies of the same files into one folder. A copy's own jobs do not share a file.
+            (FolderItem.holder == _holder(job))
+            | (
+                FolderItem.jobs.does_not_exist()
+                # The race: a copy batch of the copy before could be taken for one of ours whose start nobody saw.
+                & (FolderItem.left_at.does_not_exist() | (FolderItem.left_at < quiet_since))
+            )
+        )
+        expires_at = now + timedelta(days=UNUSED_FOLDER_DAYS)
 
-    def release(self, job: Job, now: datetime, due_at: datetime) -> bool:
+        def write() -> None:
+            with TransactWrite(connection=self._connection) as transaction:
+                transaction.update(_item_of(job), _to("claim_for_launch", actions), _may_move("claim_for_launch", job))
+                transaction.update(SlotsItem(), [SlotsItem.in_use.add(1), taken.add(1)], free)
+                transaction.update(
+                    _folder_of(job, ica_project_id),
+                    [
+                        FolderItem.holder.set(_holder(job)),
+                        FolderItem.jobs.add({_job_key(job)}),
+                        FolderItem.expires_at.set(int(expires_at.timestamp())),
+                    ],
+                    ours,
+                )
+
+        try:
+            _retried_on_conflict(write)
+        except TransactWriteError as error:
+            refused = [_code(reason) == REFUSED for reason in error.cancellation_reasons]
+            if not any(refused):
+                raise
+            return (Claim.MOVED_ON, Claim.NO_SLOT, Claim.FOLDER_BUSY)[refused.index(True)]
+        return Claim.CLAIMED
+
+    def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
         """LAUNCHING → QUEUED, the same attempt: the launch could not be tried."""
         actions: list[Action] = [
             JobItem.claimed_at.remove(),
-            JobItem.queued_at.set(timestamp(now)),
             JobItem.due_at.set(timestamp(due_at)),
+            JobItem.held_up_by.set(held_up_by),
         ]
-        return _moved("release", _item_of(job), job.attempt, actions)
+        return self._leave("release", job, now, actions)
 
-    def mark_running(
-        self, job: Job, ica_project_id: str, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime
-    ) -> bool:
+    def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
         """LAUNCHING → RUNNING: ICA has started this copy batch."""
         actions: list[Action] = [
             JobItem.running_at.set(timestamp(now)),
             JobItem.due_at.set(timestamp(due_at)),
-            JobItem.ica_project_id.set(ica_project_id),
             JobItem.ica_job_id.set(ica_job_id),
             JobItem.ica_batch_id.set(ica_batch_id),
+            JobItem.held_up_by.remove(),
         ]
-        return _moved("mark_running", _item_of(job), job.attempt, actions)
+        item, moves = _item_of(job), _to("mark_running", actions)
+        return _accepted(lambda: item.update(moves, _may_move("mark_running", job)))
 
-    def requeue(self, job: Job, ended: Attempt, now: datetime, due_at: datetime) -> bool:
-        """RUNNING → QUEUED, the next attempt: this one failed."""
+    def requeue(self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime) -> bool:
+        """RUNNING → QUEUED, the next attempt: this one failed, but for the sources that it has ``copied``."""
         actions: list[Action] = [
             JobItem.attempt.set(job.attempt + 1),
-            JobItem.attempts.set(
-                JobItem.attempts.append([_attempt_map(ended)]) if job.attempt > 1 else [_attempt_map(ended)]
-            ),
+            JobItem.attempts.set(_attempts_with(job, ended)),
+            JobItem.copied.set(copied) if copied else JobItem.copied.remove(),
             JobItem.queued_at.set(timestamp(now)),
             JobItem.due_at.set(timestamp(due_at)),
             *(
@@ -262,7 +357,7 @@ class CopyTable:
                 for each in (JobItem.claimed_at, JobItem.running_at, JobItem.ica_job_id, JobItem.ica_batch_id)
             ),
         ]
-        return _moved("requeue", _item_of(job), job.attempt, actions)
+        return self._leave("requeue", job, now, actions)
 
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool:
         """RUNNING → PASSED, and one open job less."""
@@ -274,11 +369,9 @@ class CopyTable:
 
     def _end(self, verb: str, job: Job, ended: Attempt, now: datetime, counter: NumberAttribute) -> bool:
         """End a job and count it, in one transaction: the count of open jobs is right at every moment."""
-        first = job.attempt == 1
         job_actions: list[Action] = [
-            JobItem.status.set(MOVES[verb].target),
             JobItem.ended_at.set(timestamp(now)),
-            JobItem.attempts.set([_attempt_map(ended)] if first else JobItem.attempts.append([_attempt_map(ended)])),
+            JobItem.attempts.set(_attempts_with(job, ended)),
             JobItem.due_at.remove(),
             *([JobItem.reason.set(ended.reason)] if ended.reason else []),
         ]
@@ -287,16 +380,38 @@ class CopyTable:
             counter.add(1),
             CopyItem.settled_at.set(timestamp(now)),
         ]
+        return self._leave(verb, job, now, job_actions, copy_actions)
+
+    def _leave(
+        self, verb: str, job: Job, now: datetime, actions: list[Action], copy_actions: Sequence[Action] = ()
+    ) -> bool:
+        """A move out of LAUNCHING or RUNNING: with it go the job's slot and its claim on the folder."""
+        project_id = job.ica_project_id or ""
+        folder_actions: list[Action] = [FolderItem.jobs.delete({_job_key(job)}), FolderItem.left_at.set(timestamp(now))]
 
         def write() -> None:
             with TransactWrite(connection=self._connection) as transaction:
-                transaction.update(_item_of(job), job_actions, _may_move(verb, job.attempt))
-                # A copy that has no open job has nothing left to count: never below zero.
-                transaction.update(CopyItem(job.copy_id, COPY_ITEM), copy_actions, CopyItem.open_jobs > 0)
+                transaction.update(_item_of(job), _to(verb, actions), _may_move(verb, job))
+                transaction.update(SlotsItem(), [SlotsItem.in_use.add(-1), _of_project(project_id).add(-1)])
+                transaction.update(_folder_of(job, project_id), folder_actions)
+                if copy_actions:
+                    # A copy that has no open job has nothing left to count: never below zero.
+                    transaction.update(CopyItem(job.copy_id, COPY_ITEM), [*copy_actions], CopyItem.open_jobs > 0)
 
         return _accepted(lambda: _retried_on_conflict(write))
 
-    def postpone(self, job: Job, due_at: datetime) -> bool:
+    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool:
+        """No move: the launch message of a queued job is used up, and the poller sends another when it is due."""
+        condition = (
+            # The race: the job was launched meanwhile, by another message about it.
+            (JobItem.status == JobStatus.QUEUED)
+            # The race: the same, once it has come back for a later attempt.
+            & (JobItem.attempt == request.attempt)
+        )
+        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), JobItem.held_up_by.set(held_up_by)]
+        return _accepted(lambda: JobItem(request.copy_id, JOB_PREFIX + request.job_id).update(actions, condition))
+
+    def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool:
         """No move: the poller looks at the job again at another moment."""
         condition = (
             # The race: the job moves on, and with it what is due.
@@ -305,7 +420,10 @@ class CopyTable:
             # The race: two pollers that find the same job overdue; one of them is to see to it.
             & (JobItem.due_at == job.due_at)
         )
-        return _accepted(lambda: _item_of(job).update([JobItem.due_at.set(timestamp(due_at))], condition))
+        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at))]
+        if held_up_by:
+            actions.append(JobItem.held_up_by.set(held_up_by))
+        return _accepted(lambda: _item_of(job).update(actions, condition))
 
     # --- announcing a settled copy -----------------------------------------------------------------------------------
 
@@ -343,6 +461,10 @@ class CopyTable:
             )
         )
 
+    def mark_delayed(self, copy_id: str, now: datetime) -> None:
+        """Note that it was said that the copy takes longer than it should."""
+        CopyItem(copy_id).update([CopyItem.delayed_at.set(timestamp(now))], CopyItem.copy_id.exists())
+
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def get_copy(self, copy_id: str) -> Copy | None:
@@ -372,6 +494,12 @@ class CopyTable:
         settled = (JobItem.open_jobs == 0) & (JobItem.settled_at < timestamp(settled_before))
         return [item.copy_id for item in JobItem.due.query(CopyStatus.OPEN, filter_condition=settled)]
 
+    def unfinished_copies(self, submitted_before: datetime) -> list[str]:
+        """Ids of the copies that were submitted before a moment and whose jobs may not all be written."""
+        unfinished = JobItem.ingested_at.does_not_exist()
+        found = JobItem.due.query(CopyStatus.OPEN, JobItem.due_at < timestamp(submitted_before), unfinished)
+        return [item.copy_id for item in found]
+
     # --- one at a time -----------------------------------------------------------------------------------------------
 
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool:
@@ -379,23 +507,56 @@ class CopyTable:
         free = LeaseItem.copy_id.does_not_exist() | (LeaseItem.until < timestamp(now)) | (LeaseItem.owner == owner)
         return _accepted(lambda: LeaseItem(f"#{name}", owner=owner, until=timestamp(until)).save(free))
 
+    def lease_until(self, name: str) -> str | None:
+        """Until when the lease of that name was last taken."""
+        try:
+            return LeaseItem.get(f"#{name}", LeaseItem.item.default, consistent_read=True).until
+        except LeaseItem.DoesNotExist:
+            return None
+
     def drop_lease(self, name: str, owner: str) -> None:
         """Free the lease, if this owner still holds it."""
         _accepted(lambda: LeaseItem(f"#{name}").delete(LeaseItem.owner == owner))
 
 
-def _may_move(verb: str, attempt: int) -> Condition:
+def _may_move(verb: str, job: Job) -> Condition:
     """The condition of every move."""
     # The race: a late or repeated message about a job that has moved on.
     allowed: Condition = JobItem.status.is_in(*MOVES[verb].sources)
     # The race: the same, once the job has come back to this status in a later attempt.
-    condition: Condition = allowed & (JobItem.attempt == attempt)
+    condition: Condition = allowed & (JobItem.attempt == job.attempt)
+    if JobStatus.LAUNCHING in MOVES[verb].sources:
+        # The race: the same, once it has been claimed anew for this attempt. Only its own claim may be ended.
+        condition &= JobItem.claimed_at == job.claimed_at
     return condition
 
 
-def _moved(verb: str, item: JobItem, attempt: int, actions: list[Action]) -> bool:
-    moves = [JobItem.status.set(MOVES[verb].target), *actions]
-    return _accepted(lambda: item.update(moves, _may_move(verb, attempt)))
+def _to(verb: str, actions: list[Action]) -> list[Action]:
+    return [JobItem.status.set(MOVES[verb].target), *actions]
+
+
+def _attempts_with(job: Job, ended: Attempt) -> Any:
+    """The list of ended attempts with one more; the first to end starts it."""
+    return JobItem.attempts.append([_attempt_map(ended)]) if job.attempt > 1 else [_attempt_map(ended)]
+
+
+def _of_project(ica_project_id: str) -> Path:
+    """The attribute that counts a project's slots in use."""
+    return Path([f"project {ica_project_id}"])
+
+
+def _holder(job: Job) -> str:
+    """Whose jobs share no file: those of one copy into one destination, as the manifest spells it."""
+    return f"{job.copy_id} {job.destination}"
+
+
+def _folder_of(job: Job, ica_project_id: str) -> FolderItem:
+    folder = f"{ica_project_id}{parse_uri(job.destination).path}"
+    return FolderItem(f"#folder {hashlib.sha256(folder.encode()).hexdigest()}")  # a key has 2048 bytes at most
+
+
+def _job_key(job: Job) -> str:
+    return f"{job.copy_id} {job.job_id}"
 
 
 def _accepted(write: Callable[[], object]) -> bool:
@@ -407,27 +568,29 @@ def _accepted(write: Callable[[], object]) -> bool:
             raise
         return False
     except TransactWriteError as error:
-        if "ConditionalCheckFailed" not in _cancellation_codes(error):
+        if REFUSED not in map(_code, error.cancellation_reasons):
             raise
         return False
     return True
 
 
 def _retried_on_conflict(write: Callable[[], None]) -> None:
-    """Jobs of one copy may end at the same moment; DynamoDB then cancels all but one transaction on its item."""
+    """Jobs move at the same moment; DynamoDB then cancels all but one transaction on an item that they share."""
     retrying = Retrying(
-        retry=retry_if_exception(lambda error: "TransactionConflict" in _cancellation_codes(error)),
+        retry=retry_if_exception(_is_conflict),
         wait=wait_random_exponential(multiplier=0.05, max=1),
-        stop=stop_after_attempt(10),
+        stop=stop_after_attempt(20),
         reraise=True,
     )
     retrying(write)
 
 
-def _cancellation_codes(error: BaseException) -> set[str]:
-    if not isinstance(error, TransactWriteError):
-        return set()
-    return {reason.code for reason in error.cancellation_reasons if reason}
+def _is_conflict(error: BaseException) -> bool:
+    return isinstance(error, TransactWriteError) and "TransactionConflict" in map(_code, error.cancellation_reasons)
+
+
+def _code(reason: CancellationReason | None) -> str | None:
+    return reason.code if reason else None
 
 
 def _item_of(job: Job) -> JobItem:
@@ -435,7 +598,7 @@ def _item_of(job: Job) -> JobItem:
 
 
 def _attempt_map(attempt: Attempt) -> AttemptMap:
-    return AttemptMap(**asdict(attempt))
+    return AttemptMap(**{**asdict(attempt), "packed_outcomes": attempt.packed_outcomes or None})
 
 
 def _copy(item: CopyItem) -> Copy:
@@ -452,6 +615,7 @@ def _copy(item: CopyItem) -> Copy:
         task_tokens=frozenset(item.task_tokens or ()),
         ingested_at=item.ingested_at,
         settled_at=item.settled_at,
+        delayed_at=item.delayed_at,
     )
 
 
@@ -463,8 +627,9 @@ def _job(item: JobItem) -> Job:
         attempt=int(item.attempt),
         destination=item.destination,
         packed_sources=item.packed_sources or b"",
+        copied=item.copied or b"",
         options=CopyOptions(**item.options.as_dict()) if item.options else CopyOptions(),
-        attempts=tuple(Attempt(**{**each.as_dict(), "number": int(each.number)}) for each in item.attempts or ()),
+        attempts=tuple(_attempt(each) for each in item.attempts or ()),
         queued_at=item.queued_at,
         claimed_at=item.claimed_at,
         running_at=item.running_at,
@@ -473,5 +638,11 @@ def _job(item: JobItem) -> Job:
         ica_project_id=item.ica_project_id,
         ica_job_id=item.ica_job_id,
         ica_batch_id=item.ica_batch_id,
+        held_up_by=item.held_up_by,
         reason=item.reason,
     )
+
+
+def _attempt(item: AttemptMap) -> Attempt:
+    kept = {name: value for name, value in item.as_dict().items() if value is not None}
+    return Attempt(**{**kept, "number": int(item.number)})

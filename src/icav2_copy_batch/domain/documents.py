@@ -1,4 +1,4 @@
-"""What comes out: the details of the four events, and the result document.
+"""What comes out: the details of the five events, and the result document.
 
 The two settling events hold the output document of the Step Functions tool that this replaces, with the same keys
 and nesting, so that its consumers read on unchanged; our own keys stand beside them.
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus
+from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Refused
 
 SCHEMA_VERSION = "1.0"
 EVENT_SOURCE = "icav2-copy-batch"
-COPY_STARTED, COPY_COMPLETED, COPY_FAILED, COPY_REJECTED = (
+COPY_STARTED, COPY_DELAYED, COPY_COMPLETED, COPY_FAILED, COPY_REJECTED = (
     "CopyStarted",
+    "CopyDelayed",
     "CopyCompleted",
     "CopyFailed",
     "CopyRejected",
@@ -27,6 +29,8 @@ MAX_DETAIL_BYTES = 256 * 1024 - 1024
 MAX_CAUSE_BYTES = 32_768
 """Step Functions' limit for the cause of a failed task."""
 FAILED_JOBS_WHEN_TRUNCATED = 100
+FAILED_SOURCES_LISTED = 20
+"""Of each failed job, so that one bad folder does not fill the event."""
 
 Detail = dict[str, Any]
 
@@ -45,6 +49,40 @@ def started_detail(copy: Copy) -> Detail:
         "submitted_at": copy.submitted_at,
         "manifest_uri": copy.manifest_uri,
         "total_jobs": copy.total_jobs,
+    }
+
+
+def delayed_detail(copy: Copy, jobs: Iterable[Job], now: datetime) -> Detail:
+    """A copy of which some jobs have been in one status for too long; of which none, if they were never all written."""
+    detail = {
+        "schema_version": SCHEMA_VERSION,
+        "event_id": event_id(copy.copy_id, COPY_DELAYED),
+        "copy_id": copy.copy_id,
+        "status": copy.status.value,
+        "submitted_at": copy.submitted_at,
+        "delayed_at": timestamp(now),
+        "manifest_uri": copy.manifest_uri,
+        "open_jobs": copy.open_jobs,
+        "all_jobs_written": copy.ingested_at is not None,
+        "delayed_jobs": [_delayed_job(job) for job in jobs],
+    }
+    return _shrunk(detail, "delayed_jobs", MAX_CAUSE_BYTES)
+
+
+def _delayed_job(job: Job) -> Detail:
+    reasons = {
+        JobStatus.RUNNING: f"ICA has not ended its job {job.ica_job_id}, or does not show it",
+        JobStatus.LAUNCHING: "it is not known yet whether ICA has started a copy batch for it",
+        JobStatus.QUEUED: "it could not be launched",
+    }
+    return {
+        "job_id": job.job_id,
+        "dest_uri": job.destination,
+        "job_status": job.status.value,
+        "since": job.status_since,
+        "attempt": job.attempt,
+        "ica_job_id": job.ica_job_id,
+        "reason": _shorten(job.held_up_by or reasons[job.status]),
     }
 
 
@@ -137,6 +175,10 @@ def _failed_job(job: Job) -> Detail:
         "attempts": len(job.attempts),
         "failed_jobs_list": _failed_ica_jobs(job),
         "reason": _shorten(job.reason or "unknown"),
+        "failed_sources": [
+            {"source_uri": each.source, "outcome": each.outcome, "reason": each.reason}
+            for each in job.last_outcomes[:FAILED_SOURCES_LISTED]
+        ],
     }
 
 

@@ -1,4 +1,7 @@
-"""What we believe of ICA's answers: its data and jobs, one table of job statuses, three ways for a call to go wrong."""
+"""What we believe of ICA's answers: its data and jobs, what their statuses mean, and what a failed call means.
+
+The tables ``VERDICTS`` and ``CONSEQUENCES`` say of all that can go wrong which is which.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,20 @@ class StartedCopyBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyBatchItem:
+    """A source of a copy batch and what became of it."""
+
+    data_id: str
+    status: str
+    """QUEUED, COPYING, COPIED, PARTIALLY_COPIED, FAILED, or one that is new to us."""
+    reason: str | None = None
+
+    @property
+    def is_copied(self) -> bool:
+        return self.status == "COPIED"
+
+
+@dataclass(frozen=True, slots=True)
 class CopyBatch:
     """What a copy batch copies, as it can be read back from ICA."""
 
@@ -78,22 +95,24 @@ def verdict_of(ica_status: str) -> Verdict:
 class IcaError(Exception):
     """ICA could not do what was asked; each subclass says what may be done about it."""
 
-
-class IcaUnavailable(IcaError):
-    """Nothing happened, and the same call may work later: 429, 5xx, a time-out, a token ICA does not accept yet."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, http_status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
+        self.http_status = http_status
         self.retry_after = retry_after
         """Seconds, where ICA said so."""
 
 
-class IcaRefused(IcaError):
-    """Nothing happened, and the same call would be refused again: not found, forbidden, not valid."""
+class IcaUnavailable(IcaError):
+    """Nothing happened, and the same call may work later. It is made again, and no attempt is used up."""
 
-    def __init__(self, message: str, http_status: int | None = None) -> None:
-        super().__init__(message)
-        self.http_status = http_status
+    @property
+    def is_throttling(self) -> bool:
+        """Whether ICA asks for fewer calls, from anybody."""
+        return self.http_status == 429
+
+
+class IcaRefused(IcaError):
+    """Nothing happened, and the same call would be refused again. The job fails at once."""
 
 
 class IcaAnswerLost(IcaError):
@@ -101,3 +120,37 @@ class IcaAnswerLost(IcaError):
 
     Starting a copy batch has no idempotency key, so that it must not be repeated before this is settled.
     """
+
+
+class CallFailure(Enum):
+    """The ways in which a call to ICA can fail."""
+
+    NOT_REACHED = "no connection"
+    NO_ANSWER = "408, or the connection timed out or was dropped"
+    UNREADABLE = "an answer that is not the API's, such as an HTML page"
+    TURNED_AWAY = "401, 409, 425 or 429"
+    SERVER_ERROR = "5xx"
+    REFUSED = "400, 403, 404 or another 4xx"
+
+
+CONSEQUENCES: dict[CallFailure, tuple[type[IcaError], type[IcaError]]] = {
+    # failure: of a call that may be repeated, of the one that starts a copy batch
+    CallFailure.NOT_REACHED: (IcaUnavailable, IcaUnavailable),
+    CallFailure.NO_ANSWER: (IcaUnavailable, IcaAnswerLost),
+    CallFailure.UNREADABLE: (IcaUnavailable, IcaAnswerLost),
+    CallFailure.TURNED_AWAY: (IcaUnavailable, IcaUnavailable),
+    CallFailure.SERVER_ERROR: (IcaUnavailable, IcaAnswerLost),
+    CallFailure.REFUSED: (IcaRefused, IcaRefused),
+}
+"""What a failed call is taken for: transient, unknown or permanent."""
+
+
+def failure_of(http_status: int) -> CallFailure:
+    """What an HTTP status that is no success says."""
+    if http_status in (401, 409, 425, 429):
+        return CallFailure.TURNED_AWAY
+    if http_status == 408:
+        return CallFailure.NO_ANSWER
+    if http_status >= 500:
+        return CallFailure.SERVER_ERROR
+    return CallFailure.REFUSED if http_status >= 400 else CallFailure.UNREADABLE

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from icav2_copy_batch.domain.manifest import CopyOptions, unpack_sources
+from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes, uncopied_sources, unpack_outcomes
 
 Clock = Callable[[], datetime]
 """Gives the present moment, with its time zone. Passed in wherever time matters."""
@@ -58,6 +59,18 @@ MOVES = {
 """Every move a job can make. The table adapter has one conditional write of the same name for each."""
 
 
+class Claim(Enum):
+    """How ``claim_for_launch`` can end."""
+
+    CLAIMED = "claimed"
+    MOVED_ON = "moved on"
+    """This attempt is not there to be launched."""
+    NO_SLOT = "no slot"
+    """As many ICA jobs as may be are in flight: in all, or into this project."""
+    FOLDER_BUSY = "folder busy"
+    """A job of another copy writes into the same folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One ICA copy batch launched for a job, as it ended. Times are UTC, ISO 8601 with ``Z``."""
@@ -72,6 +85,8 @@ class Attempt:
     ica_job_id: str | None = None
     ica_batch_id: str | None = None
     reason: str | None = None
+    packed_outcomes: bytes = b""
+    """Of the sources that this attempt did not copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,8 @@ class Job:
     attempt: int
     destination: str = ""
     packed_sources: bytes = b""
+    copied: bytes = b""
+    """A bit per source that an earlier attempt has copied, see ``uncopied``."""
     options: CopyOptions = field(default_factory=CopyOptions)
     attempts: tuple[Attempt, ...] = ()
     """The attempts that have ended, oldest first."""
@@ -96,13 +113,34 @@ class Job:
     ica_project_id: str | None = None
     ica_job_id: str | None = None
     ica_batch_id: str | None = None
+    held_up_by: str | None = None
+    """What kept it from moving on when it was last tried, in a sentence."""
     reason: str | None = None
 
     @property
     def sources(self) -> list[str]:
         return unpack_sources(self.packed_sources)
 
-    def ended_attempt(self, outcome: str, reason: str | None, now: datetime) -> Attempt:
+    @property
+    def uncopied(self) -> list[str]:
+        """The sources that this attempt has to copy: all, but for those that an earlier one has copied."""
+        sources = self.sources
+        return uncopied_sources(sources, self.copied) or sources
+
+    @property
+    def status_since(self) -> str:
+        """When it came into its status; of a queued job, when this attempt was first queued."""
+        since = {JobStatus.LAUNCHING: self.claimed_at, JobStatus.RUNNING: self.running_at}.get(self.status)
+        return since or self.queued_at or ""
+
+    @property
+    def last_outcomes(self) -> list[SourceOutcome]:
+        """Of the sources that the last attempt to end did not copy, as far as ICA has said."""
+        return unpack_outcomes(self.attempts[-1].packed_outcomes, self.sources) if self.attempts else []
+
+    def ended_attempt(
+        self, outcome: str, reason: str | None, now: datetime, uncopied: Sequence[SourceOutcome] = ()
+    ) -> Attempt:
         """The attempt under way, as it ends now."""
         return Attempt(
             number=self.attempt,
@@ -114,6 +152,7 @@ class Job:
             ica_job_id=self.ica_job_id,
             ica_batch_id=self.ica_batch_id,
             reason=reason and reason[:MAX_REASON_CHARACTERS],
+            packed_outcomes=pack_outcomes(uncopied, self.sources) if uncopied else b"",
         )
 
 
@@ -125,7 +164,7 @@ class LaunchRequest:
     job_id: str
     attempt: int
     deferrals: int = 0
-    """How often the launch of this attempt was put off because ICA was unavailable."""
+    """How often the launch of this attempt was put off because ICA was unavailable: each time for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +187,8 @@ class Copy:
     """When all its jobs were written and their launch messages sent."""
     settled_at: str | None = None
     """When a job last ended; once no job is open, when the copy settled."""
+    delayed_at: str | None = None
+    """When it was said that the copy takes longer than it should."""
 
     @property
     def is_settled(self) -> bool:

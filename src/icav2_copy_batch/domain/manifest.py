@@ -264,6 +264,7 @@ def flip(manifest: object, limits: Limits) -> list[PlannedJob]:
     if not manifest:
         problems.add("manifest", "is empty: it names no source")
     folders: dict[str, dict[str, str]] = {}  # destination → name in that folder → source
+    trees: dict[str, str] = {}  # folder at a destination → the source folder whose tree is copied to it
     for source, destinations in manifest.items():
         if fault := _source_fault(source):
             problems.add(source, fault)
@@ -283,11 +284,17 @@ def flip(manifest: object, limits: Limits) -> list[PlannedJob]:
                     problems.add(destination, fault)
             if refused_project and destination.startswith(refused_project):
                 problems.add(source, f"is in the same project as its destination {destination}; ICA copies between two")
+            if name[-1:] == "/":
+                trees.setdefault(destination + name, source)
             namesake = names.setdefault(name, source)
             if namesake is not source:
                 problems.add(source, f"has the same name as {namesake} in {destination}; one of the two would be lost")
         for destination in _repeated(destinations):
             problems.add(source, f"names the destination {destination} more than once")
+    for destination in folders if trees else ():
+        if tree := next((tree for tree in _lineage(destination) if tree in trees), None):
+            fault = f"lies in {tree}, to which {trees[tree]} is copied; submit it later, as another copy"
+            problems.add(destination, fault)
     problems.refuse_if_any()
     return [job for destination, names in folders.items() for job in _split(destination, [*names.values()], limits)]
 
@@ -323,6 +330,14 @@ def _halve_until_small(destination: str, sources: list[str], limits: Limits) -> 
     middle = len(sources) // 2
     yield from _halve_until_small(destination, sources[:middle], limits)
     yield from _halve_until_small(destination, sources[middle:], limits)
+
+
+def _lineage(folder: str) -> Iterator[str]:
+    """A folder and those that it lies in, the longest first."""
+    end = len(folder)
+    while end > 0:
+        yield folder[:end]
+        end = folder.rfind("/", 0, end - 1) + 1
 
 
 def _repeated(destinations: list[object]) -> list[str]:

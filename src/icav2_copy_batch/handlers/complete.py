@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
+from tenacity import Retrying, stop_after_attempt, wait_random_exponential
+
 from icav2_copy_batch.domain.job import CopyStatus
-from icav2_copy_batch.handlers.wiring import LambdaContext, begin, complete, logger, metrics
+from icav2_copy_batch.handlers.wiring import LambdaContext, begin, complete, dead_letters, logger, metrics
+
+TRIES = 3
+LONGEST_WAIT_SECONDS = 3.0
 
 
 @metrics.log_metrics
@@ -17,13 +23,31 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     for record in event["Records"]:
         copy_id = record["dynamodb"]["Keys"]["copy_id"]["S"]
         try:
-            if status := complete().announce(copy_id):
+            if status := _announce(copy_id):
                 announced[status] += 1
         except Exception:
             # A stream is retried from the first failure on: what stands behind it comes again with it.
-            logger.exception("copy not announced", extra={"copy_id": copy_id})
             failures = [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]
             break
     metrics.add_metric("CopiesCompleted", "Count", announced[CopyStatus.COMPLETED])
     metrics.add_metric("CopiesFailed", "Count", announced[CopyStatus.FAILED])
     return {"batchItemFailures": failures}
+
+
+def _announce(copy_id: str) -> CopyStatus | None:
+    """Announce a copy, or leave a dead letter that names it: a stream must not be held up by what stands in front.
+
+    The poller goes on trying.
+    """
+    retrying = Retrying(
+        stop=stop_after_attempt(TRIES),
+        wait=wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_SECONDS),
+        sleep=time.sleep,
+        reraise=True,
+    )
+    try:
+        return retrying(complete().announce, copy_id)
+    except Exception as error:
+        logger.exception("copy not announced", extra={"copy_id": copy_id})
+        dead_letters().put(copy_id, f"{type(error).__name__}: {error}")
+        return None

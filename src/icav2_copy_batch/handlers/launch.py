@@ -37,6 +37,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     launched = _launch().launch(request for request, _ in due)
     metrics.add_metric("AttemptsStarted", "Count", launched.started)
     metrics.add_metric("LaunchesDeferred", "Count", launched.deferred)
+    metrics.add_metric("LaunchesHeldBack", "Count", launched.held_back)
     metrics.add_metric("LaunchesUnknown", "Count", launched.unknown)
     metrics.add_metric("JobsFailed", "Count", launched.refused)
     return failed([*failures, *(record for request, record in due if request in launched.failed)])
@@ -45,5 +46,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 @cache
 def _launch() -> Launch:
     return Launch(
-        table(), ica(), launch_queue(), poller(), utc_now, deadline.seconds_left, settings().limits.allow_same_project
+        table(),
+        ica(),
+        launch_queue(),
+        poller(),
+        utc_now,
+        deadline.seconds_left,
+        settings().slots,
+        settings().limits.allow_same_project,
     )

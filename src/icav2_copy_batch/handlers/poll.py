@@ -6,9 +6,11 @@ import time
 from functools import cache
 from typing import Any
 
+from icav2_copy_batch.delay import Delay
 from icav2_copy_batch.handlers.wiring import (
     LambdaContext,
     begin,
+    bus,
     complete,
     deadline,
     ica,
@@ -18,6 +20,7 @@ from icav2_copy_batch.handlers.wiring import (
     table,
     utc_now,
 )
+from icav2_copy_batch.items import Items
 from icav2_copy_batch.poll import Poll
 from icav2_copy_batch.reconcile import Reconcile
 from icav2_copy_batch.verify import Verify
@@ -27,6 +30,9 @@ METRICS = {
     "requeued": "AttemptsFailed",
     "given_up": "JobsFailed",
     "unreadable": "JobsUnreadable",
+    "unknown_status": "JobsOfUnknownStatus",
+    "delayed": "JobsDelayed",
+    "unannounced": "CopiesNotAnnounced",
     "copies_completed": "CopiesCompleted",
     "copies_failed": "CopiesFailed",
     "sent_again": "LaunchMessagesSentAgain",
@@ -48,16 +54,18 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
 
 @cache
 def _poll() -> Poll:
-    reconcile = Reconcile(table(), ica(), launch_queue(), utc_now)
     return Poll(
         table(),
         ica(),
         launch_queue(),
         complete(),
-        reconcile,
+        Reconcile(table(), ica(), launch_queue(), utc_now),
         Verify(ica(), settings().verification),
+        Items(ica()),
+        Delay(table(), bus(), utc_now, settings().delayed_after),
         utc_now,
         deadline.seconds_left,
         time.sleep,
         settings().max_attempts,
+        settings().slots,
     )

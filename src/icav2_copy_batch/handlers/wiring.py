@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +15,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 
 from icav2_copy_batch.adapters.aws import (
+    DeadLetterQueue,
     EventBus,
     LaunchQueue,
     ManifestBucket,
@@ -26,6 +27,7 @@ from icav2_copy_batch.adapters.aws import (
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.manifest import Limits
+from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.verify import Verification
 
 if TYPE_CHECKING:
@@ -54,12 +56,15 @@ class Settings:
     bus_name: str
     launch_queue_url: str
     source_queue_url: str
+    dead_letter_queue_url: str
     poll_function_name: str
     ica_base_url: str
     token_secret_arn: str
     max_attempts: int
     verification: Verification
+    delayed_after: timedelta
     limits: Limits
+    slots: Slots
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -71,11 +76,17 @@ class Settings:
             bus_name=environment.get("EVENT_BUS_NAME", ""),
             launch_queue_url=environment.get("LAUNCH_QUEUE_URL", ""),
             source_queue_url=environment.get("SOURCE_QUEUE_URL", ""),
+            dead_letter_queue_url=environment.get("DEAD_LETTER_QUEUE_URL", ""),
             poll_function_name=environment.get("POLL_FUNCTION_NAME", ""),
             ica_base_url=environment.get("ICA_BASE_URL", ""),
             token_secret_arn=environment.get("ICA_TOKEN_SECRET_ARN", ""),
             max_attempts=1 + int(environment.get("MAX_REDEPLOYS", "5")),
             verification=Verification(environment.get("VERIFICATION", Verification.SIZE)),
+            delayed_after=timedelta(minutes=int(environment.get("DELAYED_AFTER_MINUTES", "60"))),
+            slots=Slots(
+                total=int(environment.get("MAX_RUNNING_JOBS", Slots().total)),
+                per_project=int(environment.get("MAX_RUNNING_JOBS_PER_PROJECT", Slots().per_project)),
+            ),
             limits=Limits(
                 max_sources_per_job=int(environment.get("MAX_SOURCES_PER_JOB", defaults.max_sources_per_job)),
                 allow_same_project=environment.get("ALLOW_SAME_PROJECT", "false") == "true",
@@ -148,6 +159,11 @@ def launch_queue() -> LaunchQueue:
 @cache
 def source_queue() -> SourceQueue:
     return SourceQueue(settings().source_queue_url)
+
+
+@cache
+def dead_letters() -> DeadLetterQueue:
+    return DeadLetterQueue(settings().dead_letter_queue_url)
 
 
 @cache

@@ -1,0 +1,75 @@
+"""Items: what a failed copy batch has copied nevertheless, so that only the rest is launched again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError
+from icav2_copy_batch.domain.job import Job
+from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.uri import parse_uri
+
+NOT_AN_ITEM = "MISSING"
+"""Outcome of a source that is not among the items of its copy batch."""
+
+logger = logging.getLogger(__name__)
+
+JobKey = tuple[str, str]
+
+
+class Ica(Protocol):
+    def project_id(self, project: str) -> str: ...
+    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
+    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
+
+
+@dataclass(frozen=True)
+class Items:
+    ica: Ica
+
+    def uncopied(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        """For each job the sources that its copy batch has not copied, with ICA's reasons.
+
+        A job is left out when that cannot be read: then all its sources count as not copied.
+        """
+        data_ids = self._data_ids({source for job in jobs for source in job.uncopied})
+        found = {}
+        for job in jobs:
+            try:
+                items = self.ica.copy_batch_items(str(job.ica_project_id), str(job.ica_batch_id))
+            except IcaError as error:
+                logger.warning(
+                    "the items of a copy batch cannot be read: all its sources are launched again",
+                    extra={"copy_id": job.copy_id, "job_id": job.job_id, "reason": str(error)},
+                )
+                continue
+            by_id = {item.data_id: item for item in items}
+            found[job.copy_id, job.job_id] = [
+                _outcome(source, item)
+                for source in job.uncopied
+                if not (item := by_id.get(data_ids.get(source, ""))) or not item.is_copied
+            ]
+        return found
+
+    def _data_ids(self, sources: Iterable[str]) -> dict[str, str]:
+        """The ids of these sources; those that cannot be looked up are left out."""
+        by_project: dict[str, dict[str, str]] = {}
+        for source in sources:
+            uri = parse_uri(source)
+            by_project.setdefault(uri.project, {})[uri.path] = source
+        data_ids = {}
+        for project, paths in by_project.items():
+            try:
+                found = self.ica.find(self.ica.project_id(project), paths)
+            except IcaError as error:
+                logger.warning("sources cannot be looked up", extra={"project": project, "reason": str(error)})
+            else:
+                data_ids.update({paths[path]: data.data_id for path, data in found.items()})
+        return data_ids
+
+
+def _outcome(source: str, item: CopyBatchItem | None) -> SourceOutcome:
+    return SourceOutcome(source, item.status, item.reason) if item else SourceOutcome(source, NOT_AN_ITEM)

@@ -1,0 +1,894 @@
+"""What the table promises, of ``CopyTable`` on moto and of the double with which the use cases are tested alike.
+
+Every move that is allowed, every one that is not, and what is taken and given back with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+from pynamodb.exceptions import UpdateError
+
+from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.slots import FOLDER_REST, Slots
+from tests import fakes
+from tests.integration.tables import (
+    DESTINATION,
+    MOVE,
+    NOTHING_TAKEN,
+    PROJECT,
+    SOURCES,
+    EitherTable,
+    at,
+    claim,
+    copy_of,
+    create,
+    create_jobs,
+    everything,
+    failed,
+    in_status,
+    launch,
+    now,
+    passed,
+    request,
+    requeue,
+    run,
+    settle,
+    taken,
+)
+
+ENDED = (JobStatus.PASSED, JobStatus.FAILED)
+LEAVING = ["release", "requeue", "mark_passed", "give_up"]
+"""The moves that give back what the claim has taken."""
+OUT_OF_LAUNCHING = ["release", "mark_running", "give_up"]
+REFUSED_WRITE = (UpdateError, fakes.ConditionRefused)
+
+
+# --- the moves -------------------------------------------------------------------------------------------------------
+
+
+def test_every_move_has_one_write_of_its_name() -> None:
+    assert MOVE.keys() == MOVES.keys()
+    assert all(hasattr(CopyTable, verb) for verb in MOVES)
+
+
+@pytest.mark.parametrize("status", JobStatus)
+@pytest.mark.parametrize("verb", MOVES)
+def test_a_move_is_made_from_its_sources_in_the_attempt_under_way_and_else_changes_nothing(
+    either_table: EitherTable, verb: str, status: JobStatus
+) -> None:
+    job = in_status(either_table, status)
+    assert (job.status, job.attempt) == (status, 2)
+    before = everything(either_table)
+    for another_attempt in (1, 3):
+        assert not MOVE[verb](either_table, replace(job, attempt=another_attempt))
+        assert everything(either_table) == before
+    if status in MOVES[verb].sources:
+        assert MOVE[verb](either_table, job)
+        assert now(either_table, job).status is MOVES[verb].target
+    else:
+        assert not MOVE[verb](either_table, job)
+        assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("verb", MOVES)
+def test_a_job_that_is_not_there_is_not_moved_and_not_made(either_table: EitherTable, verb: str) -> None:
+    create(either_table)
+    before = everything(either_table)
+    missing = Job("c", "000002", JobStatus.QUEUED, 1, DESTINATION, claimed_at=timestamp(at(1)), ica_project_id=PROJECT)
+    assert not MOVE[verb](either_table, missing)
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("verb", OUT_OF_LAUNCHING)
+def test_a_claim_that_was_released_and_taken_anew_is_not_ended_by_its_former_holder(
+    either_table: EitherTable, verb: str
+) -> None:
+    """The same attempt is LAUNCHING again, and its new holder may have started a copy batch."""
+    (job,) = create(either_table)
+    former = launch(either_table, job, 10)
+    assert either_table.release(former, at(20), at(920), "its launch has died")
+    latter = launch(either_table, now(either_table, job), 30)
+    assert (former.status, former.attempt) == (latter.status, latter.attempt)
+    before = everything(either_table)
+    assert not MOVE[verb](either_table, former)
+    assert everything(either_table) == before
+    assert MOVE[verb](either_table, latter)
+
+
+def test_a_job_that_runs_is_not_given_up_by_the_holder_of_a_former_claim(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    former = launch(either_table, job, 10)
+    either_table.release(former, at(20), at(920), "its launch has died")
+    running = run(either_table, now(either_table, job), 30)
+    before = everything(either_table)
+    assert not either_table.give_up(former, failed(former), at(40))
+    assert everything(either_table) == before
+    assert either_table.give_up(running, failed(running), at(40))
+
+
+def test_a_claimed_job_is_known_as_such(either_table: EitherTable) -> None:
+    options = CopyOptions("OVERWRITE", copy_user_tags=False, copy_technical_tags=True, copy_instrument_info=False)
+    either_table.create_copy(copy_of())
+    either_table.create_jobs("c", [PlannedJob(DESTINATION, pack_sources(SOURCES))], options, at(0), due_at=at(900))
+    (job,) = either_table.jobs("c")
+    assert either_table.wait(request(job), at(5), "no slot")
+    assert claim(either_table, job, 10) is Claim.CLAIMED
+    claimed = now(either_table, job)
+    assert claimed == Job(
+        copy_id="c",
+        job_id="000001",
+        status=JobStatus.LAUNCHING,
+        attempt=1,
+        destination=DESTINATION,
+        packed_sources=pack_sources(SOURCES),
+        options=options,
+        queued_at=timestamp(at(0)),
+        claimed_at=timestamp(at(10)),
+        due_at=timestamp(at(1210)),
+        ica_project_id=PROJECT,
+    )
+    assert claimed.sources == SOURCES
+
+
+@pytest.mark.parametrize("action", ["SKIP", "OVERWRITE", "RENAME"])
+@pytest.mark.parametrize("flag", ["copy_user_tags", "copy_technical_tags", "copy_instrument_info"])
+def test_options_come_back_as_they_were_written(either_table: EitherTable, action: str, flag: str) -> None:
+    options = replace(CopyOptions(action), **{flag: False})  # type: ignore[arg-type]
+    either_table.create_jobs("c", [PlannedJob(DESTINATION, b"")], options, at(0), at(900))
+    assert [job.options for job in either_table.jobs("c")] == [options]
+
+
+def test_a_released_job_is_queued_in_the_same_attempt_since_when_it_was_before(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    claimed = launch(either_table, job)
+    assert either_table.release(claimed, at(30), at(930), "ICA was unavailable")
+    expected = replace(job, due_at=timestamp(at(930)), ica_project_id=PROJECT, held_up_by="ICA was unavailable")
+    assert now(either_table, job) == expected
+    assert launch(either_table, expected, 40).claimed_at == timestamp(at(40))
+
+
+def test_a_running_job_knows_its_copy_batch(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    claimed = launch(either_table, job)
+    assert either_table.postpone(claimed, at(50), "the answer was lost")
+    assert either_table.mark_running(claimed, "ica-job", "ica-batch", at(11), due_at=at(12))
+    assert now(either_table, job) == replace(
+        claimed,
+        status=JobStatus.RUNNING,
+        ica_job_id="ica-job",
+        ica_batch_id="ica-batch",
+        running_at=timestamp(at(11)),
+        due_at=timestamp(at(12)),
+    )
+
+
+def attempt_of(number: int, outcome: str, queued: float, seconds: float, reason: str | None) -> Attempt:
+    """An attempt claimed at that second, as `run` makes it, that ended ten seconds later."""
+    return Attempt(
+        number=number,
+        outcome=outcome,
+        ended_at=timestamp(at(seconds + 10)),
+        queued_at=timestamp(at(queued)),
+        claimed_at=timestamp(at(seconds)),
+        running_at=timestamp(at(seconds + 1)),
+        ica_job_id=f"ica-job-{number}",
+        ica_batch_id=f"ica-batch-{number}",
+        reason=reason,
+    )
+
+
+def test_a_requeued_job_is_as_new_but_for_its_history(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    running = run(either_table, job, 10)
+    assert either_table.requeue(running, failed(running, 20), b"", at(21), due_at=at(921))
+    assert now(either_table, job) == replace(
+        job,
+        attempt=2,
+        attempts=(attempt_of(1, "FAILED", 0, 10, "it failed"),),
+        queued_at=timestamp(at(21)),
+        due_at=timestamp(at(921)),
+        ica_project_id=PROJECT,
+    )
+
+
+def test_a_requeued_job_knows_what_is_copied_and_what_became_of_the_rest(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    running = run(either_table, job, 10)
+    wrong = [SourceOutcome(SOURCES[1], "FAILED", "é disk full")]
+    ended = running.ended_attempt("PARTIALLY_SUCCEEDED", "1 of 2", at(20), wrong)
+    assert either_table.requeue(running, ended, b"\x01", at(21), due_at=at(921))
+    requeued = now(either_table, job)
+    assert (requeued.copied, requeued.uncopied, requeued.last_outcomes) == (b"\x01", SOURCES[1:], wrong)
+    assert requeued.attempts == (ended,)
+
+
+def test_a_job_that_has_copied_nothing_forgets_what_an_earlier_attempt_was_said_to_have(
+    either_table: EitherTable,
+) -> None:
+    (job,) = create(either_table)
+    assert requeue(either_table, run(either_table, job, 10), 20, copied=b"\x01")
+    assert requeue(either_table, run(either_table, now(either_table, job), 30), 40, copied=b"")
+    assert now(either_table, job).copied == b""
+
+
+@pytest.mark.parametrize("first_attempts", [0, 1, 2])
+@pytest.mark.parametrize("end", [JobStatus.PASSED, JobStatus.FAILED])
+def test_the_history_holds_every_attempt_with_all_its_times(
+    either_table: EitherTable, end: JobStatus, first_attempts: int
+) -> None:
+    (job,) = create(either_table)
+    expected, queued = [], 0.0
+    for number in range(1, first_attempts + 1):
+        running = run(either_table, job, number * 100)
+        assert requeue(either_table, running, number * 100 + 10)
+        expected.append(attempt_of(number, "FAILED", queued, number * 100, "it failed"))
+        job, queued = now(either_table, job), number * 100 + 10
+    last = first_attempts + 1
+    running = run(either_table, job, last * 100)
+    if end is JobStatus.PASSED:
+        assert either_table.mark_passed(running, passed(running, last * 100 + 10), at(last * 100 + 12))
+        expected.append(attempt_of(last, "SUCCEEDED", queued, last * 100, None))
+    else:
+        assert either_table.give_up(running, failed(running, last * 100 + 10, "for good"), at(last * 100 + 12))
+        expected.append(attempt_of(last, "FAILED", queued, last * 100, "for good"))
+    assert '"NULL"' not in "".join(everything(either_table)), "what is not known is not stored"
+    assert now(either_table, job) == replace(
+        running,
+        status=end,
+        attempts=tuple(expected),
+        ended_at=timestamp(at(last * 100 + 12)),
+        due_at=None,
+        reason=None if end is JobStatus.PASSED else "for good",
+    )
+
+
+def test_a_job_read_through_the_index_is_ended_as_one_that_was_read_whole(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    assert requeue(either_table, run(either_table, job, 10))
+    run(either_table, now(either_table, job), 30)
+    (listed,) = either_table.jobs_in(JobStatus.RUNNING)
+    assert either_table.mark_passed(listed, passed(listed, 40), at(40))
+    assert [attempt.number for attempt in now(either_table, job).attempts] == [1, 2]
+    assert taken(either_table) == NOTHING_TAKEN
+
+
+def test_a_job_that_was_refused_ends_without_ever_running(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    claimed = launch(either_table, job)
+    assert either_table.give_up(claimed, claimed.ended_attempt("REFUSED", "no such source", at(12)), at(12))
+    ended = now(either_table, job)
+    assert (ended.status, ended.reason, ended.ended_at) == (JobStatus.FAILED, "no such source", timestamp(at(12)))
+    assert ended.attempts == (
+        Attempt(1, "REFUSED", timestamp(at(12)), timestamp(at(0)), timestamp(at(10)), reason="no such source"),
+    )
+
+
+# --- waiting ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_queued_job_waits_until_it_is_due_and_knows_for_what(either_table: EitherTable) -> None:
+    job = in_status(either_table, JobStatus.QUEUED)
+    assert either_table.wait(request(job), at(5000), "no slot")
+    assert now(either_table, job) == replace(job, due_at=timestamp(at(5000)), held_up_by="no slot")
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.QUEUED])
+def test_a_job_that_is_not_queued_does_not_wait(either_table: EitherTable, status: JobStatus) -> None:
+    job = in_status(either_table, status)
+    before = everything(either_table)
+    assert not either_table.wait(request(job), at(5000), "no slot")
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_a_message_about_another_attempt_has_no_job_wait(either_table: EitherTable, attempt: int) -> None:
+    job = in_status(either_table, JobStatus.QUEUED)
+    before = everything(either_table)
+    assert not either_table.wait(replace(request(job), attempt=attempt), at(5000), "no slot")
+    assert everything(either_table) == before
+
+
+def test_a_job_that_is_not_there_does_not_wait_and_is_not_made(either_table: EitherTable) -> None:
+    assert not either_table.wait(LaunchRequest("c", "000001", 1), at(5000), "no slot")
+    assert everything(either_table) == []
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status not in ENDED])
+def test_a_postponed_job_is_due_at_another_moment_and_else_the_same(
+    either_table: EitherTable, status: JobStatus
+) -> None:
+    job = in_status(either_table, status)
+    assert either_table.postpone(job, at(5000), "the answer was lost")
+    told = replace(job, due_at=timestamp(at(5000)), held_up_by="the answer was lost")
+    assert now(either_table, job) == told
+    assert either_table.postpone(told, at(6000))
+    assert now(either_table, job) == replace(told, due_at=timestamp(at(6000)))
+
+
+def test_a_job_that_has_ended_since_it_was_seen_is_not_due_again(either_table: EitherTable) -> None:
+    seen = in_status(either_table, JobStatus.LAUNCHING)
+    either_table.give_up(seen, failed(seen), at(50))
+    before = everything(either_table)
+    assert not either_table.postpone(seen, at(5000))
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [{"status": JobStatus.LAUNCHING}, {"attempt": 1}, {"attempt": 3}, {"due_at": timestamp(at(1))}],
+    ids=str,
+)
+def test_a_job_that_is_not_as_it_was_seen_is_not_postponed(
+    either_table: EitherTable, otherwise: dict[str, Any]
+) -> None:
+    job = in_status(either_table, JobStatus.QUEUED)
+    before = everything(either_table)
+    assert not either_table.postpone(replace(job, **otherwise), at(5000))
+    assert everything(either_table) == before
+
+
+def test_of_two_pollers_that_find_a_job_overdue_one_sees_to_it(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    assert [either_table.postpone(job, at(5000)), either_table.postpone(job, at(5001))] == [True, False]
+    assert now(either_table, job).due_at == timestamp(at(5000))
+
+
+# --- slots -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_no_more_jobs_are_claimed_than_there_are_slots(either_table: EitherTable, total: int) -> None:
+    jobs = create(either_table, total_jobs=5)
+    slots = Slots(total=total)
+    claims = [claim(either_table, job, project=f"project-{number}", slots=slots) for number, job in enumerate(jobs)]
+    assert claims == [Claim.CLAIMED] * total + [Claim.NO_SLOT] * (5 - total)
+    assert [job.status for job in either_table.jobs("c")].count(JobStatus.LAUNCHING) == total
+    assert taken(either_table).slots == total
+
+
+@pytest.mark.parametrize("per_project", [1, 2, 3])
+def test_no_more_jobs_are_claimed_into_one_project_than_it_has_slots(
+    either_table: EitherTable, per_project: int
+) -> None:
+    jobs = create(either_table, total_jobs=5)
+    slots = Slots(per_project=per_project)
+    claims = [claim(either_table, job, slots=slots) for job in jobs]
+    assert claims == [Claim.CLAIMED] * per_project + [Claim.NO_SLOT] * (5 - per_project)
+    assert claim(either_table, jobs[-1], project="another-project", slots=slots) is Claim.CLAIMED
+    assert taken(either_table).by_project == {PROJECT: per_project, "another-project": 1}
+
+
+def test_a_claim_for_which_there_is_no_slot_changes_nothing(either_table: EitherTable) -> None:
+    first, second = create(either_table, total_jobs=2)
+    launch(either_table, first)
+    before = everything(either_table)
+    for slots in (Slots(total=1), Slots(per_project=1)):
+        assert claim(either_table, second, slots=slots) is Claim.NO_SLOT
+        assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("slots", [Slots(total=1), Slots(per_project=1)], ids=str)
+@pytest.mark.parametrize("verb", LEAVING)
+def test_a_slot_that_was_given_back_is_there_for_another(either_table: EitherTable, verb: str, slots: Slots) -> None:
+    first, second = create(either_table, total_jobs=2)
+    holder = launch(either_table, first) if verb == "release" else run(either_table, first)
+    assert claim(either_table, second, slots=slots) is Claim.NO_SLOT
+    assert MOVE[verb](either_table, holder)
+    assert claim(either_table, second, slots=slots) is Claim.CLAIMED
+
+
+# --- folders ---------------------------------------------------------------------------------------------------------
+
+
+def two_copies(
+    table: EitherTable, first: str = DESTINATION, second: str = DESTINATION, other: str = "d"
+) -> tuple[Job, Job]:
+    """A job of each of two copies into these folders."""
+    table.create_copy(copy_of(copy_id="c"))
+    table.create_copy(copy_of(copy_id=other))
+    return create_jobs(table, [first], "c")[0], create_jobs(table, [second], other)[0]
+
+
+def test_two_copies_do_not_write_into_one_folder_at_a_time(either_table: EitherTable) -> None:
+    first, second = two_copies(either_table)
+    assert claim(either_table, first) is Claim.CLAIMED
+    before = everything(either_table)
+    assert claim(either_table, second) is Claim.FOLDER_BUSY
+    assert everything(either_table) == before
+
+
+def test_two_copies_write_into_folders_of_one_path_in_two_projects(either_table: EitherTable) -> None:
+    first, second = two_copies(either_table, second="icav2://other/run 1/")
+    assert claim(either_table, first) is Claim.CLAIMED
+    assert claim(either_table, second, project="another-project") is Claim.CLAIMED
+
+
+def test_two_copies_write_into_two_folders_of_one_project(either_table: EitherTable) -> None:
+    first, second = two_copies(either_table, second=f"{DESTINATION}deeper/")
+    assert claim(either_table, first) is Claim.CLAIMED
+    assert claim(either_table, second) is Claim.CLAIMED
+
+
+def test_a_folder_is_the_same_by_its_projects_name_and_id(either_table: EitherTable) -> None:
+    first, second = two_copies(either_table, second=f"icav2://{PROJECT}/run 1/")
+    assert claim(either_table, first) is Claim.CLAIMED
+    assert claim(either_table, second) is Claim.FOLDER_BUSY
+
+
+def test_jobs_of_one_copy_into_one_folder_go_side_by_side(either_table: EitherTable) -> None:
+    """They share no file. The folder is the copy's until the last has left it, however long ago the first did."""
+    first, another = two_copies(either_table)
+    second = create_jobs(either_table, [DESTINATION, DESTINATION])[1]
+    running = [run(either_table, job) for job in (first, second)]
+    assert taken(either_table).folders == {(f"c {DESTINATION}", frozenset({"c 000001", "c 000002"}))}
+    for job in running:
+        assert claim(either_table, another, 10_000) is Claim.FOLDER_BUSY
+        assert requeue(either_table, job, 20)
+    assert claim(either_table, another, 10_000) is Claim.CLAIMED
+
+
+def test_jobs_of_one_copy_share_no_folder_that_its_manifest_spells_in_two_ways(either_table: EitherTable) -> None:
+    """Then they may share a file: the manifest was not known to name one folder twice."""
+    either_table.create_copy(copy_of(2))
+    first, second = create_jobs(either_table, [DESTINATION, f"icav2://{PROJECT}/run 1/"])
+    assert claim(either_table, first) is Claim.CLAIMED
+    assert claim(either_table, second) is Claim.FOLDER_BUSY
+
+
+@pytest.mark.parametrize("verb", LEAVING)
+def test_a_folder_that_was_given_back_is_there_for_another_copy_once_it_has_rested(
+    either_table: EitherTable, verb: str
+) -> None:
+    """Given back at second 100: whatever ICA has created in it since the next claim is then the claimant's."""
+    first, second = two_copies(either_table)
+    holder = launch(either_table, first) if verb == "release" else run(either_table, first)
+    assert claim(either_table, second, 10_000) is Claim.FOLDER_BUSY
+    assert MOVE[verb](either_table, holder)
+    rest = FOLDER_REST.total_seconds()
+    before = everything(either_table)
+    for seconds in (100, 100 + rest - 1, 100 + rest):
+        assert claim(either_table, second, seconds) is Claim.FOLDER_BUSY
+        assert everything(either_table) == before
+    assert claim(either_table, second, 100 + rest + 0.001) is Claim.CLAIMED
+    assert taken(either_table).folders == {(f"d {DESTINATION}", frozenset({"d 000001"}))}
+
+
+def test_a_folder_does_not_rest_between_two_jobs_of_one_copy(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    assert requeue(either_table, run(either_table, job), 20)
+    assert claim(either_table, now(either_table, job), 20) is Claim.CLAIMED
+
+
+def test_a_folder_rests_anew_after_each_job_that_leaves_it(either_table: EitherTable) -> None:
+    first, second = two_copies(either_table)
+    assert requeue(either_table, run(either_table, first, 10), 20)
+    assert requeue(either_table, run(either_table, now(either_table, first), 500), 510)
+    assert claim(either_table, second, 540) is Claim.FOLDER_BUSY
+    assert claim(either_table, second, 600) is Claim.CLAIMED
+
+
+# --- what is taken is given back -------------------------------------------------------------------------------------
+
+
+def test_a_claimed_and_a_running_job_have_a_slot_and_their_folder(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    assert taken(either_table) == NOTHING_TAKEN
+    claimed = launch(either_table, job)
+    held = taken(either_table)
+    assert (held.slots, held.by_project) == (1, {PROJECT: 1})
+    assert held.folders == {(f"c {job.destination}", frozenset({"c 000001"}))}
+    assert either_table.mark_running(claimed, "job", "batch", at(11), at(11))
+    assert taken(either_table) == held
+
+
+@pytest.mark.parametrize("verb", LEAVING)
+def test_who_leaves_gives_back_exactly_what_it_has_taken(either_table: EitherTable, verb: str) -> None:
+    """Beside two jobs that stay, of which one is in the same folder and one in another project."""
+    either_table.create_copy(copy_of(3))
+    jobs = create_jobs(either_table, [DESTINATION, DESTINATION, "icav2://other/x/"])
+    run(either_table, jobs[1])
+    run(either_table, jobs[2], project="another-project")
+    before = taken(either_table)
+    assert (before.slots, before.by_project) == (2, {PROJECT: 1, "another-project": 1})
+    holder = launch(either_table, jobs[0]) if verb == "release" else run(either_table, jobs[0])
+    assert taken(either_table).slots == 3
+    assert MOVE[verb](either_table, holder)
+    assert taken(either_table) == before
+
+
+@pytest.mark.parametrize("verb", LEAVING)
+def test_who_has_left_gives_nothing_back_again(either_table: EitherTable, verb: str) -> None:
+    first, second = create(either_table, total_jobs=2)
+    run(either_table, second)
+    holder = launch(either_table, first) if verb == "release" else run(either_table, first)
+    assert MOVE[verb](either_table, holder)
+    before = everything(either_table)
+    assert not MOVE[verb](either_table, holder)
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("verb", ["mark_passed", "give_up"])
+def test_a_job_that_is_not_counted_keeps_its_slot_and_its_folder(either_table: EitherTable, verb: str) -> None:
+    """It does not end, so that it gives nothing back."""
+    (job,) = create_jobs(either_table, [DESTINATION])
+    running = run(either_table, job)
+    before = taken(either_table)
+    assert before.slots == 1
+    assert not MOVE[verb](either_table, running)
+    assert taken(either_table) == before
+
+
+def test_what_a_job_has_taken_in_one_project_it_gives_back_there_after_a_move_to_another(
+    either_table: EitherTable,
+) -> None:
+    """A project's name may come to mean another project between two attempts."""
+    (job,) = create(either_table)
+    assert requeue(either_table, run(either_table, job, 10, project="old"))
+    running = run(either_table, now(either_table, job), 30, project="new")
+    assert taken(either_table).by_project == {"new": 1}
+    assert requeue(either_table, running, 40)
+    assert taken(either_table) == NOTHING_TAKEN
+
+
+# --- counting --------------------------------------------------------------------------------------------------------
+
+
+def counts(table: EitherTable, copy_id: str = "c") -> tuple[int, int, int, int]:
+    """Jobs in all, open, passed and failed."""
+    copy = table.get_copy(copy_id)
+    assert copy
+    return copy.total_jobs, copy.open_jobs, copy.passed_jobs, copy.failed_jobs
+
+
+def test_each_end_of_a_job_is_counted_with_it(either_table: EitherTable) -> None:
+    first, second, third = create(either_table, total_jobs=3)
+    assert counts(either_table) == (3, 3, 0, 0)
+    assert either_table.mark_passed(run(either_table, first), passed(first), at(20))
+    assert counts(either_table) == (3, 2, 1, 0)
+    assert either_table.give_up(run(either_table, second), failed(second), at(21))
+    assert counts(either_table) == (3, 1, 1, 1)
+    assert either_table.give_up(launch(either_table, third), failed(third), at(22))
+    assert counts(either_table) == (3, 0, 1, 2)
+    copy = either_table.get_copy("c")
+    assert copy
+    assert (copy.is_settled, copy.settled_at, copy.settled_status) == (True, timestamp(at(22)), CopyStatus.FAILED)
+
+
+@pytest.mark.parametrize("verb", ["mark_passed", "give_up"])
+def test_a_job_that_ends_twice_is_counted_once(either_table: EitherTable, verb: str) -> None:
+    job, _ = create(either_table, total_jobs=2)
+    running = run(either_table, job)
+    assert MOVE[verb](either_table, running)
+    before = everything(either_table)
+    assert not MOVE[verb](either_table, running)
+    assert everything(either_table) == before
+    assert counts(either_table)[1] == 1
+
+
+@pytest.mark.parametrize("verb", ["mark_passed", "give_up"])
+def test_open_jobs_never_go_below_zero(either_table: EitherTable, verb: str) -> None:
+    """A second job where only one was counted: neither is it ended nor does the count go on."""
+    either_table.create_copy(copy_of(1))
+    job, uncounted = create_jobs(either_table, [f"{DESTINATION}0/", f"{DESTINATION}1/"])
+    assert either_table.mark_passed(run(either_table, job), passed(job), at(20))
+    running = run(either_table, uncounted)
+    before = everything(either_table)
+    assert not MOVE[verb](either_table, running)
+    assert everything(either_table) == before
+    assert counts(either_table)[1] == 0
+
+
+@pytest.mark.parametrize("verb", ["mark_passed", "give_up"])
+def test_a_job_without_a_copy_does_not_end_and_makes_no_copy(either_table: EitherTable, verb: str) -> None:
+    (job,) = create_jobs(either_table, [DESTINATION])
+    running = run(either_table, job)
+    before = everything(either_table)
+    assert not MOVE[verb](either_table, running)
+    assert everything(either_table) == before
+    assert either_table.get_copy("c") is None
+
+
+# --- accepting a copy ------------------------------------------------------------------------------------------------
+
+
+def test_a_new_copy_is_written_whole(either_table: EitherTable) -> None:
+    copy = copy_of(3, task_tokens=["one", "two"])
+    assert either_table.create_copy(copy) is None
+    assert either_table.get_copy("c") == copy
+    assert (copy.status, copy.is_settled, copy.is_announced) == (CopyStatus.OPEN, False, False)
+    either_table.mark_ingested("c", at(5))
+    either_table.mark_delayed("c", at(3600))
+    expected = replace(copy, ingested_at=timestamp(at(5)), delayed_at=timestamp(at(3600)))
+    assert either_table.get_copy("c") == expected
+
+
+def test_what_happens_to_a_copy_later_is_not_written_with_it(either_table: EitherTable) -> None:
+    moment = timestamp(at(1))
+    either_table.create_copy(replace(copy_of(), ingested_at=moment, settled_at=moment, delayed_at=moment))
+    assert either_table.get_copy("c") == copy_of()
+
+
+def test_a_copy_that_is_there_is_handed_back_and_not_overwritten(either_table: EitherTable) -> None:
+    first = copy_of(3, task_tokens=["one"])
+    either_table.create_copy(first)
+    before = everything(either_table)
+    again = replace(first, digest="another", submitted_at=timestamp(at(9)), total_jobs=5, open_jobs=5)
+    assert either_table.create_copy(again) == first
+    assert everything(either_table) == before
+
+
+def test_there_may_be_no_such_copy_or_job(either_table: EitherTable) -> None:
+    assert either_table.get_copy("c") is None
+    assert either_table.get_job("c", "000001") is None
+    assert list(either_table.jobs("c")) == []
+
+
+def test_jobs_are_numbered_in_their_order_however_they_are_written(either_table: EitherTable) -> None:
+    planned = [PlannedJob(f"icav2://to/{number}/", pack_sources([f"icav2://from/{number}"])) for number in range(25)]
+    ids = either_table.create_jobs("c", planned, CopyOptions(), at(0), due_at=at(900))
+    assert ids == [f"{number:06d}" for number in range(1, 26)]
+    jobs = list(either_table.jobs("c"))
+    assert [job.job_id for job in jobs] == ids
+    assert [(job.destination, job.sources) for job in jobs] == [
+        (f"icav2://to/{number}/", [f"icav2://from/{number}"]) for number in range(25)
+    ]
+    assert {(job.status, job.attempt, job.queued_at, job.due_at) for job in jobs} == {
+        (JobStatus.QUEUED, 1, timestamp(at(0)), timestamp(at(900)))
+    }
+
+
+def test_jobs_are_never_written_over(either_table: EitherTable) -> None:
+    """A redelivered submission finds one job running and one ended, and writes the one that was not there."""
+    first, second = create(either_table, total_jobs=2)
+    run(either_table, first)
+    assert either_table.mark_passed(run(either_table, second), passed(second), at(20))
+    before = everything(either_table)
+    planned = [PlannedJob(f"icav2://elsewhere/{number}/", pack_sources(SOURCES)) for number in range(3)]
+    assert either_table.create_jobs("c", planned, CopyOptions(), at(50), at(950)) == ["000001", "000002", "000003"]
+    assert set(before) < set(everything(either_table))
+    assert [job.destination for job in either_table.jobs("c")][2] == "icav2://elsewhere/2/"
+
+
+@pytest.mark.parametrize("note", ["mark_ingested", "mark_delayed"])
+def test_only_of_a_copy_that_is_there_something_is_noted(either_table: EitherTable, note: str) -> None:
+    with pytest.raises(REFUSED_WRITE):
+        getattr(either_table, note)("c", at(5))
+    assert everything(either_table) == []
+
+
+def test_a_task_token_is_added_while_the_copy_is_open(either_table: EitherTable) -> None:
+    settle(either_table)
+    for token in ("one", "two", "one"):
+        assert either_table.add_task_token("c", token)
+    copy = either_table.get_copy("c")
+    assert copy
+    assert copy.task_tokens == {"one", "two"}
+
+
+@pytest.mark.parametrize("end", [CopyStatus.COMPLETED, CopyStatus.FAILED])
+def test_a_task_token_is_refused_once_the_copy_is_announced(either_table: EitherTable, end: CopyStatus) -> None:
+    (job,) = create(either_table)
+    running = run(either_table, job)
+    if end is CopyStatus.COMPLETED:
+        either_table.mark_passed(running, passed(running), at(20))
+    else:
+        either_table.give_up(running, failed(running), at(20))
+    announce(either_table)
+    copy = either_table.get_copy("c")
+    assert copy
+    assert copy.status is end
+    before = everything(either_table)
+    assert not either_table.add_task_token("c", "late")
+    assert everything(either_table) == before
+
+
+def test_a_task_token_does_not_make_a_copy(either_table: EitherTable) -> None:
+    assert not either_table.add_task_token("c", "token")
+    assert everything(either_table) == []
+
+
+# --- announcing ------------------------------------------------------------------------------------------------------
+
+
+def announce(table: EitherTable, copy_id: str = "c") -> None:
+    copy = table.begin_announcement(copy_id, at(30), at(210))
+    assert copy
+    assert table.mark_announced(copy, at(31))
+
+
+def test_a_settled_copy_is_announced_once(either_table: EitherTable) -> None:
+    settle(either_table, task_tokens=["one"])
+    copy = either_table.begin_announcement("c", at(30), at(210))
+    assert copy
+    assert (copy.open_jobs, copy.passed_jobs, copy.task_tokens) == (0, 1, frozenset(["one"]))
+    assert copy.status is CopyStatus.OPEN
+    assert either_table.mark_announced(copy, at(31))
+    assert either_table.get_copy("c") == replace(copy, status=CopyStatus.COMPLETED)
+    before = everything(either_table)
+    assert either_table.begin_announcement("c", at(1000), at(1180)) is None
+    assert everything(either_table) == before
+
+
+def test_a_copy_with_an_open_job_is_not_announced(either_table: EitherTable) -> None:
+    job, _ = create(either_table, total_jobs=2)
+    either_table.mark_passed(run(either_table, job), passed(job), at(20))
+    before = everything(either_table)
+    assert either_table.begin_announcement("c", at(30), at(210)) is None
+    assert everything(either_table) == before
+
+
+def test_a_copy_that_is_not_there_is_not_announced_and_not_made(either_table: EitherTable) -> None:
+    assert either_table.begin_announcement("c", at(30), at(210)) is None
+    with pytest.raises(REFUSED_WRITE):
+        either_table.abandon_announcement("c")
+    assert everything(either_table) == []
+
+
+def test_an_announcement_is_claimed_by_one_until_its_claim_has_run_out(either_table: EitherTable) -> None:
+    settle(either_table)
+    assert either_table.begin_announcement("c", at(30), at(210))
+    before = everything(either_table)
+    for seconds in (30, 209, 210):
+        assert either_table.begin_announcement("c", at(seconds), at(390)) is None
+    assert everything(either_table) == before
+    assert either_table.begin_announcement("c", at(210.001), at(390))
+    assert either_table.begin_announcement("c", at(300), at(480)) is None
+
+
+def test_an_abandoned_announcement_may_be_claimed_at_once(either_table: EitherTable) -> None:
+    settle(either_table)
+    before = everything(either_table)
+    assert either_table.begin_announcement("c", at(30), at(210))
+    either_table.abandon_announcement("c")
+    assert everything(either_table) == before
+    assert either_table.begin_announcement("c", at(31), at(211))
+
+
+@pytest.mark.parametrize("known", [[], ["one"], ["one", "two"]])
+def test_a_copy_is_not_marked_announced_while_a_task_token_is_not_answered(
+    either_table: EitherTable, known: list[str]
+) -> None:
+    settle(either_table, task_tokens=known)
+    copy = either_table.begin_announcement("c", at(30), at(210))
+    assert copy
+    assert either_table.add_task_token("c", "late")
+    before = everything(either_table)
+    assert not either_table.mark_announced(copy, at(31))
+    assert everything(either_table) == before
+    reread = either_table.get_copy("c")
+    assert reread
+    assert reread.task_tokens == {*known, "late"}
+    assert either_table.mark_announced(reread, at(32))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_the_index_holds_the_open_jobs_and_what_the_poller_needs_of_them(
+    either_table: EitherTable, status: JobStatus
+) -> None:
+    job = in_status(either_table, status)
+    if status not in ENDED:
+        either_table.postpone(job, at(5000), "held up")
+        job = now(either_table, job)
+    unread = {"packed_sources": b"", "options": CopyOptions(), "attempts": ()}
+    found = [] if status in ENDED else [replace(job, **unread)]  # type: ignore[arg-type]
+    listed = {each: either_table.jobs_in(each) for each in JobStatus}
+    assert listed == {each: [] for each in JobStatus} | {status: found}
+
+
+def test_what_is_copied_is_not_in_the_index(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    assert requeue(either_table, run(either_table, job), copied=b"\x01")
+    (listed,) = either_table.jobs_in(JobStatus.QUEUED)
+    assert listed.copied == b""
+
+
+def test_jobs_of_all_copies_are_found_by_when_they_are_due(either_table: EitherTable) -> None:
+    for copy_id in ("c", "d"):
+        create(either_table, total_jobs=2, copy_id=copy_id)
+    first, second = either_table.jobs("d")
+    either_table.postpone(first, at(1000))
+    either_table.postpone(second, at(100))
+
+    def found(due_before: datetime | None) -> list[tuple[str, str]]:
+        return [(job.copy_id, job.job_id) for job in either_table.jobs_in(JobStatus.QUEUED, due_before)]
+
+    every = [("d", "000002"), *sorted([("c", "000001"), ("c", "000002")]), ("d", "000001")]
+    assert found(None)[0] == every[0], "what is due first comes first"
+    assert found(None)[-1] == every[-1]
+    assert sorted(found(None)) == sorted(every)
+    assert found(at(100)) == []
+    assert found(at(101)) == [("d", "000002")]
+    assert sorted(found(at(901))) == sorted(every[:3])
+    assert sorted(found(at(1001))) == sorted(every)
+
+
+def test_only_settled_copies_that_are_not_announced_are_found(either_table: EitherTable) -> None:
+    settle(either_table, "early", seconds=20)
+    settle(either_table, "late", seconds=40)
+    settle(either_table, "announced", seconds=20)
+    announce(either_table, "announced")
+    create(either_table, copy_id="open")
+    job, _ = create(either_table, total_jobs=2, copy_id="half")
+    either_table.mark_passed(run(either_table, job), passed(job), at(20))
+    assert either_table.unannounced_copies(at(20)) == []
+    assert either_table.unannounced_copies(at(40)) == ["early"]
+    assert sorted(either_table.unannounced_copies(at(41))) == ["early", "late"]
+
+
+def test_only_copies_whose_jobs_may_not_all_be_written_are_found_to_be_unfinished(either_table: EitherTable) -> None:
+    for copy_id in ("unfinished", "ingested"):
+        create(either_table, copy_id=copy_id)
+    either_table.mark_ingested("ingested", at(1))
+    either_table.create_copy(replace(copy_of(copy_id="later"), submitted_at=timestamp(at(10))))
+    settle(either_table, "announced")
+    announce(either_table, "announced")
+    assert either_table.unfinished_copies(at(0)) == []
+    assert either_table.unfinished_copies(at(10)) == ["unfinished"]
+    assert either_table.unfinished_copies(at(11)) == ["unfinished", "later"]
+
+
+# --- one at a time ---------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_is_held_by_one_until_it_has_run_out(either_table: EitherTable) -> None:
+    assert either_table.hold_lease("poller", "one", at(0), at(60))
+    before = everything(either_table)
+    for seconds in (0, 59, 60):
+        assert not either_table.hold_lease("poller", "two", at(seconds), at(seconds + 60))
+    assert everything(either_table) == before
+    assert either_table.hold_lease("poller", "two", at(60.001), at(120))
+    assert not either_table.hold_lease("poller", "one", at(61), at(121))
+
+
+def test_a_lease_is_renewed_by_its_owner_before_it_has_run_out(either_table: EitherTable) -> None:
+    assert either_table.hold_lease("poller", "one", at(0), at(60))
+    assert either_table.hold_lease("poller", "one", at(30), at(90))
+    assert not either_table.hold_lease("poller", "two", at(61), at(121))
+
+
+def test_leases_of_different_names_have_nothing_to_do_with_each_other(either_table: EitherTable) -> None:
+    assert either_table.hold_lease("poller", "one", at(0), at(60))
+    assert either_table.hold_lease("another", "two", at(0), at(90))
+    assert [either_table.lease_until(name) for name in ("poller", "another", "no such lease")] == [
+        timestamp(at(60)),
+        timestamp(at(90)),
+        None,
+    ]
+
+
+def test_a_dropped_lease_is_free(either_table: EitherTable) -> None:
+    assert either_table.hold_lease("poller", "one", at(0), at(60))
+    either_table.drop_lease("poller", "one")
+    assert everything(either_table) == []
+    assert either_table.lease_until("poller") is None
+    assert either_table.hold_lease("poller", "two", at(1), at(61))
+
+
+def test_a_lease_is_not_dropped_by_one_who_has_lost_it(either_table: EitherTable) -> None:
+    assert either_table.hold_lease("poller", "one", at(0), at(60))
+    assert either_table.hold_lease("poller", "two", at(61), at(121))
+    before = everything(either_table)
+    either_table.drop_lease("poller", "one")
+    assert everything(either_table) == before
+    either_table.drop_lease("no such lease", "one")
+    assert everything(either_table) == before
+
+
+def test_what_belongs_to_no_copy_shows_in_no_question_about_copies(either_table: EitherTable) -> None:
+    either_table.hold_lease("poller", "one", at(0), at(60))
+    (job,) = create(either_table)
+    assert requeue(either_table, run(either_table, job))
+    either_table.mark_ingested("c", at(1))
+    assert either_table.unannounced_copies(at(10_000)) == []
+    assert either_table.unfinished_copies(at(10_000)) == []
+    assert [job.copy_id for status in JobStatus for job in either_table.jobs_in(status)] == ["c"]

@@ -1,0 +1,84 @@
+"""A small ICA in memory: what is in it, what is asked of it, and the trouble that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaRefused, StartedCopyBatch
+from icav2_copy_batch.domain.manifest import CopyOptions
+
+Trouble = Callable[[tuple[object, ...]], IcaError | None]
+
+
+@dataclass
+class SmallIca:
+    """Projects are called ``name`` and have the id ``id-of-name``; what lies at a path has it for its id."""
+
+    data: dict[str, IcaData] = field(default_factory=dict)
+    """By the path, in whichever project."""
+    jobs_there: dict[str, IcaJob] = field(default_factory=dict)
+    items: dict[str, list[CopyBatchItem]] = field(default_factory=dict)
+    """By the copy batch."""
+    calls: list[tuple[object, ...]] = field(default_factory=list)
+    """Method and arguments of each call."""
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+
+    def add(self, *paths: str, status: str = "AVAILABLE") -> None:
+        for path in paths:
+            self.data[path] = IcaData(path, path, status, None if path.endswith("/") else 7)
+
+    def trouble(self, method: str, error: IcaError, only: str = "") -> None:
+        """Fail this method, where an argument contains that text."""
+        self.troubles[method] = lambda arguments: error if only in str(arguments) else None
+
+    def called(self, method: str) -> list[list[Any]]:
+        """The arguments of each call of a method."""
+        return [list(arguments) for name, *arguments in self.calls if name == method]
+
+    def _call(self, method: str, *arguments: object) -> None:
+        self.calls.append((method, *arguments))
+        if method in self.troubles and (error := self.troubles[method](arguments)):
+            raise error
+
+    # --- the methods of our client ---
+
+    def project_id(self, project: str) -> str:
+        self._call("project_id", project)
+        return f"id-of-{project}"
+
+    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        wanted = list(paths)
+        self._call("find", project_id, *wanted)
+        return {path: self.data[path] for path in wanted if path in self.data}
+
+    def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
+        self._call("list_tree", project_id, folder)
+        return [it for path, it in self.data.items() if path.startswith(folder) and not path.endswith("/")]
+
+    def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]:
+        wanted = list(folders)
+        self._call("ensure_folders", project_id, *wanted)
+        return {path: None if path == "/" else f"folder {path}" for path in wanted}
+
+    def delete_partial_files(self, project_id: str, folder: str, paths: set[str], deep: bool = False) -> int:
+        self._call("delete_partial_files", project_id, folder, paths, deep)
+        return 0
+
+    def start_copy_batch(
+        self, project_id: str, folder_id: str | None, data_ids: Sequence[str], options: CopyOptions
+    ) -> StartedCopyBatch:
+        self._call("start_copy_batch", project_id, folder_id, list(data_ids), options)
+        number = len(self.called("start_copy_batch"))
+        return StartedCopyBatch(f"batch-{number}", f"ica-{number}")
+
+    def jobs(self, ica_job_ids: Sequence[str]) -> dict[str, IcaJob]:
+        self._call("jobs", *ica_job_ids)
+        return {job_id: self.jobs_there[job_id] for job_id in ica_job_ids if job_id in self.jobs_there}
+
+    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]:
+        self._call("copy_batch_items", project_id, batch_id)
+        if batch_id not in self.items:
+            raise IcaRefused(f"no copy batch {batch_id}", http_status=404)
+        return self.items[batch_id]

@@ -1,0 +1,228 @@
+"""Delay: of each copy that takes too long it is said once, and every time counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from icav2_copy_batch.delay import Delay
+from icav2_copy_batch.domain.documents import Detail
+from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.launch import NO_SLOT
+from icav2_copy_batch.reconcile import UNDECIDED
+from tests import fakes
+from tests.event_files import schema_faults
+
+LIMIT = timedelta(hours=1)
+
+
+class FailingBus(fakes.Bus):
+    """A bus that does not take the event of one copy."""
+
+    refuses = ""
+
+    def put(self, detail_type: str, detail: Detail) -> None:
+        if detail["copy_id"] == self.refuses:
+            raise RuntimeError("made by the test")
+        super().put(detail_type, detail)
+
+
+@dataclass
+class World:
+    clock: fakes.Clock = field(default_factory=fakes.Clock)
+    table: fakes.Table = field(default_factory=fakes.Table)
+    bus: FailingBus = field(default_factory=FailingBus)
+
+    def report(self) -> int:
+        return Delay(self.table, self.bus, self.clock, LIMIT).report()
+
+    def create(self, copy_id: str = "run", jobs: int = 1, ingested: bool = True) -> list[Job]:
+        self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
+        packed = pack_sources(["icav2://from/a"])
+        planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
+        self.table.create_jobs(copy_id, planned, CopyOptions(), self.clock(), self.clock())
+        if ingested:
+            self.table.mark_ingested(copy_id, self.clock())
+        return list(self.table.jobs(copy_id))
+
+    def launch(self, job: Job) -> Job:
+        self.table.claim_for_launch(job, "project", self.clock(), self.clock(), Slots())
+        return self.table.job_items[job.copy_id, job.job_id]
+
+    def run(self, job: Job) -> Job:
+        return fakes.run(self.table, job, self.clock())
+
+    def hold_up(self, job: Job, by: str) -> None:
+        self.table.wait(LaunchRequest(job.copy_id, job.job_id, job.attempt), self.clock(), by)
+
+    def told(self) -> list[tuple[str, list[str]]]:
+        """Copy and delayed jobs of each event."""
+        for detail_type, detail in self.bus.events:
+            assert detail_type == "CopyDelayed"
+            assert schema_faults("copy-delayed", detail) == []
+        return [(detail["copy_id"], [job["job_id"] for job in detail["delayed_jobs"]]) for _, detail in self.bus.events]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING])
+def test_a_job_that_is_in_one_status_for_too_long_is_told_of(world: World, status: JobStatus) -> None:
+    (job,) = world.create()
+    if status is not JobStatus.QUEUED:
+        world.clock.forward(minutes=50)
+        (world.launch if status is JobStatus.LAUNCHING else world.run)(job)
+    world.clock.now += LIMIT
+    assert world.report() == 0
+    world.clock.forward(seconds=0.001)
+    assert world.report() == 1
+    assert world.told() == [("run", ["000001"])]
+    assert world.bus.events[0].detail["delayed_jobs"][0]["job_status"] == status
+
+
+def test_a_job_that_has_ended_is_not_told_of(world: World) -> None:
+    job = world.run(world.create()[0])
+    world.table.give_up(job, job.ended_attempt("FAILED", "disk full", world.clock()), world.clock())
+    world.clock.forward(days=3)
+    assert world.report() == 0
+    assert world.told() == []
+
+
+def test_the_time_counts_from_the_last_move(world: World) -> None:
+    job = world.create()[0]
+    for _ in range(3):
+        world.clock.forward(minutes=59)
+        running = world.run(world.table.job_items["run", job.job_id])
+        world.clock.forward(minutes=59)
+        assert world.report() == 0
+        ended = running.ended_attempt("FAILED", "disk full", world.clock())
+        world.table.requeue(running, ended, b"", world.clock(), world.clock())
+
+
+def test_launches_that_are_put_off_again_and_again_do_not_begin_the_time_anew(world: World) -> None:
+    (job,) = world.create()
+    for _ in range(7):
+        claimed = world.launch(world.table.job_items["run", job.job_id])
+        world.clock.forward(minutes=10)
+        world.table.release(claimed, world.clock(), world.clock(), "ICA answered 503")
+    assert world.report() == 1
+    assert world.bus.events[0].detail["delayed_jobs"][0]["reason"] == "ICA answered 503"
+
+
+def test_a_copy_is_told_of_once_with_all_its_delayed_jobs_and_they_are_counted_every_time(world: World) -> None:
+    """The alarm rings for as long as it takes."""
+    jobs = world.create(jobs=3)
+    world.run(jobs[0])
+    world.clock.forward(hours=2)
+    world.table.requeue(
+        running := world.table.job_items["run", "000001"],
+        running.ended_attempt("FAILED", "disk full", world.clock()),
+        b"",
+        world.clock(),
+        world.clock(),
+    )
+    assert world.report() == 2
+    assert world.report() == 2
+    world.clock.forward(hours=2)
+    assert world.report() == 3
+    assert world.told() == [("run", ["000002", "000003"])]
+    assert world.table.copies["run"].copy.delayed_at == "2024-05-28T05:12:00.000Z"
+
+
+def test_each_copy_has_an_event_of_its_own(world: World) -> None:
+    world.create("one", jobs=2)
+    world.create("two")
+    world.clock.forward(hours=2)
+    assert world.report() == 3
+    assert sorted(world.told()) == [("one", ["000001", "000002"]), ("two", ["000001"])]
+
+
+def test_a_copy_that_waits_for_a_slot_is_only_queueing(world: World) -> None:
+    waiting, blocked = world.create(jobs=2)
+    world.hold_up(waiting, NO_SLOT)
+    world.hold_up(blocked, "another copy writes into icav2://to/run/1/")
+    world.clock.forward(hours=2)
+    assert world.report() == 1
+    assert world.told() == [("run", ["000002"])]
+
+
+def test_a_running_job_that_once_waited_for_a_slot_is_not_queueing(world: World) -> None:
+    (job,) = world.create()
+    world.hold_up(job, NO_SLOT)
+    world.run(world.table.job_items["run", job.job_id])
+    world.clock.forward(hours=2)
+    assert world.report() == 1
+
+
+def test_a_launch_about_which_ica_cannot_tell_is_told_of_at_once(world: World) -> None:
+    (job,) = world.create()
+    claimed = world.launch(job)
+    world.table.postpone(claimed, world.clock(), "the answer was lost")
+    assert world.report() == 0
+    postponed = world.table.job_items["run", job.job_id]
+    world.table.postpone(postponed, world.clock(), f"{UNDECIDED}: ICA job 1 cannot be read")
+    assert world.report() == 1
+    assert world.bus.events[0].detail["delayed_jobs"][0]["reason"].startswith(UNDECIDED)
+
+
+def test_a_copy_whose_jobs_were_never_all_written_is_told_of(world: World) -> None:
+    world.create(ingested=False, jobs=0)
+    world.clock.now += LIMIT
+    assert world.report() == 0
+    world.clock.forward(seconds=1)
+    assert world.report() == 1
+    assert world.told() == [("run", [])]
+    assert world.bus.events[0].detail["all_jobs_written"] is False
+
+
+def test_a_copy_that_is_not_all_written_counts_its_delayed_jobs_and_not_itself_too(world: World) -> None:
+    world.create(ingested=False, jobs=2)
+    world.clock.forward(hours=2)
+    assert world.report() == 2
+    assert world.told() == [("run", ["000001", "000002"])]
+
+
+def test_an_event_that_the_bus_does_not_take_is_put_at_the_next_time_and_holds_up_no_other(world: World) -> None:
+    for copy_id in ("a", "b", "c"):
+        world.create(copy_id)
+    world.clock.forward(hours=2)
+    world.bus.refuses = "b"
+    assert world.report() == 3
+    assert [copy_id for copy_id, _ in world.told()] == ["a", "c"]
+    world.bus.refuses = ""
+    world.report()
+    assert [copy_id for copy_id, _ in world.told()] == ["a", "c", "b"]
+
+
+def test_a_job_without_its_copy_is_counted_and_no_event_is_put(world: World) -> None:
+    world.create()
+    del world.table.copies["run"]
+    world.clock.forward(hours=2)
+    assert world.report() == 1
+    assert world.told() == []
+
+
+def test_a_copy_that_is_announced_meanwhile_is_not_told_of_any_more(world: World) -> None:
+    """Its job was seen a moment ago."""
+    world.create()
+    world.clock.forward(hours=2)
+    row = world.table.copies["run"]
+    row.copy = replace(row.copy, status=CopyStatus.COMPLETED)
+    world.report()
+    assert world.told() == []
+
+
+def test_the_event_says_what_is_open_by_now(world: World) -> None:
+    first, _ = world.create(jobs=2)
+    running = world.run(first)
+    world.table.mark_passed(running, running.ended_attempt("SUCCEEDED", None, world.clock()), world.clock())
+    world.clock.forward(hours=2)
+    world.report()
+    detail = world.bus.events[0].detail
+    assert (detail["open_jobs"], detail["status"], detail["all_jobs_written"]) == (1, "OPEN", True)

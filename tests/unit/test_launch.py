@@ -1,0 +1,569 @@
+"""Launch: what is started, what waits and for what, and what is given back when it was not to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaError, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.job import Copy, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.outcomes import copied_bits
+from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
+from icav2_copy_batch.launch import (
+    FEWER_CALLS,
+    FIRST_DEFERRAL_SECONDS,
+    FOLDER_BUSY_SECONDS,
+    LEASE_MARGIN,
+    LEAST_SECONDS_TO_START,
+    LONGEST_SLOW_DOWN,
+    LOST_ANSWER_AGE,
+    MAX_DEFERRAL_SECONDS,
+    NO_SLOT,
+    NOT_STARTED,
+    SLOW_DOWN,
+    SLOW_DOWN_LEASE_NAME,
+    UNKNOWN_PROJECT,
+    WAKES_APART,
+    Launch,
+    Launched,
+)
+from tests import fakes
+from tests.unit.small_ica import SmallIca
+
+SOURCES = ["icav2://from/run/a.txt", "icav2://from/run/b.txt"]
+UNAVAILABLE = IcaUnavailable("ICA answered 503", http_status=503)
+THROTTLED = IcaUnavailable("ICA answered 429", http_status=429)
+REFUSED = IcaRefused("no such thing can be seen with this token")
+
+
+@dataclass
+class Poller:
+    wakes: int = 0
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+
+@dataclass
+class World:
+    clock: fakes.Clock = field(default_factory=fakes.Clock)
+    table: fakes.Table = field(default_factory=fakes.Table)
+    ica: SmallIca = field(default_factory=SmallIca)
+    queue: fakes.Queue = field(default_factory=fakes.Queue)
+    poller: Poller = field(default_factory=Poller)
+    seconds_left: float = 300.0
+    slots: Slots = field(default_factory=Slots)
+    allow_same_project: bool = False
+    between: Callable[[float, float], float] = max
+    """Chance: by default the larger of the two."""
+
+    def __post_init__(self) -> None:
+        self.ica.add("/run/a.txt", "/run/b.txt")
+
+    def create(
+        self,
+        *destinations: str,
+        copy_id: str = "run",
+        sources: Sequence[str] = SOURCES,
+        options: CopyOptions | None = None,
+    ) -> list[Job]:
+        count = len(destinations)
+        self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), count, count, "s3://our-bucket/m"))
+        planned = [PlannedJob(destination, pack_sources(list(sources))) for destination in destinations]
+        self.table.create_jobs(copy_id, planned, options or CopyOptions(), self.clock(), self.clock())
+        return list(self.table.jobs(copy_id))
+
+    def launch(self, *jobs: Job, deferrals: int = 0) -> Launched:
+        launch = Launch(
+            self.table,
+            self.ica,
+            self.queue,
+            self.poller,
+            self.clock,
+            lambda: self.seconds_left,
+            self.slots,
+            self.allow_same_project,
+            self.between,
+        )
+        return launch.launch(request(job, deferrals) for job in jobs)
+
+    def now(self, job: Job) -> Job:
+        return self.table.job_items[job.copy_id, job.job_id]
+
+    def after(self, delay: timedelta | float) -> str:
+        """The moment that is so much (or so many seconds) after now."""
+        return timestamp(self.clock() + (delay if isinstance(delay, timedelta) else timedelta(seconds=delay)))
+
+    def nothing_taken(self) -> bool:
+        return not +self.table.slots and not any(folder.jobs for folder in self.table.folders.values())
+
+    def fail(self, job: Job, uncopied: Sequence[str] = ()) -> Job:
+        """Have a running job's attempt fail; the job as it is queued for the next."""
+        running = self.now(job)
+        copied = copied_bits(running.sources, uncopied) if uncopied else b""
+        ended = running.ended_attempt("FAILED", "disk full", self.clock())
+        assert self.table.requeue(running, ended, copied, self.clock(), self.clock())
+        return self.now(job)
+
+
+def request(job: Job, deferrals: int = 0) -> LaunchRequest:
+    return LaunchRequest(job.copy_id, job.job_id, job.attempt, deferrals)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- started ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_queued_job_becomes_a_copy_batch_of_its_sources_into_its_folder(world: World) -> None:
+    options = CopyOptions("OVERWRITE", copy_user_tags=False)
+    (job,) = world.create("icav2://to/x/", options=options)
+    assert world.launch(job) == Launched(started=1)
+    assert world.ica.called("start_copy_batch") == [["id-of-to", "folder /x/", ["/run/a.txt", "/run/b.txt"], options]]
+    running = world.now(job)
+    assert (running.status, running.ica_project_id) == (JobStatus.RUNNING, "id-of-to")
+    assert (running.ica_job_id, running.ica_batch_id) == ("ica-1", "batch-1")
+    assert running.due_at == timestamp(world.clock())
+    assert world.queue.sent == []
+
+
+def test_jobs_are_looked_up_together_and_started_each(world: World) -> None:
+    jobs = world.create("icav2://to/x/", "icav2://to/y/", "icav2://elsewhere/z/")
+    assert world.launch(*jobs) == Launched(started=3)
+    assert len(world.ica.called("find")) == 1
+    assert len(world.ica.called("ensure_folders")) == 2, "one for each destination project"
+    assert {world.now(job).ica_job_id for job in jobs} == {"ica-1", "ica-2", "ica-3"}
+
+
+def test_a_copy_into_the_root_has_no_folder(world: World) -> None:
+    world.launch(*world.create("icav2://to/"))
+    ((_, folder_id, _, _),) = world.ica.called("start_copy_batch")
+    assert folder_id is None
+
+
+def test_while_it_is_launched_a_job_is_due_when_its_claim_has_surely_ended(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.ica.troubles["find"] = lambda _: assert_claimed()
+
+    def assert_claimed() -> None:
+        claimed = world.now(job)
+        assert (claimed.status, claimed.claimed_at) == (JobStatus.LAUNCHING, timestamp(world.clock()))
+        assert claimed.due_at == world.after(timedelta(seconds=300) + LEASE_MARGIN)
+
+    assert world.launch(job).started == 1
+
+
+def test_the_poller_is_woken_by_what_was_started_and_once_by_launches_at_the_same_moment(world: World) -> None:
+    first, second, third = world.create("icav2://to/x/", "icav2://to/y/", "icav2://to/z/")
+    world.launch(first)
+    world.launch(second)
+    assert world.poller.wakes == 1
+    world.clock.now += WAKES_APART + timedelta(seconds=1)
+    world.launch(third)
+    assert world.poller.wakes == 2
+
+
+def test_the_poller_is_not_woken_where_nothing_was_started(world: World) -> None:
+    world.ica.trouble("find", UNAVAILABLE)
+    world.launch(*world.create("icav2://to/x/"))
+    assert world.poller.wakes == 0
+
+
+# --- moved on --------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_comes_twice_starts_one_copy_batch(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    assert world.launch(job, job) == Launched(started=1)
+    assert world.launch(job) == Launched()
+    assert len(world.ica.called("start_copy_batch")) == 1
+
+
+@pytest.mark.parametrize("attempt", [0, 2])
+def test_a_message_about_another_attempt_changes_nothing(world: World, attempt: int) -> None:
+    (job,) = world.create("icav2://to/x/")
+    assert world.launch(replace(job, attempt=attempt)) == Launched()
+    assert world.now(job) == job
+    assert world.ica.calls == []
+
+
+def test_a_message_about_a_job_that_is_not_there_changes_nothing(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    assert world.launch(replace(job, job_id="000002")) == Launched()
+    assert world.ica.calls == []
+
+
+def test_a_job_that_moves_on_between_reading_and_claiming_is_not_launched(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+
+    def another_is_faster(_: object) -> None:
+        del world.ica.troubles["project_id"]
+        fakes.run(world.table, job, world.clock())
+
+    world.ica.troubles["project_id"] = another_is_faster
+    assert world.launch(job) == Launched()
+    assert world.now(job).ica_job_id == "ica-job"
+    assert world.ica.called("start_copy_batch") == []
+
+
+def test_a_copy_batch_of_a_job_that_has_moved_on_meanwhile_is_told_and_changes_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    (job,) = world.create("icav2://to/x/")
+
+    def taken_away(_: object) -> None:
+        claimed = world.now(job)
+        world.table.release(claimed, world.clock(), world.clock(), "its launch has died")
+
+    world.ica.troubles["start_copy_batch"] = taken_away
+    world.launch(job)
+    assert world.now(job).status is JobStatus.QUEUED
+    assert "a copy batch was started for a job that has moved on" in caplog.text
+
+
+# --- held back -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slots", [Slots(total=1), Slots(per_project=1)], ids=str)
+def test_a_job_for_which_there_is_no_slot_waits_for_the_poller_to_have_its_turn(world: World, slots: Slots) -> None:
+    world.slots = slots
+    first, second = world.create("icav2://to/x/", "icav2://to/y/")
+    assert world.launch(first, second) == Launched(started=1, held_back=1)
+    waiting = world.now(second)
+    assert (waiting.status, waiting.attempt, waiting.queued_at) == (JobStatus.QUEUED, 1, second.queued_at)
+    assert (waiting.due_at, waiting.held_up_by) == (timestamp(world.clock()), NO_SLOT)
+    assert world.queue.sent == []
+    assert len(world.ica.called("start_copy_batch")) == 1
+
+
+def test_a_job_whose_folder_is_busy_waits_a_while(world: World) -> None:
+    (first,) = world.create("icav2://to/x/")
+    (second,) = world.create("icav2://to/x/", copy_id="another")
+    assert world.launch(first, second) == Launched(started=1, held_back=1)
+    waiting = world.now(second)
+    assert waiting.status is JobStatus.QUEUED
+    assert waiting.held_up_by == "another copy writes into icav2://to/x/"
+    assert waiting.due_at == world.after(2 * FOLDER_BUSY_SECONDS), "with jitter"
+    assert world.queue.sent == []
+
+
+def test_nobody_launches_while_ica_wants_fewer_calls(world: World) -> None:
+    jobs = world.create("icav2://to/x/", "icav2://to/y/")
+    until = world.clock() + timedelta(seconds=40)
+    world.table.hold_lease(SLOW_DOWN_LEASE_NAME, "another", world.clock(), until)
+    world.between = min
+    assert world.launch(*jobs) == Launched(held_back=2)
+    assert world.ica.calls == []
+    for job in map(world.now, jobs):
+        assert (job.status, job.due_at, job.held_up_by) == (JobStatus.QUEUED, timestamp(until), FEWER_CALLS)
+    world.clock.now = until
+    assert world.launch(*jobs) == Launched(started=2)
+
+
+def test_jobs_that_were_held_back_by_a_slow_down_do_not_all_come_back_at_once(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    until = world.clock() + timedelta(seconds=40)
+    world.table.hold_lease(SLOW_DOWN_LEASE_NAME, "another", world.clock(), until)
+    world.launch(job)
+    assert world.now(job).due_at == world.after(80)
+
+
+def test_a_message_that_comes_late_holds_no_other_attempt_back(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.launch(job)
+    requeued = world.fail(job)
+    world.table.hold_lease(SLOW_DOWN_LEASE_NAME, "another", world.clock(), world.clock() + timedelta(seconds=40))
+    world.launch(job)
+    assert world.now(job) == requeued
+
+
+# --- fewer calls -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["project_id", "find", "ensure_folders", "start_copy_batch"])
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (None, SLOW_DOWN),
+        (5.0, SLOW_DOWN),
+        (90.0, timedelta(seconds=90)),
+        (1e6, LONGEST_SLOW_DOWN),
+    ],
+)
+def test_after_a_429_nobody_launches_for_as_long_as_ica_says_within_reason(
+    world: World, method: str, told: float | None, expected: timedelta
+) -> None:
+    world.ica.trouble(method, IcaUnavailable("429", http_status=429, retry_after=told))
+    assert world.launch(*world.create("icav2://to/x/")) == Launched(deferred=1)
+    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) == world.after(expected)
+
+
+def test_the_first_to_hear_of_it_says_for_how_long(world: World) -> None:
+    jobs = world.create("icav2://to/x/", "icav2://elsewhere/y/")
+    world.ica.trouble("ensure_folders", THROTTLED)
+    assert world.launch(*jobs) == Launched(deferred=2)
+    until = world.table.lease_until(SLOW_DOWN_LEASE_NAME)
+    world.clock.forward(seconds=20)
+    world.table.leases.pop("wake", None)
+    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) == until
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, IcaUnavailable("409", http_status=409), REFUSED, IcaAnswerLost("lost")])
+def test_other_trouble_slows_nobody_down(world: World, error: IcaError) -> None:
+    world.ica.trouble("start_copy_batch", error)
+    world.launch(*world.create("icav2://to/x/"))
+    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) is None
+
+
+# --- put off ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_whose_destination_project_cannot_be_asked_for_takes_no_slot(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.ica.trouble("project_id", UNAVAILABLE)
+    assert world.launch(job) == Launched(deferred=1)
+    waiting = world.now(job)
+    assert (waiting.status, waiting.claimed_at, waiting.held_up_by) == (JobStatus.QUEUED, None, "ICA answered 503")
+    assert waiting.due_at == world.after(timedelta(seconds=FIRST_DEFERRAL_SECONDS) + LOST_MESSAGE_AGE)
+    assert world.queue.sent == [(request(job, deferrals=1), FIRST_DEFERRAL_SECONDS)]
+    assert (world.table.slots, world.table.folders) == ({}, {})
+
+
+@pytest.mark.parametrize("method", ["find", "ensure_folders", "start_copy_batch"])
+def test_a_job_that_ica_is_not_there_for_is_put_off_and_gives_back_what_it_took(world: World, method: str) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.ica.trouble(method, UNAVAILABLE)
+    assert world.launch(job) == Launched(deferred=1)
+    put_off = world.now(job)
+    assert (put_off.status, put_off.attempt, put_off.queued_at) == (JobStatus.QUEUED, 1, job.queued_at)
+    assert put_off.held_up_by == "ICA answered 503"
+    assert put_off.due_at == world.after(timedelta(seconds=FIRST_DEFERRAL_SECONDS) + LOST_MESSAGE_AGE)
+    assert world.queue.sent == [(request(job, deferrals=1), FIRST_DEFERRAL_SECONDS)]
+    assert world.nothing_taken()
+
+
+@pytest.mark.parametrize(("deferrals", "longest"), [(0, 5), (1, 10), (3, 40), (7, 640), (8, 900), (5000, 900)])
+@pytest.mark.parametrize("chance", [min, max])
+def test_a_job_is_put_off_for_longer_each_time_within_sqs_limit(
+    world: World, deferrals: int, longest: int, chance: Callable[[float, float], float]
+) -> None:
+    world.between = chance
+    (job,) = world.create("icav2://to/x/")
+    world.ica.trouble("find", UNAVAILABLE)
+    world.launch(job, deferrals=deferrals)
+    ((sent, delay),) = world.queue.sent
+    assert sent.deferrals == deferrals + 1
+    assert delay == round(chance(longest / 2, longest)) <= MAX_DEFERRAL_SECONDS
+
+
+def test_trouble_with_one_project_does_not_touch_the_jobs_of_another(world: World) -> None:
+    world.ica.add("/c.txt")
+    (first,) = world.create("icav2://to/x/")
+    (second,) = world.create("icav2://to/y/", copy_id="another", sources=["icav2://other/c.txt"])
+    third, fourth = world.create("icav2://unknown/z/", "icav2://to/w/", copy_id="third")
+    world.ica.troubles["find"] = lambda arguments: UNAVAILABLE if arguments[0] == "id-of-other" else None
+    world.ica.trouble("project_id", REFUSED, only="unknown")
+    assert world.launch(first, second, third, fourth) == Launched(started=2, deferred=1, refused=1)
+    assert [world.now(job).status for job in (first, second, third, fourth)] == [
+        JobStatus.RUNNING,
+        JobStatus.QUEUED,
+        JobStatus.FAILED,
+        JobStatus.RUNNING,
+    ]
+
+
+def test_with_too_little_time_left_no_copy_batch_is_started(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.seconds_left = LEAST_SECONDS_TO_START - 1
+    assert world.launch(job) == Launched(deferred=1)
+    assert world.ica.called("start_copy_batch") == []
+    world.seconds_left = LEAST_SECONDS_TO_START
+    assert world.launch(job) == Launched(started=1)
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+def assert_refused(world: World, job: Job, reason: str) -> None:
+    failed = world.now(job)
+    assert (failed.status, failed.reason) == (JobStatus.FAILED, reason)
+    (attempt,) = failed.attempts
+    assert (attempt.outcome, attempt.reason, attempt.ica_job_id) == (NOT_STARTED, reason, None)
+    assert world.table.copies["run"].copy.failed_jobs == 1
+    assert world.nothing_taken()
+    assert world.ica.called("start_copy_batch") == []
+    assert world.queue.sent == []
+
+
+def test_a_job_into_a_project_that_nobody_knows_fails_at_once(world: World) -> None:
+    """It has no id: the table counts projects by theirs, and takes no name."""
+    (job,) = world.create("icav2://no such [project]/x/")
+    world.ica.trouble("project_id", REFUSED)
+    assert world.launch(job) == Launched(refused=1)
+    assert_refused(world, job, str(REFUSED))
+    assert world.now(job).ica_project_id == UNKNOWN_PROJECT
+    assert world.ica.called("find") == []
+
+
+@pytest.mark.parametrize("method", ["find", "ensure_folders", "start_copy_batch"])
+def test_a_job_that_ica_refuses_fails_at_once(world: World, method: str) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.ica.trouble(method, REFUSED)
+    if method == "start_copy_batch":
+        assert world.launch(job) == Launched(refused=1)
+        assert world.now(job).reason == str(REFUSED)
+        assert world.nothing_taken()
+    else:
+        assert world.launch(job) == Launched(refused=1)
+        assert_refused(world, job, str(REFUSED))
+
+
+def test_a_source_that_is_not_there_fails_its_job_and_makes_no_folder(world: World) -> None:
+    (job,) = world.create("icav2://to/x/", sources=[*SOURCES, "icav2://from/run/none.txt"])
+    assert world.launch(job) == Launched(refused=1)
+    reason = "the source icav2://from/run/none.txt was not found; check the path and its upper and lower case"
+    assert_refused(world, job, reason)
+    assert world.ica.called("ensure_folders") == []
+
+
+def test_a_source_that_is_not_available_fails_its_job_with_how_many_more_there_are(world: World) -> None:
+    world.ica.add("/run/a.txt", "/run/b.txt", status="ARCHIVED")
+    (job,) = world.create("icav2://to/x/")
+    world.launch(job)
+    said = "the source icav2://from/run/a.txt is ARCHIVED, not AVAILABLE; submit again when it is (and 1 more sources)"
+    assert_refused(world, job, said)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_source_in_the_project_of_its_destination_is_refused_unless_that_is_allowed(
+    world: World, allowed: bool
+) -> None:
+    world.allow_same_project = allowed
+    (job,) = world.create("icav2://from/x/")
+    assert world.launch(job) == (Launched(started=1) if allowed else Launched(refused=1))
+
+
+# --- unknown ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_whose_answer_is_lost_stays_as_it_is_until_somebody_has_looked(world: World) -> None:
+    """With its slot and its folder: ICA may be at work."""
+    (job,) = world.create("icav2://to/x/")
+    world.ica.trouble("start_copy_batch", IcaAnswerLost("the connection was dropped"))
+    assert world.launch(job) == Launched(unknown=1)
+    left = world.now(job)
+    assert (left.status, left.held_up_by) == (JobStatus.LAUNCHING, "the connection was dropped")
+    assert left.due_at == world.after(LOST_ANSWER_AGE)
+    assert world.table.slots == {"id-of-to": 1}
+    assert world.queue.sent == []
+    assert world.launch(job) == Launched()
+
+
+# --- another attempt -------------------------------------------------------------------------------------------------
+
+
+def test_another_attempt_copies_what_the_one_before_has_not(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.launch(job)
+    again = world.fail(job, uncopied=SOURCES[1:])
+    assert world.launch(again) == Launched(started=1)
+    _, (_, _, data_ids, _) = world.ica.called("start_copy_batch")
+    assert data_ids == ["/run/b.txt"]
+    assert world.ica.called("find")[1:] == [["id-of-from", "/run/b.txt"]]
+
+
+def test_a_first_attempt_deletes_nothing(world: World) -> None:
+    world.launch(*world.create("icav2://to/x/"))
+    assert world.ica.called("delete_partial_files") == []
+
+
+def test_another_attempt_deletes_the_leftovers_of_its_own_files_in_its_folder(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.launch(job)
+    world.launch(world.fail(job, uncopied=SOURCES[1:]))
+    assert world.ica.called("delete_partial_files") == [["id-of-to", "/x/", {"/x/b.txt"}, False]]
+
+
+def test_of_a_folder_the_leftovers_are_those_of_the_files_in_its_tree(world: World) -> None:
+    world.ica.add("/run/sub/", "/run/sub/c.txt", "/run/sub/deeper/d.txt", "/run/sub2/e.txt")
+    (job,) = world.create("icav2://to/x/", sources=["icav2://from/run/a.txt", "icav2://from/run/sub/"])
+    world.launch(job)
+    world.launch(world.fail(job))
+    assert world.ica.called("delete_partial_files") == [
+        ["id-of-to", "/x/", {"/x/a.txt"}, False],
+        ["id-of-to", "/x/sub/", {"/x/sub/c.txt", "/x/sub/deeper/d.txt"}, True],
+    ]
+    assert world.ica.called("list_tree") == [["id-of-from", "/run/sub/"]]
+
+
+def test_leftovers_of_folders_alone_are_looked_for_in_them_alone(world: World) -> None:
+    world.ica.add("/run/sub/", "/run/sub/c.txt")
+    (job,) = world.create("icav2://to/", sources=["icav2://from/run/sub/"])
+    world.launch(job)
+    world.launch(world.fail(job))
+    assert world.ica.called("delete_partial_files") == [["id-of-to", "/sub/", {"/sub/c.txt"}, True]]
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, THROTTLED])
+def test_leftovers_that_cannot_be_deleted_now_put_the_launch_off(world: World, error: IcaError) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.launch(job)
+    again = world.fail(job)
+    world.ica.trouble("delete_partial_files", error)
+    assert world.launch(again) == Launched(deferred=1)
+    assert len(world.ica.called("start_copy_batch")) == 1
+    assert world.now(job).status is JobStatus.QUEUED
+
+
+# --- what nobody has foreseen ----------------------------------------------------------------------------------------
+
+
+class BrokenTable(fakes.Table):
+    """A table that cannot do something with one job."""
+
+    breaks: tuple[str, str] = ("", "")
+
+    def get_job(self, copy_id: str, job_id: str) -> Job | None:
+        self._break("get_job", job_id)
+        return super().get_job(copy_id, job_id)
+
+    def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
+        self._break("mark_running", job.job_id)
+        return super().mark_running(job, ica_job_id, ica_batch_id, now, due_at)
+
+    def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
+        self._break("release", job.job_id)
+        return super().release(job, now, due_at, held_up_by)
+
+    def _break(self, method: str, job_id: str) -> None:
+        if self.breaks == (method, job_id):
+            raise RuntimeError("made by the test")
+
+
+@pytest.mark.parametrize("method", ["get_job", "mark_running"])
+def test_what_breaks_with_one_job_is_a_failure_of_its_message_alone(method: str) -> None:
+    table = BrokenTable()
+    table.breaks = (method, "000002")
+    world = World(table=table)
+    jobs = world.create("icav2://to/x/", "icav2://to/y/", "icav2://to/z/")
+    launched = world.launch(*jobs)
+    assert launched == Launched(started=2, failed=(request(jobs[1]),))
+    assert [world.now(job).status is JobStatus.RUNNING for job in jobs] == [True, False, True]
+
+
+def test_a_job_that_cannot_be_put_off_is_a_failure_of_its_message() -> None:
+    table = BrokenTable()
+    table.breaks = ("release", "000001")
+    world = World(table=table)
+    world.ica.trouble("find", UNAVAILABLE)
+    jobs = world.create("icav2://to/x/", "icav2://to/y/")
+    assert world.launch(*jobs) == Launched(deferred=1, failed=(request(jobs[0]),))
+    assert world.queue.sent == [(request(jobs[1], 1), 5)]

@@ -1,0 +1,495 @@
+"""Poll: each thing that is due is seen to, in its turn, and what breaks with one holds up no other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from icav2_copy_batch.domain.ica import IcaJob, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
+from icav2_copy_batch.launch import SLOW_DOWN, SLOW_DOWN_LEASE_NAME
+from icav2_copy_batch.poll import (
+    LEASE_NAME,
+    LEAST_SECONDS_TO_LOOK,
+    UNANNOUNCED_AGE,
+    WAITED_FOR,
+    JobKey,
+    Look,
+    Poll,
+)
+from icav2_copy_batch.verify import MISMATCH
+from tests import fakes
+from tests.unit.small_ica import SmallIca
+
+SOURCES = ["icav2://from/a", "icav2://from/b"]
+
+
+def one_after_the_other(move_on: Callable[[Look], str], looks: Sequence[Look]) -> list[str]:
+    return [move_on(look) for look in looks]
+
+
+@dataclass
+class Announcer:
+    """Says of each copy that it is completed, but for those that break."""
+
+    breaks: set[str] = field(default_factory=set)
+    announced: list[str] = field(default_factory=list)
+
+    def announce(self, copy_id: str) -> CopyStatus | None:
+        if copy_id in self.breaks:
+            raise RuntimeError("made by the test")
+        self.announced.append(copy_id)
+        return CopyStatus.COMPLETED
+
+
+@dataclass
+class Reports:
+    """The reconciler, the verifier, the reader of items and the reporter of delays: what each is to find."""
+
+    settled: Counter[str] = field(default_factory=Counter)
+    wrong: dict[JobKey, list[SourceOutcome]] = field(default_factory=dict)
+    unverifiable: set[JobKey] = field(default_factory=set)
+    not_copied: dict[JobKey, list[SourceOutcome]] = field(default_factory=dict)
+    delayed: int = 0
+    asked: dict[str, list[JobKey]] = field(default_factory=dict)
+    """What was given to whom at the last look."""
+
+    def settle_unknown_launches(self) -> Counter[str]:
+        return self.settled
+
+    def report(self) -> int:
+        return self.delayed
+
+    def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        keys = self.asked["faults"] = [(job.copy_id, job.job_id) for job in jobs]
+        assert all(job.sources for job in jobs), "whole jobs are verified"
+        return {key: self.wrong.get(key, []) for key in keys if key not in self.unverifiable}
+
+    def uncopied(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        keys = self.asked["uncopied"] = [(job.copy_id, job.job_id) for job in jobs]
+        assert all(job.sources for job in jobs), "of whole jobs the items are read"
+        return {key: self.not_copied[key] for key in keys if key in self.not_copied}
+
+
+@dataclass
+class World:
+    """The poller has time for one look, unless it is given more."""
+
+    clock: fakes.Clock = field(default_factory=fakes.Clock)
+    table: fakes.Table = field(default_factory=fakes.Table)
+    ica: SmallIca = field(default_factory=SmallIca)
+    queue: fakes.Queue = field(default_factory=fakes.Queue)
+    announcer: Announcer = field(default_factory=Announcer)
+    reports: Reports = field(default_factory=Reports)
+    seconds_left: float = LEAST_SECONDS_TO_LOOK
+    max_attempts: int = 3
+    slots: Slots = field(default_factory=Slots)
+    slept: list[float] = field(default_factory=list)
+
+    def create(self, copy_id: str = "run", jobs: int = 1, due_in: timedelta = LOST_MESSAGE_AGE) -> list[Job]:
+        self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
+        planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", pack_sources(SOURCES)) for number in range(jobs)]
+        self.table.create_jobs(copy_id, planned, CopyOptions(), self.clock(), self.clock() + due_in)
+        return list(self.table.jobs(copy_id))
+
+    def run(self, job: Job, ica_status: str | None = "RUNNING", reason: str | None = None) -> Job:
+        """From QUEUED to RUNNING; ICA says of its job what the test says."""
+        running = fakes.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}-{job.attempt}")
+        if ica_status:
+            self.say(running, ica_status, reason)
+        return running
+
+    def say(self, running: Job, ica_status: str, reason: str | None = None) -> None:
+        job_id = str(running.ica_job_id)
+        self.ica.jobs_there[job_id] = IcaJob(job_id, ica_status, reason)
+
+    def settle(self, copy_id: str) -> None:
+        """A copy of one job that has passed."""
+        job = self.run(self.create(copy_id)[0])
+        self.table.mark_passed(job, job.ended_attempt("SUCCEEDED", None, self.clock()), self.clock())
+
+    def poll(self, woken: bool = False) -> Counter[str]:
+        return self.poller().poll("this one", woken)
+
+    def poller(self) -> Poll:
+        return Poll(
+            self.table,
+            self.ica,
+            self.queue,
+            self.announcer,
+            self.reports,
+            self.reports,
+            self.reports,
+            self.reports,
+            self.clock,
+            lambda: self.seconds_left,
+            self.sleep,
+            self.max_attempts,
+            self.slots,
+            one_after_the_other,
+        )
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.forward(seconds=seconds)
+        self.seconds_left -= seconds
+
+    def now(self, job: Job) -> Job:
+        return self.table.job_items[job.copy_id, job.job_id]
+
+    def sent(self) -> list[tuple[str, str]]:
+        return [(request.copy_id, request.job_id) for request, _ in self.queue.sent]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- sending ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_queued_job_that_is_due_gets_one_more_message(world: World) -> None:
+    (job,) = world.create()
+    world.clock.now += LOST_MESSAGE_AGE
+    assert world.poll()["sent_again"] == 0
+    world.clock.forward(seconds=0.001)
+    assert world.poll()["sent_again"] == 1
+    assert world.queue.sent == [(LaunchRequest("run", "000001", 1), 0)]
+    assert world.now(job).due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
+    assert world.poll()["sent_again"] == 0
+
+
+def test_no_more_messages_are_sent_than_slots_are_free(world: World) -> None:
+    world.slots = Slots(total=5)
+    jobs = world.create(jobs=10, due_in=timedelta())
+    world.run(jobs[0])
+    world.table.claim_for_launch(jobs[1], "project", world.clock(), world.clock() + timedelta(hours=1), Slots())
+    world.clock.forward(seconds=1)
+    assert world.poll()["sent_again"] == 3
+    assert world.sent() == [("run", f"{number:06d}") for number in (3, 4, 5)]
+
+
+def test_each_copy_has_its_turn(world: World) -> None:
+    """A large copy that is due first, and of which two jobs run, holds up no small one."""
+    world.slots = Slots(total=6)
+    large = world.create("large", jobs=20, due_in=timedelta())
+    for job in large[:2]:
+        world.run(job)
+    world.clock.forward(seconds=1)
+    world.create("small", jobs=3, due_in=timedelta())
+    world.clock.forward(seconds=1)
+    world.poll()
+    assert world.sent() == [("small", "000001"), ("small", "000002"), ("large", "000003"), ("small", "000003")]
+
+
+def test_a_job_that_was_not_sent_is_sent_once_there_is_a_slot(world: World) -> None:
+    world.slots = Slots(total=1)
+    first, second = world.create(jobs=2, due_in=timedelta())
+    running = world.run(first)
+    world.clock.forward(seconds=1)
+    assert world.poll()["sent_again"] == 0
+    assert world.now(second) == second
+    world.say(running, "SUCCEEDED")
+    world.poll()
+    world.poll()
+    assert world.sent() == [("run", "000002")]
+
+
+def test_a_queued_job_that_another_has_seen_to_is_not_sent_again(world: World) -> None:
+    world.create(jobs=2, due_in=timedelta())
+    world.clock.forward(seconds=1)
+    seen = world.table.jobs_in(JobStatus.QUEUED)
+    world.table.postpone(seen[0], world.clock() + LOST_MESSAGE_AGE)
+    poller = world.poller()
+    assert poller._send_what_is_due(seen, []) == Counter(sent_again=1)
+    assert world.sent() == [("run", "000002")]
+
+
+def test_the_poller_stays_for_what_will_be_due_soon(world: World) -> None:
+    world.seconds_left = 900
+    world.create(due_in=timedelta(seconds=30))
+    assert world.poll()["sent_again"] == 1
+    assert 30 <= sum(world.slept) <= 30 + 20 + 2
+
+
+def test_the_poller_does_not_stay_for_what_will_be_due_much_later(world: World) -> None:
+    world.seconds_left = 900
+    world.create(due_in=WAITED_FOR)
+    world.poll()
+    assert world.slept == []
+
+
+# --- announcing ------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_that_was_not_announced_is_announced(world: World) -> None:
+    world.settle("run")
+    world.clock.now += UNANNOUNCED_AGE
+    assert world.poll()["copies_completed"] == 0
+    world.clock.forward(seconds=0.001)
+    assert world.poll()["copies_completed"] == 1
+    assert world.announcer.announced == ["run"]
+
+
+def test_a_copy_that_cannot_be_announced_holds_up_neither_the_others_nor_the_poller(world: World) -> None:
+    for copy_id in ("a", "b", "c"):
+        world.settle(copy_id)
+    world.clock.forward(minutes=2)
+    world.announcer.breaks = {"b"}
+    world.run(world.create()[0], "SUCCEEDED")
+    happened = world.poll()
+    assert (happened["copies_completed"], happened["unannounced"], happened["passed"]) == (2, 1, 1)
+    assert world.announcer.announced == ["a", "c"]
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ica_status", ["INITIALIZED", "WAITING_FOR_RESOURCES", "RUNNING"])
+def test_a_job_that_ica_works_on_is_let_be(world: World, ica_status: str) -> None:
+    running = world.run(world.create()[0], ica_status)
+    assert world.poll() == Counter(running=1, delayed=0, sent_again=0)
+    assert world.now(running) == running
+
+
+@pytest.mark.parametrize("ica_status", ["ABORTED", "succeeded", "FROBNICATED"])
+def test_a_job_of_a_status_that_nobody_knows_is_counted_and_let_be(world: World, ica_status: str) -> None:
+    first, second = world.create(jobs=2)
+    running = world.run(first, ica_status)
+    world.run(second, "SUCCEEDED")
+    happened = world.poll()
+    assert (happened["unknown_status"], happened["passed"]) == (1, 1)
+    assert world.now(first) == running
+
+
+def test_a_job_that_ica_does_not_show_is_counted_and_let_be(world: World) -> None:
+    running = world.run(world.create()[0], None)
+    assert world.poll()["unreadable"] == 1
+    assert world.now(running) == running
+
+
+def test_a_job_that_succeeded_and_whose_files_are_there_has_passed(world: World) -> None:
+    running = world.run(world.create()[0], "SUCCEEDED")
+    assert world.poll()["passed"] == 1
+    passed = world.now(running)
+    assert (passed.status, [attempt.outcome for attempt in passed.attempts]) == (JobStatus.PASSED, ["SUCCEEDED"])
+    assert world.reports.asked == {"faults": [("run", "000001")], "uncopied": []}
+
+
+def test_a_job_that_succeeded_and_whose_files_cannot_be_looked_at_is_looked_at_again(world: World) -> None:
+    running = world.run(world.create()[0], "SUCCEEDED")
+    world.reports.unverifiable = {("run", "000001")}
+    assert world.poll()["unreadable"] == 1
+    assert world.now(running) == running
+
+
+@pytest.mark.parametrize("ica_status", ["FAILED", "PARTIALLY_SUCCEEDED", "STOPPED"])
+def test_a_job_that_failed_is_launched_again_for_what_it_has_not_copied(world: World, ica_status: str) -> None:
+    running = world.run(world.create()[0], ica_status, "1 of 2")
+    wrong = [SourceOutcome(SOURCES[1], "FAILED", "disk full")]
+    world.reports.not_copied["run", "000001"] = wrong
+    assert world.poll()["requeued"] == 1
+    requeued = world.now(running)
+    assert (requeued.status, requeued.attempt, requeued.uncopied) == (JobStatus.QUEUED, 2, SOURCES[1:])
+    (attempt,) = requeued.attempts
+    assert (attempt.outcome, attempt.reason) == (
+        ica_status,
+        f"ICA job ica-run-000001-1 ended {ica_status}: 1 of 2",
+    )
+    assert requeued.last_outcomes == wrong
+    assert world.queue.sent == [(LaunchRequest("run", "000001", 2), 0)]
+    assert requeued.due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
+    assert world.reports.asked == {"faults": [], "uncopied": [("run", "000001")]}
+
+
+def test_a_job_whose_items_cannot_be_read_is_launched_again_for_what_was_known_to_be_missing(world: World) -> None:
+    first = world.run(world.create()[0], "FAILED")
+    world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[0], "FAILED")]
+    world.poll()
+    world.reports.not_copied.clear()
+    world.run(world.now(first), "FAILED")
+    world.poll()
+    requeued = world.now(first)
+    assert (requeued.attempt, requeued.uncopied, requeued.last_outcomes) == (3, SOURCES[:1], [])
+
+
+def test_a_job_that_failed_although_all_is_copied_is_launched_again_for_all(world: World) -> None:
+    running = world.run(world.create()[0], "FAILED")
+    world.reports.not_copied["run", "000001"] = []
+    world.poll()
+    assert world.now(running).uncopied == SOURCES
+
+
+def test_a_job_of_which_a_file_is_not_as_it_should_be_is_launched_again_for_that(world: World) -> None:
+    running = world.run(world.create()[0], "SUCCEEDED")
+    wrong = [SourceOutcome(SOURCES[0], MISMATCH, "icav2://to/run/0/a is PARTIAL")]
+    world.reports.wrong["run", "000001"] = wrong
+    assert world.poll()["requeued"] == 1
+    requeued = world.now(running)
+    assert requeued.uncopied == SOURCES[:1]
+    assert (requeued.attempts[0].outcome, requeued.attempts[0].reason) == (
+        MISMATCH,
+        "verification: icav2://to/run/0/a is PARTIAL",
+    )
+    assert requeued.last_outcomes == wrong
+
+
+@pytest.mark.parametrize("ica_status", ["FAILED", "SUCCEEDED"])
+def test_after_its_last_attempt_a_job_is_given_up_with_what_it_has_not_copied(world: World, ica_status: str) -> None:
+    world.max_attempts = 1
+    running = world.run(world.create()[0], ica_status)
+    wrong = [SourceOutcome(SOURCES[1], "FAILED", "disk full")]
+    world.reports.wrong["run", "000001"] = world.reports.not_copied["run", "000001"] = wrong
+    assert world.poll()["given_up"] == 1
+    failed = world.now(running)
+    assert (failed.status, failed.last_outcomes) == (JobStatus.FAILED, wrong)
+    assert failed.reason
+    assert world.queue.sent == []
+
+
+# --- moved on in between ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ica_status", ["SUCCEEDED", "FAILED"])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_job_that_moves_on_between_listing_and_reading_is_not_moved(
+    world: World, ica_status: str, again: bool
+) -> None:
+    """Another has requeued it; and may have launched it again, so that it is RUNNING like before."""
+    running = world.run(world.create()[0], ica_status)
+
+    def another_is_faster(_: object) -> None:
+        ended = running.ended_attempt("FAILED", "disk full", world.clock())
+        assert world.table.requeue(running, ended, b"", world.clock(), world.clock() + LOST_MESSAGE_AGE)
+        if again:
+            world.run(world.now(running), "RUNNING")
+
+    world.ica.troubles["jobs"] = another_is_faster
+    happened = world.poll()
+    moved_on = world.now(running)
+    assert (moved_on.status, moved_on.attempt) == (JobStatus.RUNNING if again else JobStatus.QUEUED, 2)
+    assert len(moved_on.attempts) == 1
+    assert (happened["passed"], happened["requeued"], happened["given_up"]) == (0, 0, 0)
+    assert world.queue.sent == []
+    assert world.reports.asked == {"faults": [], "uncopied": []}
+
+
+@pytest.mark.parametrize("ica_status", ["SUCCEEDED", "FAILED"])
+@pytest.mark.parametrize("max_attempts", [1, 3])
+def test_a_job_that_moves_on_between_reading_and_writing_is_not_moved(
+    world: World, ica_status: str, max_attempts: int
+) -> None:
+    world.max_attempts = max_attempts
+    running = world.run(world.create()[0], ica_status)
+    ask_verifier = world.reports.faults
+
+    def another_is_faster(jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        ended = running.ended_attempt("FAILED", "disk full", world.clock())
+        assert world.table.requeue(running, ended, b"", world.clock(), world.clock() + LOST_MESSAGE_AGE)
+        return ask_verifier(jobs)
+
+    world.reports.faults = another_is_faster  # type: ignore[method-assign]
+    assert world.poll()["moved_on"] == 1
+    assert (world.now(running).status, world.now(running).attempt) == (JobStatus.QUEUED, 2)
+    assert world.queue.sent == []
+
+
+# --- trouble ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [IcaUnavailable("503", http_status=503), IcaRefused("403", http_status=403)], ids=str)
+def test_jobs_that_cannot_be_asked_for_are_counted_and_let_be(world: World, error: IcaUnavailable | IcaRefused) -> None:
+    jobs = [world.run(job) for job in world.create(jobs=2)]
+    world.ica.trouble("jobs", error)
+    assert world.poll()["unreadable"] == 2
+    assert [world.now(job) for job in jobs] == jobs
+    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) is None
+
+
+def test_where_ica_wants_fewer_calls_of_the_poller_nobody_launches_for_a_while(world: World) -> None:
+    world.run(world.create()[0])
+    world.ica.trouble("jobs", IcaUnavailable("429", http_status=429))
+    world.poll()
+    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) == timestamp(world.clock() + SLOW_DOWN)
+
+
+def test_queued_jobs_are_sent_although_ica_cannot_be_asked(world: World) -> None:
+    first, _ = world.create(jobs=2, due_in=timedelta())
+    world.run(first)
+    world.clock.forward(seconds=1)
+    world.ica.trouble("jobs", IcaUnavailable("503"))
+    happened = world.poll()
+    assert (happened["unreadable"], happened["sent_again"]) == (1, 1)
+
+
+def test_what_the_others_have_found_is_counted_too(world: World) -> None:
+    world.reports.settled = Counter(adopted=2, undecided=1)
+    world.reports.delayed = 4
+    assert world.poll() == Counter(adopted=2, undecided=1, delayed=4)
+
+
+# --- one at a time ---------------------------------------------------------------------------------------------------
+
+
+def test_while_another_polls_nothing_is_looked_at_or_sent(world: World) -> None:
+    first, _ = world.create(jobs=2, due_in=timedelta())
+    world.run(first)
+    world.clock.forward(seconds=1)
+    world.table.hold_lease(LEASE_NAME, "another", world.clock(), world.clock() + timedelta(seconds=60))
+    assert not +world.poll()
+    assert (world.ica.calls, world.queue.sent) == ([], [])
+    assert world.table.leases[LEASE_NAME][0] == "another"
+
+
+def test_the_lease_is_given_back_also_where_the_poller_breaks(world: World) -> None:
+    world.run(world.create()[0])
+
+    def break_down(_: object) -> None:
+        raise RuntimeError("made by the test")
+
+    world.ica.troubles["jobs"] = break_down
+    with pytest.raises(RuntimeError):
+        world.poll()
+    assert world.table.leases == {}
+
+
+def test_jobs_are_looked_at_until_none_runs_less_and_less_often(world: World) -> None:
+    world.seconds_left = 900
+    running = world.run(world.create()[0])
+
+    def succeeds_after_a_minute(_: object) -> None:
+        if sum(world.slept) >= 60:
+            world.say(running, "SUCCEEDED")
+
+    world.ica.troubles["jobs"] = succeeds_after_a_minute
+    assert world.poll()["passed"] == 1
+    looks = world.slept[: len(world.ica.called("jobs")) - 1]
+    assert looks == sorted(looks)
+    assert (looks[0], max(looks) <= 20) == (2, True)
+    assert world.table.leases == {}
+
+
+def test_a_woken_poller_looks_once_more_where_there_is_nothing_yet(world: World) -> None:
+    """What a launch has started may show in the index only after a moment."""
+    world.seconds_left = 900
+    (job,) = world.create()
+    world.ica.troubles["jobs"] = lambda _: None
+    started: list[Job] = []
+    sleep = world.sleep
+
+    def start_meanwhile(seconds: float) -> None:
+        sleep(seconds)
+        if not started:
+            started.append(world.run(job, "SUCCEEDED"))
+
+    world.sleep = start_meanwhile  # type: ignore[method-assign]
+    assert world.poll(woken=True)["passed"] == 1
