@@ -17,7 +17,9 @@ export PATH := $(TOOLS)/uv/bin:$(TOOLS)/sam/bin:$(PATH)
 export UV_SYSTEM_CERTS := 1
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help setup demo local test check build validate deploy format lock clean
+SEEDS ?= 10000
+
+.PHONY: help setup demo local test soak replay check build validate deploy format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +34,12 @@ local: setup ## Leave the same stack running until Ctrl-C (variables: see README
 
 test: setup ## Unit, integration and end-to-end tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: setup ## The promise, over 10,000 seeds of the simulated world (SEEDS=number)
+	@PYTHONPATH=src $(BIN)/python -m tests.simulation.soak --seeds $(SEEDS)
+
+replay: setup ## One seed of the simulated world, with all that happens in it: make replay SEED=123
+	@PYTHONPATH=src $(BIN)/python -m tests.simulation.soak --replay $(SEED)
 
 check: setup ## Lint, types and template
 	$(BIN)/ruff check .

@@ -1,0 +1,628 @@
+"""The simulated world: the real handlers, use cases and domain over AWS and ICA in memory, in virtual time.
+
+Messages come twice, late, out of order or not at all; calls fail before they are carried out, or after; ICA answers
+429, 503, nothing, or carries out a request that everybody has given up; a function dies at any call. All of it follows
+from one seed. The promise is checked at every step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+from icav2_copy_batch.complete import Complete
+from icav2_copy_batch.delay import Delay
+from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
+from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, LaunchRequest
+from icav2_copy_batch.domain.manifest import Limits
+from icav2_copy_batch.domain.uri import parse_uri
+from icav2_copy_batch.handlers import complete as complete_handler
+from icav2_copy_batch.handlers import ingest as ingest_handler
+from icav2_copy_batch.handlers import launch as launch_handler
+from icav2_copy_batch.handlers import poll as poll_handler
+from icav2_copy_batch.handlers import wiring
+from icav2_copy_batch.ingest import Ingest
+from icav2_copy_batch.items import Items
+from icav2_copy_batch.launch import NOT_STARTED, Launch
+from icav2_copy_batch.poll import Poll
+from icav2_copy_batch.reconcile import Reconcile
+from icav2_copy_batch.verify import Verification, Verify
+from local.simulator.model import Script
+from local.simulator.switches import Switches, build
+from local.simulator.world import World
+from tests import fakes
+from tests.fake_ica import Ica, Wire
+from tests.simulation.engine import Engine, Killed
+from tests.simulation.scenario import Scenario, Submission, scenario_of
+
+T = TypeVar("T")
+
+OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
+LATEST = timedelta(seconds=100)
+"""Within this time ICA carries out what it carries out late: less than the ``LOST_ANSWER_AGE`` of launch."""
+TIMEOUTS = {"ingest": 900.0, "launch": 300.0, "poll": 900.0, "complete": 120.0}
+VISIBILITY = {"ingest": 5400.0, "launch": 1800.0}
+MAX_RECEIVES = 9
+PATIENCE = timedelta(hours=12)
+"""Whatever is still open so long after the last fault is stuck."""
+
+
+class Broken(AssertionError):
+    """The promise was not kept."""
+
+
+class AwsTrouble(Exception):
+    """A call to AWS that failed, after all of botocore's retries."""
+
+
+@dataclass(eq=False)
+class Message:
+    body: str
+    message_id: str
+    receives: int = 0
+    deleted: bool = False
+    hidden_for: float | None = None
+    """What the function has asked for, in place of the queue's visibility time-out."""
+
+
+class Queue:
+    """An SQS queue with the function that it feeds."""
+
+    def __init__(self, simulation: Simulation, function: str, batch_size: int, concurrency: int) -> None:
+        self.simulation, self.function = simulation, function
+        self.batch_size, self.concurrency = batch_size, concurrency
+        self.visible: list[Message] = []
+        self.running = 0
+        self.dead_letters: list[Message] = []
+        self.in_flight: dict[str, Message] = {}
+
+    def add(self, body: str, seconds: float = 0.0) -> None:
+        sim = self.simulation
+        message = Message(body, f"message-{sim.serial()}")
+        if sim.happens("message lost") and self.function == "launch":
+            return
+        sim.engine.later(seconds + sim.transit("message late"), lambda: self._show(message))
+        if sim.happens("message twice"):
+            sim.engine.later(seconds + sim.transit("message late"), lambda: self._show(message, again=True))
+
+    def _show(self, message: Message, again: bool = False) -> None:
+        if again or not message.deleted:
+            self.visible.append(message)
+            self._deliver()
+
+    def _deliver(self) -> None:
+        sim = self.simulation
+        while self.visible and self.running < self.concurrency:
+            sim.engine.rng.shuffle(self.visible)
+            batch = [self.visible.pop() for _ in range(min(len(self.visible), self.batch_size))]
+            self.running += 1
+            for message in batch:
+                message.receives += 1
+                message.hidden_for = None
+                self.in_flight[message.message_id] = message
+            event = {
+                "Records": [
+                    {
+                        "messageId": message.message_id,
+                        "receiptHandle": message.message_id,
+                        "body": message.body,
+                        "attributes": {"ApproximateReceiveCount": str(message.receives)},
+                    }
+                    for message in batch
+                ]
+            }
+            sim.invoke(self.function, event, partial(self._done, batch))
+
+    def _done(self, batch: Sequence[Message], result: Any) -> None:
+        """Delete what was dealt with; the rest comes again."""
+        died = isinstance(result, BaseException)
+        failed = {} if died else {each["itemIdentifier"]: True for each in result["batchItemFailures"]}
+        for message in batch:
+            if not died and message.message_id not in failed:
+                message.deleted = True
+                continue
+            if message.receives >= MAX_RECEIVES:
+                self.simulation.count("dead letter")
+                self.dead_letters.append(message)
+                continue
+            seconds = message.hidden_for if message.hidden_for is not None else VISIBILITY[self.function]
+            self.simulation.engine.later(seconds, partial(self._show, message))
+        self.running -= 1
+        self.simulation.engine.later(0, self._deliver)
+
+    def redrive(self) -> None:
+        """What an operator does about dead letters."""
+        for message in self.dead_letters:
+            message.receives = 0
+            self.simulation.engine.later(0, partial(self._show, message))
+        self.dead_letters = []
+
+    # --- what the product sees of it: the launch queue, and the source queue of a function
+
+    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
+        requests = list(requests)
+        for start in range(0, len(requests), 10):
+            with self.simulation.line("SQS").request():
+                for request in requests[start : start + 10]:
+                    body = {"copy_id": request.copy_id, "job_id": request.job_id, "attempt": request.attempt}
+                    self.add(json.dumps({**body, "deferrals": request.deferrals}), delay_seconds)
+
+    def deliver_again_soon(self, record: dict[str, Any]) -> None:
+        with self.simulation.line("SQS").request():
+            message = self.in_flight[record["messageId"]]
+            message.hidden_for = min(20 * 2 ** (message.receives - 1), 900)
+
+
+class AwsLine(fakes.Line):
+    """A request to AWS in virtual time, with what can go wrong before it is carried out, and after."""
+
+    def __init__(self, simulation: Simulation, service: str) -> None:
+        super().__init__()
+        self._simulation, self._service = simulation, service
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        sim = self._simulation
+        if sim.engine.current is None:  # the simulation itself looks
+            yield
+            return
+        sim.before(self._service)
+        yield
+        sim.after(self._service)
+
+
+class IcaWire(Wire):
+    """A call to ICA in virtual time, with all that ICA is known to do."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def sleep(self, seconds: float) -> None:
+        if self._simulation.engine.seconds_left() < seconds + 20:
+            raise IcaUnavailable("no time left to wait")
+        self._simulation.engine.sleep(seconds)
+
+    def call(self, act: Callable[[], T], *, starts: bool = False) -> T:
+        sim = self._simulation
+        lost = IcaAnswerLost if starts else IcaUnavailable
+        sim.before("ICA", may_fail=False)
+        if sim.engine.now < sim.outage_until:
+            sim.count("ICA 503")
+            if starts and sim.engine.rng.random() < 0.3:
+                act()
+            raise lost("503")
+        if sim.happens("ICA 429"):
+            raise IcaUnavailable("429", http_status=429)
+        if sim.happens("ICA 503"):
+            raise lost("503")
+        if sim.happens("ICA unreachable"):
+            raise IcaUnavailable("connection refused")
+        if starts and sim.happens("ICA late"):
+            sim.engine.later(sim.engine.rng.uniform(20, LATEST.total_seconds()), lambda: sim.carry_out_late(act))
+            sim.engine.sleep(20)
+            raise lost("time-out; carried out later")
+        if sim.happens("ICA slow"):
+            sim.engine.sleep(sim.engine.rng.uniform(2, 19))
+        answer = act()
+        if sim.happens("ICA answer lost"):
+            raise lost("connection dropped")
+        sim.after("ICA", may_fail=False)
+        return answer
+
+
+class CopyTable(fakes.Table):
+    """The table, with an index that lags behind it, and with the invariants of each move."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__(line=simulation.line("DynamoDB"), settled=simulation.settled)
+        self.simulation = simulation
+        self.before: dict[tuple[str, str], tuple[datetime, Job]] = {}
+
+    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+        with self.line.request():
+            present, line = self.job_items, self.line
+            self.job_items, self.line = self._as_the_index_has_it(), fakes.Line()
+            found = super().jobs_in(status, due_before)
+            self.job_items, self.line = present, line
+        return found
+
+    def _as_the_index_has_it(self) -> dict[tuple[str, str], Job]:
+        now = self.simulation.engine.now
+        recent = {key: job for key, (at, job) in self.before.items() if now - at < timedelta(seconds=3)}
+        return self.job_items | {key: job for key, job in recent.items() if self.simulation.happens("index lags")}
+
+    def _move(self, verb: str, job: Job, **changes: object) -> Job:
+        self.before[job.copy_id, job.job_id] = (self.simulation.engine.now, job)
+        moved = super()._move(verb, job, **changes)
+        self.simulation.moved(verb, moved)
+        return moved
+
+
+@dataclass
+class Faults:
+    """How often each thing goes wrong, per call or message, while the faults last."""
+
+    rates: dict[str, float]
+    until: datetime
+
+
+class Simulation:
+    """One run of one seed."""
+
+    def __init__(self, seed: int, scenario: Scenario | None = None, kill_at: int | None = None) -> None:
+        """``kill_at``: instead of faults by chance, whoever makes the n-th call to the outside dies after it."""
+        self.engine = Engine(seed)
+        self.kill_at, self.calls = kill_at, 0
+        self.counts: Counter[str] = Counter()
+        self.scenario = scenario or scenario_of(self.engine.rng)
+        rng = self.engine.rng
+        self.faults = Faults(
+            self.scenario.fault_rates, self.engine.now + timedelta(seconds=self.scenario.fault_seconds)
+        )
+        self.outage_until = self.engine.now
+        self._serial = 0
+        skew = timedelta(seconds=rng.uniform(-30, 30))
+        self.world = World(lambda: self.engine.now + skew, rng, build(Switches, self.scenario.switches))
+        self.ica = Ica(self.world, IcaWire(self))
+        self.table = CopyTable(self)
+        self.bucket = fakes.Bucket(self.line("S3"))
+        self.bus = fakes.Bus(self.line("EventBridge"))
+        self.tasks = fakes.Tasks(self.line("Step Functions"))
+        self.ingest_queue = Queue(self, "ingest", 1, 3)
+        self.launch_queue = Queue(self, "launch", 10, self.scenario.launch_concurrency)
+        self.max_attempts = self.scenario.max_attempts
+        self.slots = self.scenario.slots
+        self.stream_records = 0
+        self._build_functions()
+        self._stock()
+
+    # --- chance ------------------------------------------------------------------------------------------------------
+
+    def happens(self, fault: str) -> bool:
+        """Whether this goes wrong now."""
+        rate = self.faults.rates.get(fault, 0.0)
+        if not rate or self.kill_at or self.engine.now >= self.faults.until or self.engine.rng.random() >= rate:
+            return False
+        self.count(fault)
+        return True
+
+    def count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def transit(self, fault: str) -> float:
+        """Seconds that a message is under way."""
+        rng = self.engine.rng
+        return rng.uniform(30, 400) if self.happens(fault) else rng.uniform(0.01, 0.5)
+
+    def serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def line(self, service: str) -> AwsLine:
+        return AwsLine(self, service)
+
+    def before(self, service: str, may_fail: bool = True) -> None:
+        process = self.engine.current
+        if process is None or process.dead:
+            raise Killed
+        rng = self.engine.rng
+        frozen, slow = self.happens("frozen"), self.happens("slow")
+        self.engine.sleep(rng.uniform(60, 800) if frozen else rng.uniform(1, 40) if slow else rng.uniform(0.002, 0.3))
+        if self.happens(f"killed before {service}"):
+            self.engine.die()
+        if may_fail and self.happens(f"{service} failed"):
+            raise AwsTrouble(service)
+
+    def after(self, service: str, may_fail: bool = True) -> None:
+        self.calls += 1
+        if self.calls == self.kill_at or self.happens(f"killed after {service}"):
+            self.engine.die()
+        if may_fail and self.happens(f"{service} answer lost"):
+            raise AwsTrouble(service)
+
+    def carry_out_late(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except Exception:  # nobody listens
+            self.count("ICA late, refused")
+
+    # --- the functions -----------------------------------------------------------------------------------------------
+
+    def _build_functions(self) -> None:
+        engine = self.engine
+        complete = Complete(self.table, self.bucket, self.bus, self.tasks, engine.clock)
+        limits = Limits(max_sources_per_job=self.scenario.max_sources_per_job)
+        self.functions: dict[str, Any] = {
+            "complete": complete,
+            "ingest": Ingest(
+                self.table, self.bucket, self.launch_queue, self.bus, self.tasks, complete, engine.clock, limits
+            ),
+            "launch": Launch(
+                self.table,
+                self.ica,
+                self.launch_queue,
+                SimpleNamespace(wake=self._wake),
+                engine.clock,
+                engine.seconds_left,
+                self.slots,
+                between=engine.rng.uniform,
+            ),
+            "poll": Poll(
+                self.table,
+                self.ica,
+                self.launch_queue,
+                complete,
+                Reconcile(self.table, self.ica, self.launch_queue, engine.clock),
+                Verify(self.ica, self.scenario.verification),
+                Items(self.ica),
+                Delay(self.table, self.bus, engine.clock, timedelta(minutes=60)),
+                engine.clock,
+                engine.seconds_left,
+                engine.sleep,
+                self.max_attempts,
+                self.slots,
+                spread=lambda move_on, looks: list(map(move_on, looks)),
+            ),
+        }
+
+    @contextmanager
+    def wired(self) -> Iterator[None]:
+        """The real handlers with these functions behind them."""
+        handlers = (ingest_handler, launch_handler, poll_handler, complete_handler)
+        metrics = SimpleNamespace(add_metric=self._metric)
+        with ExitStack() as patches:
+            for handler in handlers:
+                patches.enter_context(patch.object(handler, "begin", lambda context: None))
+                patches.enter_context(patch.object(handler, "metrics", metrics))
+            patches.enter_context(patch.object(ingest_handler, "_ingest", lambda: self.functions["ingest"]))
+            patches.enter_context(patch.object(launch_handler, "_launch", lambda: self.functions["launch"]))
+            patches.enter_context(patch.object(poll_handler, "_poll", lambda: self.functions["poll"]))
+            patches.enter_context(patch.object(complete_handler, "complete", lambda: self.functions["complete"]))
+            patches.enter_context(patch.object(complete_handler, "time", SimpleNamespace(sleep=self.engine.sleep)))
+            patches.enter_context(patch.object(complete_handler, "dead_letters", lambda: self))
+            patches.enter_context(patch.object(wiring, "source_queue", self._source_queue))
+            yield
+
+    def put(self, copy_id: str, error: str) -> None:
+        """The dead-letter queue of the complete function."""
+        with self.line("SQS").request():
+            self.count("dead letter")
+
+    def _source_queue(self) -> Queue:
+        assert self.engine.current
+        return self.ingest_queue if self.engine.current.name == "ingest" else self.launch_queue
+
+    def _metric(self, name: str, unit: str, value: float) -> None:
+        self.counts[f"metric {name}"] += int(value)
+
+    def invoke(self, function: str, event: dict[str, Any], done: Callable[[Any], None]) -> None:
+        handler = {
+            "ingest": ingest_handler.handler,
+            "launch": launch_handler.handler,
+            "poll": poll_handler.handler,
+            "complete": complete_handler.handler,
+        }[function].__wrapped__  # type: ignore[attr-defined]
+        context = SimpleNamespace(aws_request_id=f"request-{self.serial()}")
+
+        def told(result: Any) -> None:
+            if isinstance(result, Killed):
+                self.count(f"{function} killed")
+            elif isinstance(result, BaseException) and not isinstance(result, AwsTrouble):
+                self.broken.append(f"{function} ended with {result!r}")
+            done(result)
+
+        self.engine.start(function, TIMEOUTS[function], lambda: handler(event, context), told)
+
+    def _wake(self) -> None:
+        with self.line("Lambda").request():
+            self.engine.later(0.05, lambda: self.invoke("poll", {}, lambda result: None))
+
+    def _tick(self) -> None:
+        """EventBridge's schedule."""
+        for _ in range(0 if self.happens("tick lost") else 2 if self.happens("tick twice") else 1):
+            self.invoke("poll", {"source": "aws.events"}, lambda result: None)
+        if not self.is_over():
+            self.engine.later(60, self._tick)
+
+    # --- the stream --------------------------------------------------------------------------------------------------
+
+    def settled(self, copy: Copy) -> None:
+        self.stream_records += 1
+        record = {"dynamodb": {"Keys": {"copy_id": {"S": copy.copy_id}}, "SequenceNumber": str(self.stream_records)}}
+        if self.happens("stream record lost"):
+            return
+        for _ in range(2 if self.happens("stream record twice") else 1):
+            self.engine.later(self.transit("stream record late"), partial(self._stream, record, 0))
+
+    def _stream(self, record: dict[str, Any], tries: int) -> None:
+        def done(result: Any) -> None:
+            if (isinstance(result, BaseException) or result["batchItemFailures"]) and tries < 20:
+                self.engine.later(min(2.0**tries, 60), partial(self._stream, record, tries + 1))
+
+        self.invoke("complete", {"Records": [record]}, done)
+
+    # --- the run -----------------------------------------------------------------------------------------------------
+
+    def _stock(self) -> None:
+        for name, project_id in self.scenario.projects.items():
+            self.world.add_project(name, project_id)
+        for source in self.scenario.sources:
+            uri = parse_uri(source)
+            project = self.world.named(uri.project)
+            assert project
+            for inside in ("first", "second", "deeper/third") if uri.is_folder else ("",):
+                self.world.add_file(project.id, uri.path + inside, size=self.engine.rng.randint(1, 10**9))
+        for destination, outcomes in self.scenario.scripts.items():
+            uri = parse_uri(destination)
+            project = self.world.named(uri.project)
+            if project:
+                script = Script(list(outcomes))
+                self.world.scripts[project.id, uri.path] = script
+
+    def run(self) -> Simulation:
+        """To the end, or to the first broken promise."""
+        self.broken: list[str] = []
+        with self.wired():
+            for submission in self.scenario.submissions:
+                self.engine.later(submission.at, partial(self._submit, submission))
+            for start, seconds in self.scenario.outages:
+                self.engine.later(start, partial(self._fail_ica, seconds))
+            self.engine.later(self.engine.rng.uniform(0, 60), self._tick)
+            self.engine.later(self.scenario.fault_seconds + 1, self._redrive)
+            try:
+                while self.engine.step():
+                    self._check()
+                    if self.is_over() and not self.engine.processes:
+                        break
+                    if self.engine.now > self.faults.until + PATIENCE:
+                        raise Broken(f"stuck: {self._what_is_open()}")
+            finally:
+                self.engine.close()
+        self._check_end()
+        return self
+
+    def _submit(self, submission: Submission) -> None:
+        self.ingest_queue.add(json.dumps(submission.body))
+
+    def _fail_ica(self, seconds: float) -> None:
+        self.count("ICA outage")
+        self.outage_until = self.engine.now + timedelta(seconds=seconds)
+
+    def _redrive(self) -> None:
+        self.ingest_queue.redrive()
+        self.launch_queue.redrive()
+        if not self.is_over():
+            self.engine.later(600, self._redrive)
+
+    def is_over(self) -> bool:
+        """Everything that was submitted has been answered, and every accepted copy announced."""
+        answered = self.table.copies.keys() | self._rejected()
+        wanted = {submission.body["copy_id"] for submission in self.scenario.submissions}
+        tokens = {submission.body.get("task_token") for submission in self.scenario.submissions} - {None}
+        announced = all(row.copy.is_announced for row in self.table.copies.values())
+        return announced and wanted <= answered and tokens <= self.tasks.answers.keys()
+
+    def _rejected(self) -> set[str]:
+        return {event.detail["copy_id"] for event in self.bus.events if event.detail_type == "CopyRejected"}
+
+    def _what_is_open(self) -> str:
+        jobs = [job for job in self.table.job_items.values() if job.status in OPEN_STATUSES]
+        rows = [row for row in self.table.copies.values() if not row.copy.is_announced]
+        return f"{[(job.copy_id, job.job_id, job.status, job.due_at, job.held_up_by) for job in jobs]} {rows}"
+
+    # --- the promise -------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """What holds at every moment."""
+        self.world.settle()
+        if self.broken:
+            raise Broken(self.broken[0])
+        if self.world.violations:
+            raise Broken(f"two live ICA jobs for one file: {self.world.violations[0]}")
+        if self.world.live_jobs > self.slots.total:
+            raise Broken(f"{self.world.live_jobs} ICA jobs in flight, {self.slots.total} are allowed")
+
+    def moved(self, verb: str, job: Job) -> None:
+        """What holds at each move of a job."""
+        if job.attempt > self.max_attempts:
+            self.broken.append(f"attempt {job.attempt} of {job}")
+        self.engine.later(0, partial(self._check_counts, job.copy_id))
+        if verb == "mark_passed" and self.scenario.verification is not Verification.NONE:
+            self._check_files(job)
+
+    def _check_counts(self, copy_id: str) -> None:
+        of_copy = [job for job in self.table.job_items.values() if job.copy_id == copy_id]
+        open_jobs = sum(job.status in OPEN_STATUSES for job in of_copy)
+        copy = self.table.copies[copy_id].copy
+        ended = sum(job.status not in OPEN_STATUSES for job in of_copy)
+        if copy.open_jobs != copy.total_jobs - ended or (
+            len(of_copy) == copy.total_jobs and copy.open_jobs != open_jobs
+        ):
+            self.broken.append(f"{copy.open_jobs} open jobs are counted of {copy_id}, there are {open_jobs}")
+        holding = sum(job.status in (JobStatus.LAUNCHING, JobStatus.RUNNING) for job in self.table.job_items.values())
+        if sum(self.table.slots.values()) != holding:
+            self.broken.append(f"{self.table.slots} slots are counted, {holding} jobs hold one")
+
+    def _check_files(self, job: Job) -> None:
+        """PASSED means that the files are there."""
+        destination = parse_uri(job.destination)
+        for source in map(parse_uri, job.sources):
+            project, into = self.world.named(source.project), self.world.named(destination.project)
+            assert project
+            assert into
+            above = source.path.rstrip("/").rpartition("/")[0] + "/"
+            files = [
+                it
+                for it in self.world.contents[project.id].values()
+                if not it.is_folder
+                and (it.path == source.path or (source.is_folder and it.path.startswith(source.path)))
+            ]
+            for it in files:
+                path = destination.path + it.path.removeprefix(above)
+                there = self.world.at(into.id, path)
+                if job.options.action_on_exist == "RENAME":
+                    continue
+                if there is None or there.status.value != "AVAILABLE" or there.size != it.size:
+                    self.broken.append(f"{job.copy_id}/{job.job_id} passed, but {path} is {there}")
+
+    def _check_end(self) -> None:
+        """What holds once everything has settled."""
+        settling: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        others: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for event in self.bus.events:
+            copy_id, event_id = event.detail["copy_id"], event.detail["event_id"]
+            if event.detail_type in ("CopyCompleted", "CopyFailed"):
+                settling[copy_id].add((event_id, event.detail_type))
+            elif event.detail_type != "CopyRejected":
+                others[copy_id, event.detail_type].add(event_id)
+        if several := {about for about, event_ids in others.items() if len(event_ids) != 1}:
+            raise Broken(f"several event ids: {several}")
+        for copy_id, row in self.table.copies.items():
+            jobs = [job for job in self.table.job_items.values() if job.copy_id == copy_id]
+            if len(jobs) != row.copy.total_jobs or any(job.status in OPEN_STATUSES for job in jobs):
+                raise Broken(f"{copy_id} settled with open jobs")
+            status = CopyStatus.FAILED if any(job.status is JobStatus.FAILED for job in jobs) else CopyStatus.COMPLETED
+            word = "CopyFailed" if status is CopyStatus.FAILED else "CopyCompleted"
+            if row.copy.status is not status or {each for _, each in settling[copy_id]} != {word}:
+                raise Broken(f"{copy_id} is {status}, but announced {row.copy.status} by {settling[copy_id]}")
+            if len(settling[copy_id]) != 1:
+                raise Broken(f"{copy_id} has {len(settling[copy_id])} settling event ids")
+            for job in jobs:
+                self._check_ended(job)
+        self._check_ica_jobs()
+        for submission in self.scenario.submissions:
+            token = submission.body.get("task_token")
+            if token and token not in self.tasks.answers:
+                raise Broken(f"nobody answered {token}")
+
+    def _check_ended(self, job: Job) -> None:
+        if len(job.attempts) != job.attempt or [each.number for each in job.attempts] != [*range(1, job.attempt + 1)]:
+            raise Broken(f"attempts are missing: {job}")
+        if job.status is JobStatus.FAILED:
+            refused = job.attempts[-1].outcome == NOT_STARTED
+            if not job.reason or (job.attempt < self.max_attempts and not refused):
+                raise Broken(f"given up for no reason: {job}")
+            if refused and job.destination not in self.scenario.doomed(job.sources):
+                raise Broken(f"refused for no reason: {job}")
+
+    def _check_ica_jobs(self) -> None:
+        """Every ICA job is accounted for: nothing was launched twice, and none was forgotten."""
+        known = [each for job in self.table.job_items.values() for each in job.attempts if each.ica_job_id]
+        by_id = Counter(each.ica_job_id for each in known)
+        started = set(self.world.jobs)
+        if forgotten := started - by_id.keys():
+            raise Broken(f"ICA jobs that no attempt knows: {forgotten}")
+        if twice := {ica_job_id for ica_job_id, count in by_id.items() if count > 1}:
+            raise Broken(f"ICA jobs that two attempts have: {twice}")
+
+
+def attempts_of(simulation: Simulation) -> list[Attempt]:
+    return [each for job in simulation.table.job_items.values() for each in job.attempts]

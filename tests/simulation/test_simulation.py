@@ -1,0 +1,200 @@
+"""The promise, in a simulated world in which everything fails: see simulation.py. Many more seeds: ``make soak``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
+from icav2_copy_batch.domain.job import Claim, Job
+from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.launch import Claimed, Launch
+from icav2_copy_batch.poll import Poll
+from icav2_copy_batch.reconcile import Reconcile
+from icav2_copy_batch.verify import Verification, Verify
+from local.simulator.model import JobStatus, Outcome
+from tests import fakes
+from tests.simulation.scenario import Scenario, Submission, scenario_of, with_stale_writers
+from tests.simulation.simulation import Broken, Simulation, attempts_of
+
+BLOCK = 25
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("first", range(0, 300, BLOCK))
+def test_the_promise_is_kept_whatever_fails(first: int) -> None:
+    for seed in range(first, first + BLOCK):
+        try:
+            Simulation(seed).run()
+        except Broken as error:
+            pytest.fail(f"{error}\nmake replay SEED={seed}")
+
+
+def calm(**changes: Any) -> Scenario:
+    """Two copies, one of them twice, a job that fails once, and nothing else that goes wrong."""
+    drawn = scenario_of(Random(1))
+    a, b = "icav2://from a/run 0/file 0.txt", "icav2://from a/run/folder 0/"
+    manifest = {a: ["icav2://to a/out 0/", "icav2://to a/out 1/"], b: ["icav2://to a/out 1/"]}
+    body = {"manifest": manifest, "copy_id": "copy-0", "task_token": "token"}
+    other = {"manifest": {a: ["icav2://to a/out 0/"]}, "copy_id": "copy-1", "action_on_exist": "OVERWRITE"}
+    scenario = replace(
+        drawn,
+        sources=[a, b],
+        submissions=[Submission(0, body), Submission(1, body), Submission(2, other)],
+        scripts={"icav2://to a/out 1/": [Outcome(JobStatus.PARTIALLY_SUCCEEDED, 3.0)]},
+        switches=drawn.switches | {"failure_rate": 0.0, "job_seconds": "2:4"},
+        fault_rates={},
+        fault_seconds=600.0,
+        outages=[],
+        slots=Slots(),
+        verification=Verification.SIZE,
+        max_attempts=6,
+        max_sources_per_job=1000,
+        launch_concurrency=2,
+    )
+    return replace(scenario, **changes)
+
+
+def test_a_calm_world_launches_just_what_is_needed() -> None:
+    simulation = Simulation(1, calm()).run()
+    assert sorted(len(job.attempts) for job in simulation.table.job_items.values()) == [1, 1, 2]
+    assert len(simulation.world.jobs) == 4
+    assert [event.detail_type for event in simulation.bus.events].count("CopyCompleted") == 2
+
+
+def test_whoever_dies_after_any_call_the_promise_is_kept() -> None:
+    calls = Simulation(1, calm()).run().calls
+    assert calls > 50
+    for number in range(1, calls + 1):
+        simulation = Simulation(1, calm(), kill_at=number)
+        try:
+            simulation.run()
+        except Broken as error:
+            pytest.fail(f"killed after call {number}: {error}")
+
+
+def test_a_seed_is_the_same_each_time() -> None:
+    first, second = Simulation(7).run(), Simulation(7).run()
+    assert first.counts == second.counts
+    assert first.engine.now == second.engine.now
+    assert first.table.job_items == second.table.job_items
+
+
+def test_an_outage_of_an_hour_uses_up_no_attempt() -> None:
+    simulation = Simulation(1, calm(scripts={}, outages=[(0.0, 3900.0)])).run()
+    assert simulation.counts["ICA 503"] > 10
+    assert {each.number for each in attempts_of(simulation)} == {1}
+
+
+def test_a_large_copy_does_not_starve_a_small_one() -> None:
+    a = "icav2://from a/run 0/file 0.txt"
+    large = {"manifest": {a: [f"icav2://to a/large {number}/" for number in range(60)]}, "copy_id": "large"}
+    small = {"manifest": {a: [f"icav2://to a/small {number}/" for number in range(4)]}, "copy_id": "small"}
+    simulation = Simulation(1, calm(submissions=[Submission(0, large), Submission(30, small)], slots=Slots(4, 4))).run()
+    assert simulation.world.most_live_jobs == 4
+    settled = [event.detail["copy_id"] for event in simulation.bus.events if event.detail_type == "CopyCompleted"]
+    assert settled == ["small", "large"]
+
+
+# --- the simulated world finds what is wrong: each of these takes one thing away from the product ---------------------
+
+
+def launch_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def defer(self: Launch, claim: Claimed, error: IcaAnswerLost) -> str:
+        return self._defer(claim.request, IcaUnavailable(str(error)), claim.job)
+
+    monkeypatch.setattr(Launch, "_leave_unknown", defer)
+
+
+def adopt_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reconcile, "_search", lambda self, job: None)
+
+
+def share_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fakes, "_folder", lambda job, project: (project, f"{job.copy_id}{job.destination}"))
+
+
+def end_another_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    movable = fakes.Table._movable
+
+    def lenient(self: fakes.Table, verb: str, job: Job) -> Job | None:
+        present = self.job_items.get((job.copy_id, job.job_id))
+        return present and movable(self, verb, replace(job, attempt=present.attempt))
+
+    monkeypatch.setattr(fakes.Table, "_movable", lenient)
+
+
+def end_the_claim_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    movable = fakes.Table._movable
+
+    def lenient(self: fakes.Table, verb: str, job: Job) -> Job | None:
+        present = self.job_items.get((job.copy_id, job.job_id))
+        return present and movable(self, verb, replace(job, claimed_at=present.claimed_at))
+
+    monkeypatch.setattr(fakes.Table, "_movable", lenient)
+
+
+def verify_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Verify, "faults", lambda self, jobs: {(job.copy_id, job.job_id): [] for job in jobs})
+
+
+def send_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Poll, "_send_what_is_due", lambda self, waiting, running: {})
+
+
+def announce_nothing_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fakes.Table, "unannounced_copies", lambda self, settled_before: [])
+
+
+def ignore_the_caps(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = fakes.Table.claim_for_launch
+
+    def without(self: fakes.Table, job: Job, project: str, now: Any, lease_until: Any, slots: Slots) -> Claim:
+        return claim(self, job, project, now, lease_until, Slots(10_000, 10_000))
+
+    monkeypatch.setattr(fakes.Table, "claim_for_launch", without)
+
+
+def any_world(seed: int) -> Simulation:
+    return Simulation(seed)
+
+
+def world_of_stale_writers(seed: int) -> Simulation:
+    return Simulation(seed, with_stale_writers(calm()))
+
+
+SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simulation]]] = [
+    (launch_again_at_once, any_world),
+    (adopt_nothing, any_world),
+    (share_folders, any_world),
+    (end_another_attempt, world_of_stale_writers),
+    (end_the_claim_of_another, world_of_stale_writers),
+    (verify_nothing, any_world),
+    (send_nothing_again, any_world),
+    (announce_nothing_forgotten, any_world),
+    (ignore_the_caps, any_world),
+]
+
+
+@pytest.mark.parametrize(("sabotage", "world"), SABOTAGES, ids=lambda each: each.__name__)
+def test_the_simulated_world_finds_what_is_wrong(
+    sabotage: Callable[[pytest.MonkeyPatch], None], world: Callable[[int], Simulation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_until_broken() -> None:
+        for seed in range(400):
+            world(seed).run()
+
+    sabotage(monkeypatch)
+    with pytest.raises(Broken):
+        run_until_broken()
