@@ -115,6 +115,20 @@ class LocalStack:
     def session(self) -> boto3.Session:
         return boto3.Session("test", "test", region_name=REGION)
 
+    def subscribe(self, project_id: str) -> None:
+        """Have ICA tell this stack of the jobs in a project, by ICA's API, as a user would."""
+        queue_url = self.outputs["NotificationQueueUrl"]
+        channel = self._ica("/api/notificationChannels", {"enabled": True, "type": "SQS", "address": queue_url})
+        wanted = {"enabled": True, "eventCode": "ICA_JOB_001", "notificationChannelId": channel["id"]}
+        self._ica(f"/api/projects/{project_id}/notificationSubscriptions", wanted)
+
+    def _ica(self, path: str, body: Mapping[str, Any]) -> Any:
+        media_type = "application/vnd.illumina.v3+json"
+        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": media_type, "Content-Type": media_type}
+        request = Request(f"{self.ica_base_url}{path}", json.dumps(body).encode(), headers)  # noqa: S310
+        with urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.load(answer)
+
     def client(self, service: str) -> Any:
         return self.session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
 
@@ -126,8 +140,10 @@ def local_stack(options: StackOptions) -> Iterator[LocalStack]:
         directory = Path(tempfile.mkdtemp(prefix="icav2-copy-batch-"))
         cleanup.callback(shutil.rmtree, directory, ignore_errors=True)
         build = _start_build(directory, cleanup)
-        simulator = None if options.ica_base_url else _start_simulator(options, directory, cleanup)
-        endpoint = _start_aws(options, directory, cleanup)
+        aws_port = options.aws_port or _free_port()
+        endpoint = f"http://127.0.0.1:{aws_port}"
+        simulator = None if options.ica_base_url else _start_simulator(options, endpoint, directory, cleanup)
+        _start_aws(aws_port, directory, cleanup)
         ica_base_url = options.ica_base_url or (simulator.base_url if simulator else "")
         stack = LocalStack(endpoint, {}, ica_base_url, simulator, directory / "aws.log")
         secret = stack.client("secretsmanager").create_secret(Name="ICAv2JWTKey-local", SecretString=options.ica_token)
@@ -156,8 +172,7 @@ def _wheel_platform() -> str:
     return f"{machine}-apple-darwin" if sys.platform == "darwin" else f"{machine}-manylinux_2_28"
 
 
-def _start_aws(options: StackOptions, directory: Path, cleanup: ExitStack) -> str:
-    port = options.aws_port or _free_port()
+def _start_aws(port: int, directory: Path, cleanup: ExitStack) -> None:
     temporary = directory / "tmp"
     temporary.mkdir()
     environment = _environment() | {
@@ -170,10 +185,9 @@ def _start_aws(options: StackOptions, directory: Path, cleanup: ExitStack) -> st
     }
     process = _start("ministack", [TOOLS / "ministack/bin/ministack"], environment, directory / "aws.log", cleanup)
     _wait_until_open(port, process, "ministack", directory / "aws.log")
-    return f"http://127.0.0.1:{port}"
 
 
-def _start_simulator(options: StackOptions, directory: Path, cleanup: ExitStack) -> Simulator:
+def _start_simulator(options: StackOptions, aws_endpoint: str, directory: Path, cleanup: ExitStack) -> Simulator:
     command = [
         sys.executable,
         "-m",
@@ -185,7 +199,8 @@ def _start_simulator(options: StackOptions, directory: Path, cleanup: ExitStack)
         f"--job-seconds={options.job_seconds}",
     ]
     log = directory / "ica.log"
-    process = _start("the simulator", command, _environment(), log, cleanup, stdout=subprocess.PIPE)
+    environment = _environment() | {"AWS_ENDPOINT_URL": aws_endpoint}  # for its notifications
+    process = _start("the simulator", command, environment, log, cleanup, stdout=subprocess.PIPE)
     base_url = process.stdout.readline().decode().strip() if process.stdout else ""
     if not base_url:
         raise StackError(f"the simulator did not start:\n{_tail(log)}")

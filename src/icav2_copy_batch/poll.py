@@ -2,7 +2,8 @@
 
 EventBridge calls it every minute, and a launch at once. It then looks again and again *within* its time, soon after
 a job was launched and less and less often later, so that a copy waits for ICA and not for the schedule. A lease keeps
-this to one at a time.
+this to one at a time. Where ICA tells by notifications that a job has ended, ``look_now`` looks at it at once, by the
+same code, and the poller looks only for what ICA forgets to tell.
 
 Whatever is open has a moment at which it is due, and something that acts on it then: a queued job gets another launch
 message, a launch whose end nobody saw is settled, a settled copy is announced, and what takes too long is told.
@@ -12,14 +13,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from icav2_copy_batch.domain.ica import VERDICTS, IcaError, IcaJob, Verdict, verdict_of
-from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Job, JobStatus, LaunchRequest
+from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.slots import Slots, choose
 from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
@@ -34,9 +35,14 @@ UNANNOUNCED_AGE = timedelta(minutes=1)
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 2.0, 20.0
 LOOK_SHARE_OF_AGE = 0.25
 """A job is looked at again after this share of the time it has been running, between the two bounds."""
+NOTIFIED_LEASE_NAME = "notified"
+NOTIFIED = timedelta(minutes=5)
+"""For so long after a notification the poller trusts that the next will come, and looks less often."""
 WAITED_FOR = timedelta(seconds=60)
 """The poller stays at work for queued jobs that will be due within this time."""
 LEAST_SECONDS_TO_LOOK = 45.0
+SHORTEST_NAP_SECONDS, LONGEST_NAP_SECONDS = 1.0, 4.0
+"""How often the table is asked what runs and what is due; ICA is asked less often."""
 PARALLEL_MOVES = 8
 
 logger = logging.getLogger(__name__)
@@ -55,6 +61,7 @@ class Table(Protocol):
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
     def unannounced_copies(self, settled_before: datetime) -> list[str]: ...
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
+    def lease_until(self, name: str) -> str | None: ...
     def drop_lease(self, name: str, owner: str) -> None: ...
 
 
@@ -122,6 +129,7 @@ class Poll:
         happened["delayed"] += self.delay.report()
         happened += self.reconciler.settle_unknown_launches()
         patient, held = woken, False
+        looked: dict[str, datetime] = {}
         try:
             while True:
                 running = self.table.jobs_in(JobStatus.RUNNING)
@@ -136,17 +144,37 @@ class Poll:
                     patient = False
                     self.sleep(FIRST_LOOK_SECONDS)
                     continue
-                happened += self._look_at(running)
-                happened += self._send_what_is_due(waiting, running)
-                pause = min([*map(self._seconds_until_next_look, running), *map(self._seconds_until_due, waiting)])
-                if self.seconds_left() < pause + LEAST_SECONDS_TO_LOOK:
+                notified = self._is_notified(now)
+                if any(self._due_in(job, looked, notified) <= 0 for job in running):
+                    happened += self._look_at(running)
+                    looked = {str(job.ica_job_id): now for job in running}
+                happened += self._send_what_is_due(waiting)
+                nap = min((self._due_in(job, looked, notified) for job in running), default=LONGEST_NAP_SECONDS)
+                nap = min(max(nap, SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS)
+                if self.seconds_left() < nap + LEAST_SECONDS_TO_LOOK:
                     break
-                self.sleep(pause)
+                self.sleep(nap)
                 patient = True
         finally:
             if held:
                 self.table.drop_lease(LEASE_NAME, owner)
         return happened
+
+    def look_now(self, ica_job_ids: Collection[str]) -> Counter[str]:
+        """What a notification asks for: look at these ICA jobs, those of them that are ours and running."""
+        now = self.clock()
+        self.table.hold_lease(NOTIFIED_LEASE_NAME, NOTIFIED_LEASE_NAME, now, now + NOTIFIED)
+        meant = self._running(ica_job_ids)
+        if len(meant) < len(ica_job_ids) and self.table.jobs_in(JobStatus.LAUNCHING):
+            # The notification may have come before its launch has noted the job, or before the index shows it.
+            self.sleep(FIRST_LOOK_SECONDS)
+            meant = self._running(ica_job_ids)
+        happened = self._look_at(meant)
+        waiting = self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock())
+        return happened + self._send_what_is_due(waiting)
+
+    def _running(self, ica_job_ids: Collection[str]) -> list[Job]:
+        return [job for job in self.table.jobs_in(JobStatus.RUNNING) if job.ica_job_id in ica_job_ids]
 
     def _announce_forgotten(self) -> Counter[str]:
         happened: Counter[str] = Counter()
@@ -160,7 +188,7 @@ class Poll:
                 happened["unannounced"] += 1
         return happened
 
-    def _send_what_is_due(self, waiting: Sequence[Job], running: Sequence[Job]) -> Counter[str]:
+    def _send_what_is_due(self, waiting: Sequence[Job]) -> Counter[str]:
         """Queued jobs that are due get a launch message: no more than there are slots, and each copy in its turn.
 
         They waited for a slot or a folder, ICA had asked for fewer calls, or their message was lost.
@@ -169,7 +197,7 @@ class Poll:
         due = [job for job in waiting if datetime.fromisoformat(job.due_at or "") < now]
         if not due:
             return Counter()
-        in_flight = [*running, *self.table.jobs_in(JobStatus.LAUNCHING)]
+        in_flight = [*self.table.jobs_in(JobStatus.RUNNING), *self.table.jobs_in(JobStatus.LAUNCHING)]
         sent = [job for job in choose(due, in_flight, self.slots) if self.table.postpone(job, now + LOST_MESSAGE_AGE)]
         for job in sent:
             logger.info("launch message sent again", extra={**_fields(job), "held_up_by": job.held_up_by})
@@ -241,14 +269,20 @@ class Poll:
         logger.info(message, extra={**_fields(job), "outcome": ended.outcome, "reason": ended.reason})
         return word if moved else "moved_on"
 
-    def _seconds_until_next_look(self, job: Job) -> float:
-        started = datetime.fromisoformat(job.running_at) if job.running_at else self.clock()
-        age = (self.clock() - started).total_seconds()
-        return min(max(age * LOOK_SHARE_OF_AGE, FIRST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+    def _due_in(self, job: Job, looked: Mapping[str, datetime], notified: bool) -> float:
+        """In how many seconds to look at a running job: soon after it was launched, then less and less often."""
+        if (looked_at := looked.get(str(job.ica_job_id))) is None:
+            return 0
+        started = datetime.fromisoformat(job.running_at) if job.running_at else looked_at
+        shortest = LONGEST_LOOK_SECONDS if notified else FIRST_LOOK_SECONDS
+        share_of_age = (looked_at - started).total_seconds() * LOOK_SHARE_OF_AGE
+        pause = min(max(share_of_age, shortest), LONGEST_LOOK_SECONDS)
+        return pause - (self.clock() - looked_at).total_seconds()
 
-    def _seconds_until_due(self, job: Job) -> float:
-        left = (datetime.fromisoformat(job.due_at or "") - self.clock()).total_seconds()
-        return min(max(left, FIRST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+    def _is_notified(self, now: datetime) -> bool:
+        """Whether ICA tells us of its jobs, so that a look is there only for what it forgets to tell."""
+        until = self.table.lease_until(NOTIFIED_LEASE_NAME)
+        return until is not None and until > timestamp(now)
 
 
 def _verdict(ica_job: IcaJob | None) -> Verdict:

@@ -167,3 +167,10 @@ def assert_copied_whole(stack: LocalStack, manifest: Manifest, detail: Detail) -
     assert {ran[job_id] for job_id in told} == {"SUCCEEDED"}
     assert ran.keys() - told == failed
     assert all(job["job_attempt_counter"] == 1 + len(job["failed_jobs_list"]) for job in jobs)
+
+
+def lease_until(stack: LocalStack, name: str) -> str:
+    """Until when the lease of that name was last taken; an empty text where it never was."""
+    key = {"copy_id": {"S": f"#{name}"}, "item": {"S": "LEASE"}}
+    item = stack.client("dynamodb").get_item(TableName=stack.outputs["CopyTableName"], Key=key).get("Item", {})
+    return str(item.get("until", {}).get("S", ""))

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from icav2_copy_batch.poll import NOTIFIED_LEASE_NAME
 from local.demo import subscribed
 from local.manifests import bclconvert_manifest
 from local.stack import TOKEN, LocalStack
@@ -20,6 +21,7 @@ from tests.e2e.steps import (
     end_of,
     first_folders,
     gzipped,
+    lease_until,
     rejection,
     send,
     simulator,
@@ -255,6 +257,19 @@ def test_a_copy_id_in_use_for_other_content_is_refused_and_fails_the_execution(
     assert ended["status"] == "FAILED"
     assert ended["error"] == "CopyRejected"
     assert "is a copy_id in use for another manifest" in ended["cause"]
+
+
+def test_notifications_of_icas_move_a_copy_on(stack: LocalStack, subscriber: Subscriber) -> None:
+    manifest = stocked(stack, first_folders(bclconvert_manifest(seed=111), 6))
+    (project,) = {destination.split("/")[2] for each in manifest.values() for destination in each}
+    stack.subscribe(project)
+    send(stack, {"manifest": manifest, "copy_id": "notified"})
+
+    event = subscriber.settled("notified")
+
+    assert_copied_whole(stack, manifest, event["detail"])
+    assert simulator(stack).get("/state")["notifications"]["sent"] > 0
+    assert lease_until(stack, NOTIFIED_LEASE_NAME) > event["detail"]["submitted_at"]
 
 
 def test_no_files_were_written_by_two_jobs_and_the_token_was_never_logged(

@@ -17,9 +17,10 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from moto.events.models import EventPattern
 
 from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import JobStatus
-from icav2_copy_batch.handlers import complete, ingest, launch, poll, wiring
-from tests.event_files import schema_faults
+from icav2_copy_batch.handlers import complete, ingest, launch, notify, poll, wiring
+from tests.event_files import sample, schema_faults
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, json_answer, text_of
 from tests.integration.simulated_ica import TOKEN, SimulatedIca
@@ -32,9 +33,16 @@ HANDLERS: dict[str, Handler] = {
     "IngestFunction": ingest.handler,
     "LaunchFunction": launch.handler,
     "PollFunction": poll.handler,
+    "NotifyFunction": notify.handler,
     "CompleteFunction": complete.handler,
 }
-SECONDS_LEFT = {"IngestFunction": 900, "LaunchFunction": 300, "PollFunction": 46, "CompleteFunction": 120}
+SECONDS_LEFT = {
+    "IngestFunction": 900,
+    "LaunchFunction": 300,
+    "PollFunction": 46,
+    "NotifyFunction": 120,
+    "CompleteFunction": 120,
+}
 """Of the poller only just enough for one look."""
 
 SCHEDULED = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
@@ -54,7 +62,7 @@ class Context:
 
 @dataclass
 class Pipeline:
-    """The four functions between their queues, the stream and the schedule; each invocation in a new container."""
+    """The five functions between their queues, the stream and the schedule; each invocation in a new container."""
 
     aws: AwsCalls
     ica: SimulatedIca
@@ -718,9 +726,8 @@ def test_jobs_without_a_slot_wait_and_are_launched_each_copy_in_its_turn(
     pipeline.submit({"copy_id": "small", "manifest": pipeline.manifest("v")})
     pipeline.run()
     assert len(pipeline.ica.world.jobs) == 2
-    assert metrics_in(capsys.readouterr().out)["LaunchesHeldBack"] == 3
-    pipeline.ica.clock.forward(1)
-    assert pipeline.poll()["sent_again"] == 2
+    counted = metrics_in(capsys.readouterr().out)
+    assert (counted["LaunchesHeldBack"], counted["LaunchMessagesSentAgain"]) == (3, 2)
     pipeline.launch()
     assert [job.status for job in table.jobs("small")] == [JobStatus.RUNNING]
     for _ in range(3):
@@ -764,6 +771,49 @@ def test_every_invocation_prints_its_metrics(
         "IngestFunction": {"SubmissionsAccepted", "SubmissionsRejected"},
         "LaunchFunction": {"AttemptsStarted", "LaunchesDeferred", "LaunchesHeldBack", "LaunchesUnknown", "JobsFailed"},
         "PollFunction": set(poll.METRICS.values()),
+        "NotifyFunction": set(poll.METRICS.values()),
         "CompleteFunction": {"CopiesCompleted", "CopiesFailed"},
     }
     assert metrics_in(capsys.readouterr().out) == dict.fromkeys(expected[function], 0)
+
+
+# --- ICA's notifications ---------------------------------------------------------------------------------------------
+
+
+def notifications(pipeline: Pipeline, *bodies: str) -> Event:
+    """What Lambda makes of these messages."""
+    record = sample("sqs-notification-event")["Records"][0]
+    return {"Records": [{**record, "messageId": str(number), "body": body} for number, body in enumerate(bodies)]}
+
+
+def test_a_copy_settles_by_notifications_alone(pipeline: Pipeline) -> None:
+    pipeline.submit({"manifest": pipeline.manifest("one", "two"), "copy_id": "run"})
+    pipeline.ica.script("/to/one/", "FAILED")
+    bodies: list[str] = []
+    for _ in range(2):
+        pipeline.ingest()
+        pipeline.launch()
+        pipeline.ica.clock.forward(10)
+        pipeline.ica.world.settle()
+        bodies += [
+            json.dumps({"eventCode": "ICA_JOB_001", "payload": {"id": job.id, "status": job.status}})
+            for job in pipeline.ica.world.jobs.values()
+        ]
+        pipeline.invoke("NotifyFunction", notifications(pipeline, "a test message", *bodies, *bodies))
+    pipeline.complete()
+    assert [name for name, _ in pipeline.events()] == ["CopyStarted", "CopyCompleted"]
+    assert len(pipeline.ica.world.jobs) == 3
+
+
+def test_a_notification_of_no_job_of_ours_calls_nobody(pipeline: Pipeline) -> None:
+    assert pipeline.invoke("NotifyFunction", notifications(pipeline, "a test message", "{}")) == {}
+    pipeline.invoke("NotifyFunction", sample("sqs-notification-event"))
+    assert pipeline.ica.sim.calls.total() == 0
+
+
+def test_the_notification_queue_lets_through_what_says_that_a_job_has_ended() -> None:
+    (event,) = template.properties("NotifyFunction")["Events"].values()
+    (pattern,) = (json.loads(each["Pattern"])["body"] for each in event["Properties"]["FilterCriteria"]["Filters"])
+    statuses = {status for status, verdict in VERDICTS.items() if verdict is not Verdict.STILL_RUNNING}
+    assert set(pattern["payload"]["status"]) == statuses
+    assert pattern["eventCode"] == [JOB_STATUS_CHANGED]

@@ -20,10 +20,12 @@ QUEUES = {name for name, each in template()["Resources"].items() if each["Type"]
 ALARMS = {name for name, each in template()["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
 
 
-@pytest.mark.parametrize("function", ["Ingest", "Launch"])
-def test_a_queue_hides_a_message_for_six_times_as_long_as_its_function_may_run(function: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "queue"), [("Ingest", "Ingest"), ("Launch", "Launch"), ("Notify", "Notification")]
+)
+def test_a_queue_hides_a_message_for_six_times_as_long_as_its_function_may_run(function: str, queue: str) -> None:
     timeout = properties(f"{function}Function")["Timeout"]
-    assert properties(f"{function}Queue")["VisibilityTimeout"] >= 6 * timeout
+    assert properties(f"{queue}Queue")["VisibilityTimeout"] >= 6 * timeout
 
 
 @pytest.mark.parametrize("function", ["Ingest", "Launch", "Complete"])
@@ -43,8 +45,17 @@ def test_the_stream_is_filtered_bounded_and_has_a_dead_letter_queue() -> None:
 
 @pytest.mark.parametrize("queue", sorted(QUEUES))
 def test_every_queue_is_encrypted_and_keeps_messages_for_14_days(queue: str) -> None:
+    """But for notifications: those are hints, and no longer worth anything after an hour."""
     assert properties(queue)["SqsManagedSseEnabled"] is True
-    assert properties(queue)["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
+    assert properties(queue)["MessageRetentionPeriod"] == 60 * 60 * (1 if queue == "NotificationQueue" else 14 * 24)
+
+
+def test_ica_may_send_to_the_notification_queue_whose_address_is_short() -> None:
+    (statement,) = properties("NotificationQueuePolicy")["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "sqs:SendMessage")
+    assert "IcaAwsAccountId" in str(statement["Principal"])
+    name = properties("NotificationQueue")["QueueName"]["Sub"].replace("${AWS::StackName}", "icav2-copy-batch")
+    assert len(f"https://sqs.ap-southeast-2.amazonaws.com/123456789012/{name}") <= 100
 
 
 @pytest.mark.parametrize("queue", sorted(QUEUES))

@@ -56,6 +56,8 @@ class Scenario:
     max_attempts: int
     max_sources_per_job: int
     launch_concurrency: int
+    notified: bool
+    """Whether ICA notifies."""
 
     def doomed(self, sources: Iterable[str]) -> set[str]:
         """The destinations into which these sources cannot be copied, whatever is tried."""
@@ -120,6 +122,7 @@ def scenario_of(rng: Random) -> Scenario:
         max_attempts=rng.choice([1, 3, 6]),
         max_sources_per_job=rng.choice([1, 2, 1000]),
         launch_concurrency=rng.choice([2, 5]),
+        notified=rng.random() < 0.5,
     )
     return scenario if rng.random() < 0.85 else with_stale_writers(scenario)
 

@@ -27,6 +27,7 @@ from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.handlers import complete as complete_handler
 from icav2_copy_batch.handlers import ingest as ingest_handler
 from icav2_copy_batch.handlers import launch as launch_handler
+from icav2_copy_batch.handlers import notify as notify_handler
 from icav2_copy_batch.handlers import poll as poll_handler
 from icav2_copy_batch.handlers import wiring
 from icav2_copy_batch.ingest import Ingest
@@ -35,7 +36,8 @@ from icav2_copy_batch.launch import NOT_STARTED, Launch
 from icav2_copy_batch.poll import Poll
 from icav2_copy_batch.reconcile import Reconcile
 from icav2_copy_batch.verify import Verification, Verify
-from local.simulator.model import Script
+from local.simulator import bodies
+from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, Script, SubscriptionRequest
 from local.simulator.switches import Switches, build
 from local.simulator.world import World
 from tests import fakes
@@ -48,8 +50,8 @@ T = TypeVar("T")
 OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
 LATEST = timedelta(seconds=100)
 """Within this time ICA carries out what it carries out late: less than the ``LOST_ANSWER_AGE`` of launch."""
-TIMEOUTS = {"ingest": 900.0, "launch": 300.0, "poll": 900.0, "complete": 120.0}
-VISIBILITY = {"ingest": 5400.0, "launch": 1800.0}
+TIMEOUTS = {"ingest": 900.0, "launch": 300.0, "poll": 900.0, "notify": 120.0, "complete": 120.0}
+VISIBILITY = {"ingest": 5400.0, "launch": 1800.0, "notify": 720.0}
 MAX_RECEIVES = 9
 PATIENCE = timedelta(hours=12)
 """Whatever is still open so long after the last fault is stuck."""
@@ -87,7 +89,7 @@ class Queue:
     def add(self, body: str, seconds: float = 0.0) -> None:
         sim = self.simulation
         message = Message(body, f"message-{sim.serial()}")
-        if sim.happens("message lost") and self.function == "launch":
+        if sim.happens("message lost") and self.function != "ingest":
             return
         sim.engine.later(seconds + sim.transit("message late"), lambda: self._show(message))
         if sim.happens("message twice"):
@@ -124,7 +126,7 @@ class Queue:
     def _done(self, batch: Sequence[Message], result: Any) -> None:
         """Delete what was dealt with; the rest comes again."""
         died = isinstance(result, BaseException)
-        failed = {} if died else {each["itemIdentifier"]: True for each in result["batchItemFailures"]}
+        failed = {} if died else {each["itemIdentifier"]: True for each in result.get("batchItemFailures", [])}
         for message in batch:
             if not died and message.message_id not in failed:
                 message.deleted = True
@@ -278,6 +280,7 @@ class Simulation:
         self.tasks = fakes.Tasks(self.line("Step Functions"))
         self.ingest_queue = Queue(self, "ingest", 1, 3)
         self.launch_queue = Queue(self, "launch", 10, self.scenario.launch_concurrency)
+        self.notification_queue = Queue(self, "notify", 100, 2)
         self.max_attempts = self.scenario.max_attempts
         self.slots = self.scenario.slots
         self.stream_records = 0
@@ -376,7 +379,7 @@ class Simulation:
     @contextmanager
     def wired(self) -> Iterator[None]:
         """The real handlers with these functions behind them."""
-        handlers = (ingest_handler, launch_handler, poll_handler, complete_handler)
+        handlers = (ingest_handler, launch_handler, poll_handler, notify_handler, complete_handler)
         metrics = SimpleNamespace(add_metric=self._metric)
         with ExitStack() as patches:
             for handler in handlers:
@@ -384,7 +387,8 @@ class Simulation:
                 patches.enter_context(patch.object(handler, "metrics", metrics))
             patches.enter_context(patch.object(ingest_handler, "_ingest", lambda: self.functions["ingest"]))
             patches.enter_context(patch.object(launch_handler, "_launch", lambda: self.functions["launch"]))
-            patches.enter_context(patch.object(poll_handler, "_poll", lambda: self.functions["poll"]))
+            patches.enter_context(patch.object(poll_handler, "poll", lambda: self.functions["poll"]))
+            patches.enter_context(patch.object(notify_handler, "poller", lambda: self.functions["poll"]))
             patches.enter_context(patch.object(complete_handler, "complete", lambda: self.functions["complete"]))
             patches.enter_context(patch.object(complete_handler, "time", SimpleNamespace(sleep=self.engine.sleep)))
             patches.enter_context(patch.object(complete_handler, "dead_letters", lambda: self))
@@ -408,6 +412,7 @@ class Simulation:
             "ingest": ingest_handler.handler,
             "launch": launch_handler.handler,
             "poll": poll_handler.handler,
+            "notify": notify_handler.handler,
             "complete": complete_handler.handler,
         }[function].__wrapped__  # type: ignore[attr-defined]
         context = SimpleNamespace(aws_request_id=f"request-{self.serial()}")
@@ -454,6 +459,9 @@ class Simulation:
     def _stock(self) -> None:
         for name, project_id in self.scenario.projects.items():
             self.world.add_project(name, project_id)
+        channel = self.world.add_channel(ChannelRequest(True, "SQS", "notifications"))
+        for project_id in self.scenario.projects.values() if self.scenario.notified else ():
+            self.world.subscribe(project_id, SubscriptionRequest(True, JOB_STATUS_CHANGED, channel.id))
         for source in self.scenario.sources:
             uri = parse_uri(source)
             project = self.world.named(uri.project)
@@ -523,6 +531,8 @@ class Simulation:
     def _check(self) -> None:
         """What holds at every moment."""
         self.world.settle()
+        for notice in self.world.due_notices():
+            self.notification_queue.add(json.dumps(bodies.notification(notice, "ProjectDataCopyBatch")))
         if self.broken:
             raise Broken(self.broken[0])
         if self.world.violations:

@@ -62,6 +62,7 @@ def calm(**changes: Any) -> Scenario:
         max_attempts=6,
         max_sources_per_job=1000,
         launch_concurrency=2,
+        notified=False,
     )
     return replace(scenario, **changes)
 
@@ -73,11 +74,12 @@ def test_a_calm_world_launches_just_what_is_needed() -> None:
     assert [event.detail_type for event in simulation.bus.events].count("CopyCompleted") == 2
 
 
-def test_whoever_dies_after_any_call_the_promise_is_kept() -> None:
-    calls = Simulation(1, calm()).run().calls
+@pytest.mark.parametrize("notified", [False, True])
+def test_whoever_dies_after_any_call_the_promise_is_kept(notified: bool) -> None:
+    calls = Simulation(1, calm(notified=notified)).run().calls
     assert calls > 50
     for number in range(1, calls + 1):
-        simulation = Simulation(1, calm(), kill_at=number)
+        simulation = Simulation(1, calm(notified=notified), kill_at=number)
         try:
             simulation.run()
         except Broken as error:
@@ -150,7 +152,7 @@ def verify_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def send_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Poll, "_send_what_is_due", lambda self, waiting, running: {})
+    monkeypatch.setattr(Poll, "_send_what_is_due", lambda self, waiting: {})
 
 
 def announce_nothing_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

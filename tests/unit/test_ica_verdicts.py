@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from icav2_copy_batch.domain.ica import (
@@ -14,6 +16,7 @@ from icav2_copy_batch.domain.ica import (
     IcaRefused,
     IcaUnavailable,
     Verdict,
+    ended_job_of,
     failure_of,
     verdict_of,
 )
@@ -101,3 +104,39 @@ def test_a_connection_that_was_never_made_has_done_nothing_and_one_that_was_drop
 @pytest.mark.parametrize("http_status", [None, 401, 409, 429, 503])
 def test_only_a_429_asks_for_fewer_calls(http_status: int | None) -> None:
     assert IcaUnavailable("", http_status=http_status).is_throttling is (http_status == 429)
+
+
+# --- notifications ---------------------------------------------------------------------------------------------------
+
+
+def notification(status: object, job_id: object = "a-job", code: object = "ICA_JOB_001") -> str:
+    return json.dumps({"eventCode": code, "payload": {"id": job_id, "status": status}})
+
+
+@pytest.mark.parametrize("status", VERDICTS)
+def test_a_notification_is_a_hint_where_it_says_that_a_job_has_ended(status: str) -> None:
+    ended = VERDICTS[status] is not Verdict.STILL_RUNNING
+    assert ended_job_of(notification(status)) == ("a-job" if ended else None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "This is a test message",
+        "[]",
+        "null",
+        "{}",
+        '"ICA_JOB_001"',
+        '{"eventCode": "ICA_JOB_001"}',
+        '{"eventCode": "ICA_JOB_001", "payload": null}',
+        '{"eventCode": "ICA_JOB_001", "payload": {"id": "a-job"}}',
+        notification("SUCCEEDED", code="ICA_EXEC_028"),
+        notification("SUCCEEDED", job_id=7),
+        notification("SUCCEEDED", job_id=None),
+        notification(["SUCCEEDED"]),
+        notification("FROBNICATED"),
+    ],
+)
+def test_a_notification_that_says_anything_else_is_none(body: str) -> None:
+    assert ended_job_of(body) is None

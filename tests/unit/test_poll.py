@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -19,6 +20,7 @@ from icav2_copy_batch.launch import SLOW_DOWN, SLOW_DOWN_LEASE_NAME
 from icav2_copy_batch.poll import (
     LEASE_NAME,
     LEAST_SECONDS_TO_LOOK,
+    LONGEST_NAP_SECONDS,
     UNANNOUNCED_AGE,
     WAITED_FOR,
     JobKey,
@@ -210,7 +212,7 @@ def test_a_queued_job_that_another_has_seen_to_is_not_sent_again(world: World) -
     seen = world.table.jobs_in(JobStatus.QUEUED)
     world.table.postpone(seen[0], world.clock() + LOST_MESSAGE_AGE)
     poller = world.poller()
-    assert poller._send_what_is_due(seen, []) == Counter(sent_again=1)
+    assert poller._send_what_is_due(seen) == Counter(sent_again=1)
     assert world.sent() == [("run", "000002")]
 
 
@@ -466,16 +468,94 @@ def test_jobs_are_looked_at_until_none_runs_less_and_less_often(world: World) ->
     world.seconds_left = 900
     running = world.run(world.create()[0])
 
+    looked_at: list[float] = []
+
+    def succeeds_after_a_minute(_: object) -> None:
+        looked_at.append(sum(world.slept))
+        if sum(world.slept) >= 60:
+            world.say(running, "SUCCEEDED")
+
+    world.ica.troubles["jobs"] = succeeds_after_a_minute
+    assert world.poll()["passed"] == 1
+    looks = [later - earlier for earlier, later in pairwise(looked_at)]
+    assert looks == sorted(looks)
+    assert (looks[0], max(looks) <= 20 + LONGEST_NAP_SECONDS) == (2, True)
+    assert world.table.leases == {}
+
+
+def test_a_poller_that_waits_for_old_jobs_soon_sees_a_new_one(world: World) -> None:
+    world.seconds_left = 900
+    old, new = world.create(jobs=2)
+    world.run(old)
+    world.clock.forward(minutes=30)
+    seen_at: list[float] = []
+    sleep = world.sleep
+
+    def start_meanwhile(seconds: float) -> None:
+        sleep(seconds)
+        if world.now(new).status is JobStatus.QUEUED:
+            world.run(new, "SUCCEEDED")
+        elif world.now(new).status is JobStatus.PASSED and not seen_at:
+            seen_at.append(sum(world.slept))
+            world.say(world.now(old), "SUCCEEDED")
+
+    world.sleep = start_meanwhile  # type: ignore[method-assign]
+    assert world.poll()["passed"] == 2
+    assert seen_at[0] <= 3 * LONGEST_NAP_SECONDS
+
+
+# --- notifications ---------------------------------------------------------------------------------------------------
+
+
+def test_a_notification_has_just_its_jobs_looked_at(world: World) -> None:
+    first, second = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
+    assert world.poller().look_now({str(first.ica_job_id), "of another pipeline"}) == Counter(passed=1)
+    assert [world.now(job).status for job in (first, second)] == [JobStatus.PASSED, JobStatus.RUNNING]
+    assert world.slept == []
+
+
+def test_a_notification_that_is_ahead_of_icas_own_answer_moves_nothing(world: World) -> None:
+    running = world.run(world.create()[0], "RUNNING")
+    assert world.poller().look_now({str(running.ica_job_id)}) == Counter(running=1)
+    assert world.now(running).status is JobStatus.RUNNING
+
+
+def test_a_notification_that_is_ahead_of_our_own_note_is_kept_for_a_moment(world: World) -> None:
+    (job,) = world.create()
+    world.table.claim_for_launch(job, "project", world.clock(), world.clock(), world.slots)
+    claimed = world.now(job)
+    sleep = world.sleep
+
+    def note_meanwhile(seconds: float) -> None:
+        sleep(seconds)
+        world.table.mark_running(claimed, "ica-job", "ica-batch", world.clock(), world.clock())
+        world.ica.jobs_there["ica-job"] = IcaJob("ica-job", "SUCCEEDED")
+
+    world.sleep = note_meanwhile  # type: ignore[method-assign]
+    assert world.poller().look_now({"ica-job"}) == Counter(passed=1)
+
+
+def test_a_slot_that_a_notification_frees_goes_to_who_waits_for_it(world: World) -> None:
+    world.slots = Slots(1, 1)
+    first, second = world.create(jobs=2, due_in=timedelta())
+    running = world.run(first, "SUCCEEDED")
+    world.clock.forward(seconds=1)
+    assert world.poller().look_now({str(running.ica_job_id)})["sent_again"] == 1
+    assert world.sent() == [("run", second.job_id)]
+
+
+def test_while_ica_notifies_the_poller_looks_seldom(world: World) -> None:
+    world.seconds_left = 900
+    running = world.run(world.create()[0])
+    world.poller().look_now({"of another pipeline"})
+
     def succeeds_after_a_minute(_: object) -> None:
         if sum(world.slept) >= 60:
             world.say(running, "SUCCEEDED")
 
     world.ica.troubles["jobs"] = succeeds_after_a_minute
     assert world.poll()["passed"] == 1
-    looks = world.slept[: len(world.ica.called("jobs")) - 1]
-    assert looks == sorted(looks)
-    assert (looks[0], max(looks) <= 20) == (2, True)
-    assert world.table.leases == {}
+    assert len(world.ica.called("jobs")) == 4
 
 
 def test_a_woken_poller_looks_once_more_where_there_is_nothing_yet(world: World) -> None:

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from icav2_copy_batch.adapters.table import CopyItem
 from icav2_copy_batch.domain.documents import EVENT_SOURCE, FAILED_SOURCES_LISTED, SCHEMA_VERSION
+from icav2_copy_batch.domain.ica import ended_job_of
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import (
     ACTIONS_ON_EXIST,
@@ -33,7 +34,13 @@ from tests.outgoing_events import outgoing_events
 
 MESSAGES = ["message-manifest", "message-manifest-b64gz", "message-manifest-uri", "message-with-all-options"]
 NOTIFICATIONS = ["s3-object-created", "s3-notification", "s3-test-event"]
-INVOCATIONS = ["sqs-ingest-event", "sqs-launch-event", "schedule-poll-event", "stream-settled-event"]
+INVOCATIONS = [
+    "sqs-ingest-event",
+    "sqs-launch-event",
+    "sqs-notification-event",
+    "schedule-poll-event",
+    "stream-settled-event",
+]
 SCHEMA_OF_OUTGOING = {
     "copy-started": "copy-started",
     "copy-delayed": "copy-delayed",
@@ -157,6 +164,11 @@ def test_the_sample_of_an_invocation_of_launch_holds_launch_messages() -> None:
         assert schema_faults("launch-message", body) == []
         assert asdict(LaunchRequest(**body)) == body
         assert record["attributes"]["MessageGroupId"] == body["copy_id"]
+
+
+def test_the_sample_of_an_invocation_of_notify_holds_a_notification() -> None:
+    (record,) = sample("sqs-notification-event")["Records"]
+    assert ended_job_of(record["body"]) == json.loads(record["body"])["payload"]["id"]
 
 
 def test_the_sample_of_an_invocation_of_poll_is_the_schedules() -> None:

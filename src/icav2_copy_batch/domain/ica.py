@@ -5,6 +5,7 @@ The tables ``VERDICTS`` and ``CONSEQUENCES`` say of all that can go wrong which 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import Enum
 
@@ -90,6 +91,25 @@ VERDICTS = {
 def verdict_of(ica_status: str) -> Verdict:
     """An unknown status counts as still running: to relaunch on a guess could put two live ICA jobs on one file."""
     return VERDICTS.get(ica_status, Verdict.STILL_RUNNING)
+
+
+JOB_STATUS_CHANGED = "ICA_JOB_001"
+"""ICA's code of the notification that a job's status has changed."""
+
+
+def ended_job_of(notification: str) -> str | None:
+    """The id of the job that a notification of ICA's says has ended; None where it says anything else.
+
+    It is a hint that may be wrong, late, repeated or a test message: nothing is believed of it but whom to look at.
+    """
+    try:
+        said = json.loads(notification)
+        payload = said["payload"] if said["eventCode"] == JOB_STATUS_CHANGED else {}
+        job_id, status = payload["id"], payload["status"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    ended = isinstance(status, str) and verdict_of(status) is not Verdict.STILL_RUNNING
+    return job_id if ended and isinstance(job_id, str) else None
 
 
 class IcaError(Exception):

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-MAX_PACKED_BYTES = 4096
+MAX_PACKED_BYTES = 3500
 """Of one attempt's outcomes: an item of 400 KB holds up to 51 attempts and the sources."""
 REASON_CHARACTERS = (300, 80, 0)
 """Of each source's reason; the next where the outcomes would else not fit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -46,14 +47,18 @@ METRICS = {
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     begin(context)
     woken = event.get("source") != "aws.events"
-    happened = _poll().poll(context.aws_request_id, woken)
+    return report(poll().poll(context.aws_request_id, woken))
+
+
+def report(happened: Counter[str]) -> dict[str, int]:
+    """Emit what has happened as metrics, and return it."""
     for word, metric in METRICS.items():
         metrics.add_metric(metric, "Count", happened[word])
     return dict(happened)
 
 
 @cache
-def _poll() -> Poll:
+def poll() -> Poll:
     return Poll(
         table(),
         ica(),

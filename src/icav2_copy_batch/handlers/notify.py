@@ -1,0 +1,19 @@
+"""SQS, filled by ICA's notifications → poll, of the jobs that have ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from icav2_copy_batch.domain.ica import ended_job_of
+from icav2_copy_batch.handlers.poll import poll as poller
+from icav2_copy_batch.handlers.poll import report
+from icav2_copy_batch.handlers.wiring import LambdaContext, begin, metrics
+
+
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """One look for all that have come together. Where it fails, the poller does the same a little later."""
+    begin(context)
+    ended = {job_id for record in event["Records"] if (job_id := ended_job_of(record["body"]))}
+    return report(poller().look_now(ended) if ended else Counter())
