@@ -54,6 +54,9 @@ class Ica:
             return {}
         return self._call(lambda: {path: data(it) for path in wanted if (it := self._at(project_id, path))})
 
+    def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        return self.find(project_id, paths)
+
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
         return self._call(
             lambda: [data(it) for it in self._contents(project_id) if not it.is_folder and it.path.startswith(folder)]

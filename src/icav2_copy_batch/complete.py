@@ -93,7 +93,7 @@ class Complete:
             copy = reread
 
     def _answer(self, copy: Copy, detail: Detail, task_tokens: Iterable[str]) -> None:
-        for task_token in task_tokens:
+        for task_token in sorted(task_tokens):
             if copy.settled_status is CopyStatus.COMPLETED:
                 self.tasks.succeed(task_token, documents.fit(detail))
             else:

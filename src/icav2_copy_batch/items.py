@@ -22,7 +22,7 @@ JobKey = tuple[str, str]
 
 class Ica(Protocol):
     def project_id(self, project: str) -> str: ...
-    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
+    def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
 
 
@@ -35,7 +35,7 @@ class Items:
 
         A job is left out when that cannot be read: then all its sources count as not copied.
         """
-        data_ids = self._data_ids({source for job in jobs for source in job.uncopied})
+        data_ids = self._data_ids(source for job in jobs for source in job.uncopied)
         found = {}
         for job in jobs:
             try:
@@ -63,7 +63,7 @@ class Items:
         data_ids = {}
         for project, paths in by_project.items():
             try:
-                found = self.ica.find(self.ica.project_id(project), paths)
+                found = self.ica.find_sources(self.ica.project_id(project), paths)
             except IcaError as error:
                 logger.warning("sources cannot be looked up", extra={"project": project, "reason": str(error)})
             else:

@@ -113,7 +113,7 @@ class Reconcile:
         folders = self.ica.find(project_id, [destination.path]) if destination.path != "/" else {}
         folder_id = folders[destination.path].data_id if destination.path in folders else None
         data_ids: set[str] = set()
-        for project in {uri.project for uri in sources}:
+        for project in sorted({uri.project for uri in sources}):
             paths = [uri.path for uri in sources if uri.project == project]
             data_ids |= {data.data_id for data in self.ica.find(self.ica.project_id(project), paths).values()}
         wanted = CopyBatch(folder_id, frozenset(data_ids))

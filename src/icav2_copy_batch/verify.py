@@ -8,7 +8,6 @@ has succeeded since the last look is looked up together.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,6 +42,7 @@ class Verification(StrEnum):
 class Ica(Protocol):
     def project_id(self, project: str) -> str: ...
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
+    def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]: ...
 
 
@@ -70,35 +70,34 @@ class Verify:
         pairs = {
             (job.copy_id, job.job_id): [] if job.options.action_on_exist == "RENAME" else _pairs(job) for job in jobs
         }
-        found = self._find(uri for each in pairs.values() for pair in each for uri in (pair.source, pair.copy))
+        every = [pair for each in pairs.values() for pair in each]
+        found = self._find({pair.source for pair in every}, {pair.copy for pair in every})
         return {
             key: [outcome for pair in each if (outcome := self._outcome(pair, found))]
             for key, each in pairs.items()
             if all(uri.project in found for pair in each for uri in (pair.source, pair.copy))
         }
 
-    def _find(self, uris: Iterable[IcaUri]) -> Found:
+    def _find(self, sources: set[IcaUri], copies: set[IcaUri]) -> Found:
         """What is there, by project; a project that ICA could not be asked about is left out."""
-        by_project: dict[str, dict[IcaUri, None]] = defaultdict(dict)
-        for uri in uris:
-            by_project[uri.project][uri] = None
         found = {}
-        for project, each in by_project.items():
+        for project in sorted({uri.project for uri in sources | copies}):
             try:
-                found[project] = self._find_in(project, each)
+                project_id = self.ica.project_id(project)
+                found[project] = (
+                    self.ica.find_sources(project_id, _files_in(project, sources))
+                    | self.ica.find(project_id, _files_in(project, copies))
+                    | {
+                        data.path: data
+                        for uri in sorted(sources | copies, key=str)
+                        if uri.project == project and uri.is_folder
+                        for data in self.ica.list_tree(project_id, uri.path)
+                    }
+                )
             except IcaError as error:
                 logger.warning(
                     "ICA could not be asked for copied files", extra={"project": project, "reason": str(error)}
                 )
-        return found
-
-    def _find_in(self, project: str, uris: Iterable[IcaUri]) -> dict[str, IcaData]:
-        project_id = self.ica.project_id(project)
-        uris = list(uris)
-        found = self.ica.find(project_id, [uri.path for uri in uris if not uri.is_folder])
-        for uri in uris:
-            if uri.is_folder:
-                found |= {data.path: data for data in self.ica.list_tree(project_id, uri.path)}
         return found
 
     def _outcome(self, pair: Pair, found: Found) -> SourceOutcome | None:
@@ -120,6 +119,10 @@ class Verify:
         if self.verification is Verification.ETAG and copy.etag != source.etag:
             return f"has the ETag {copy.etag}, its source {source.etag}"
         return None
+
+
+def _files_in(project: str, uris: Iterable[IcaUri]) -> list[str]:
+    return sorted(uri.path for uri in uris if uri.project == project and not uri.is_folder)
 
 
 def _pairs(job: Job) -> list[Pair]:

@@ -53,6 +53,9 @@ class SmallIca:
         self._call("find", project_id, *wanted)
         return {path: self.data[path] for path in wanted if path in self.data}
 
+    def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        return self.find(project_id, paths)
+
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
         self._call("list_tree", project_id, folder)
         return [it for path, it in self.data.items() if path.startswith(folder) and not path.endswith("/")]

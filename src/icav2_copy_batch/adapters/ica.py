@@ -56,8 +56,8 @@ from icav2_copy_batch.domain.uri import is_project_id, parent_path
 MEDIA_TYPE = "application/vnd.illumina.v3+json"
 PAGE_SIZE = "1000"
 """The largest that any client is known to send."""
-FEW_JOBS = 4
-"""Up to so many jobs are asked for one by one."""
+JOBS_WORTH_A_PAGE = 4
+"""For each so many jobs another page of the list is looked through before they are asked for one by one."""
 MAX_OFFSET_ROWS = 200_000
 """ICA gives no rows beyond this by offset."""
 MAX_QUERY_BYTES = 7000
@@ -65,8 +65,9 @@ MAX_QUERY_BYTES = 7000
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
 MAX_TRIES = 6
 MAX_WAIT_SECONDS = 10.0
-PROJECT_NAME_SECONDS = 300.0
-"""How long a project's id is remembered by its name."""
+REMEMBERED_SECONDS = 300.0
+"""How long a container remembers projects by name, folders, and sources."""
+MOST_REMEMBERED = 100_000
 
 
 TOKEN_REFUSED = "ICA does not take the token"  # noqa: S105
@@ -113,6 +114,9 @@ class IcaClient:
         self._sleep = sleep
         self._monotonic = monotonic
         self._project_ids: dict[str, tuple[str, float]] = {}
+        self._remembered: dict[tuple[str, str], tuple[IcaData, float]] = {}
+        self._told_from_memory: set[str] = set()
+        """Ids that may not be true any more."""
         self._several_paths_are_taken = False
         """Whether ICA has been seen to answer for several paths in one call."""
 
@@ -134,7 +138,7 @@ class IcaClient:
                 else f"{len(ids)} projects are named {project!r}; give the project's id instead"
             )
         (project_id,) = ids
-        self._project_ids[project] = (project_id, self._monotonic() + PROJECT_NAME_SECONDS)
+        self._project_ids[project] = (project_id, self._monotonic() + REMEMBERED_SECONDS)
         return str(project_id)
 
     # --- data --------------------------------------------------------------------------------------------------------
@@ -150,6 +154,29 @@ class IcaClient:
             listed = {data.path: data for data in self.list_folder(project_id, folder)}
             found |= {path: listed[path] for path in missing if path in listed}
         return found
+
+    def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        """As ``find``, for what nobody changes while it is copied: what was AVAILABLE some minutes ago still is."""
+        wanted = list(dict.fromkeys(paths))
+        found = self._from_memory(project_id, wanted)
+        found |= self.find(project_id, [path for path in wanted if path not in found])
+        self._remember(project_id, found.values())
+        return found
+
+    def _from_memory(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        now = self._monotonic()
+        known = {path: self._remembered.get((project_id, path)) for path in paths}
+        found = {path: entry[0] for path, entry in known.items() if entry and entry[1] > now}
+        self._told_from_memory |= {data.data_id for data in found.values()}
+        return found
+
+    def _remember(self, project_id: str, found: Iterable[IcaData]) -> None:
+        if len(self._remembered) > MOST_REMEMBERED:
+            self._remembered.clear()
+        until = self._monotonic() + REMEMBERED_SECONDS
+        for data in found:
+            if data.status == "AVAILABLE":
+                self._remembered.setdefault((project_id, data.path), (data, until))
 
     def _find_in_portions(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         found: dict[str, IcaData] = {}
@@ -189,8 +216,9 @@ class IcaClient:
         key that was used before may be days old, for a folder that has been deleted since.
         """
         wanted = list(dict.fromkeys(folders))
-        lineage = dict.fromkeys(path for folder in wanted for path in _lineage(folder))
-        known = self._folders_there(project_id, lineage)
+        known = self._from_memory(project_id, wanted)
+        lineage = dict.fromkeys(path for folder in wanted if folder not in known for path in _lineage(folder))
+        known |= self._folders_there(project_id, lineage)
         stale: dict[str, str] = {}
         while missing := sorted((path for path in lineage if path not in known), key=len):
             created: dict[str, str | None] = {}
@@ -205,6 +233,7 @@ class IcaClient:
                     self._wait(1.0, IcaUnavailable(f"folder {next(iter(unseen))} is not there yet"))
                     known |= self._folders_there(project_id, missing)  # else what has come meanwhile is made again
                 stale |= {path: folder_id for path, folder_id in unseen.items() if folder_id}
+        self._remember(project_id, known.values())
         return {folder: known[folder].data_id if folder != "/" else None for folder in wanted}
 
     def _folders_there(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
@@ -294,12 +323,19 @@ class IcaClient:
             copyTechnicalTags=options.copy_technical_tags,
             copyInstrumentInfo=options.copy_instrument_info,
         )
-        answer = self._call(
-            self._batches.create_project_data_copy_batch_without_preload_content,
-            project_id=project_id,
-            create_project_data_copy_batch=batch,
-            repeatable=False,
-        )
+        try:
+            answer = self._call(
+                self._batches.create_project_data_copy_batch_without_preload_content,
+                project_id=project_id,
+                create_project_data_copy_batch=batch,
+                repeatable=False,
+            )
+        except IcaRefused as error:
+            if self._told_from_memory.isdisjoint([folder_id, *data_ids]):
+                raise
+            self._remembered.clear()
+            self._told_from_memory.clear()
+            raise IcaUnavailable(f"{error}; what was looked up some minutes ago is looked up anew") from None
         try:
             return StartedCopyBatch(batch_id=_text(answer, "id"), job_id=_text(answer, "job", "id"))
         except IcaUnavailable as error:
@@ -308,13 +344,13 @@ class IcaClient:
     def jobs(self, ica_job_ids: Sequence[str]) -> dict[str, IcaJob]:
         """These jobs, by id; one that ICA does not have, or that cannot be read, is left out.
 
-        A few are asked for one by one. More are looked for in the list of all jobs, newest first, for as long as that
-        needs fewer calls.
+        One is asked for by its id. More are looked for in the list of all jobs, newest first, for as long as that
+        promises fewer calls.
         """
         found: dict[str, IcaJob] = {}
         wanted = set(ica_job_ids)
-        if len(wanted) > FEW_JOBS:
-            for page in range(min(len(wanted) // FEW_JOBS, MAX_OFFSET_ROWS // int(PAGE_SIZE))):
+        if len(wanted) > 1:
+            for page in range(min(max(len(wanted) // JOBS_WORTH_A_PAGE, 1), MAX_OFFSET_ROWS // int(PAGE_SIZE))):
                 try:
                     listed = self._jobs_page(page)
                 except IcaRefused:
