@@ -168,11 +168,12 @@ class Launch:
 
         slowed_until = self._slowed_until()
         claimed: list[Claimed] = []
+        full: set[str] = set()
         for request in requests:
             if slowed_until:
                 carry_out(request, partial(self._hold_back, request, FEWER_CALLS, slowed_until))
             else:
-                carry_out(request, partial(self._claim, request, claimed))
+                carry_out(request, partial(self._claim, request, claimed, full))
         # Looked up for all jobs together; trouble with one project does not touch the jobs of another.
         data = _ask_each(_by_project(claimed, lambda claim: claim.sources), self._find)
         data_ids = _ask_each(dict(enumerate(claimed)), lambda _, claim: _source_ids(claim, data))
@@ -200,8 +201,11 @@ class Launch:
         until = self.table.lease_until(SLOW_DOWN_LEASE_NAME)
         return datetime.fromisoformat(until) if until and until > timestamp(self.clock()) else None
 
-    def _claim(self, request: LaunchRequest, claimed: list[Claimed]) -> str:
-        """Claim a job for this launch, or do what the trouble calls for; what happened, in a word."""
+    def _claim(self, request: LaunchRequest, claimed: list[Claimed], full: set[str]) -> str:
+        """Claim a job for this launch, or do what the trouble calls for; what happened, in a word.
+
+        ``full`` are the projects for which this launch has found no slot: it does not try again.
+        """
         job = self.table.get_job(request.copy_id, request.job_id)
         if job is None or job.status is not JobStatus.QUEUED or job.attempt != request.attempt:
             return self._nothing_to_do(request)
@@ -214,11 +218,14 @@ class Launch:
         except IcaRefused as error:
             project_id, refused = UNKNOWN_PROJECT, error
         now = self.clock()
+        if project_id in full:
+            return self._hold_back(request, NO_SLOT, now)
         lease_until = now + timedelta(seconds=self.seconds_left()) + LEASE_MARGIN
         claim = self.table.claim_for_launch(job, project_id, now, lease_until, self.slots)
         if claim is Claim.MOVED_ON:
             return self._nothing_to_do(request)
         if claim is Claim.NO_SLOT:
+            full.add(project_id)
             return self._hold_back(request, NO_SLOT, now)
         if claim is Claim.FOLDER_BUSY:
             busy = f"another copy writes into {destination}"

@@ -2,8 +2,8 @@
 
 EventBridge calls it every minute, and a launch at once. It then looks again and again *within* its time, soon after
 a job was launched and less and less often later, so that a copy waits for ICA and not for the schedule. A lease keeps
-this to one at a time. Where ICA tells by notifications that a job has ended, ``look_now`` looks at it at once, by the
-same code, and the poller looks only for what ICA forgets to tell.
+this to one at a time. Where ICA tells by notifications that a job has ended, ``look_now`` looks at once, by the same
+code, and the poller looks only for what ICA forgets to tell.
 
 Whatever is open has a moment at which it is due, and something that acts on it then: a queued job gets another launch
 message, a launch whose end nobody saw is settled, a settled copy is announced, and what takes too long is told.
@@ -38,6 +38,9 @@ LOOK_SHARE_OF_AGE = 0.25
 NOTIFIED_LEASE_NAME = "notified"
 NOTIFIED = timedelta(minutes=5)
 """For so long after a notification the poller trusts that the next will come, and looks less often."""
+GATHER_LEASE_NAME = "gather"
+GATHER = timedelta(seconds=1)
+"""For so long notifications are gathered for one look."""
 WAITED_FOR = timedelta(seconds=60)
 """The poller stays at work for queued jobs that will be due within this time."""
 LEAST_SECONDS_TO_LOOK = 45.0
@@ -160,21 +163,21 @@ class Poll:
                 self.table.drop_lease(LEASE_NAME, owner)
         return happened
 
-    def look_now(self, ica_job_ids: Collection[str]) -> Counter[str]:
-        """What a notification asks for: look at these ICA jobs, those of them that are ours and running."""
+    def look_now(self, owner: str, ica_job_ids: Collection[str]) -> Counter[str]:
+        """What a notification asks for: look at what runs, if any of these ICA jobs may be ours.
+
+        Jobs end in swarms: one of the invocations waits a moment and looks for all of them, which is one call.
+        """
         now = self.clock()
         self.table.hold_lease(NOTIFIED_LEASE_NAME, NOTIFIED_LEASE_NAME, now, now + NOTIFIED)
-        meant = self._running(ica_job_ids)
-        if len(meant) < len(ica_job_ids) and self.table.jobs_in(JobStatus.LAUNCHING):
-            # The notification may have come before its launch has noted the job, or before the index shows it.
-            self.sleep(FIRST_LOOK_SECONDS)
-            meant = self._running(ica_job_ids)
-        happened = self._look_at(meant)
-        waiting = self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock())
-        return happened + self._send_what_is_due(waiting)
-
-    def _running(self, ica_job_ids: Collection[str]) -> list[Job]:
-        return [job for job in self.table.jobs_in(JobStatus.RUNNING) if job.ica_job_id in ica_job_ids]
+        running = {job.ica_job_id for job in self.table.jobs_in(JobStatus.RUNNING)}
+        # A launch may not have noted its ICA job yet, of which we hear here.
+        ours = not running.isdisjoint(ica_job_ids) or self.table.jobs_in(JobStatus.LAUNCHING)
+        if not ours or not self.table.hold_lease(GATHER_LEASE_NAME, owner, now, now + GATHER):
+            return Counter()
+        self.sleep(GATHER.total_seconds() + 0.1)  # whoever comes now looks later than we
+        happened = self._look_at(self.table.jobs_in(JobStatus.RUNNING))
+        return happened + self._send_what_is_due(self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock()))
 
     def _announce_forgotten(self) -> Counter[str]:
         happened: Counter[str] = Counter()

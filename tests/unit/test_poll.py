@@ -507,16 +507,36 @@ def test_a_poller_that_waits_for_old_jobs_soon_sees_a_new_one(world: World) -> N
 # --- notifications ---------------------------------------------------------------------------------------------------
 
 
-def test_a_notification_has_just_its_jobs_looked_at(world: World) -> None:
+def test_a_notification_has_what_runs_looked_at_in_one_call(world: World) -> None:
     first, second = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
-    assert world.poller().look_now({str(first.ica_job_id), "of another pipeline"}) == Counter(passed=1)
-    assert [world.now(job).status for job in (first, second)] == [JobStatus.PASSED, JobStatus.RUNNING]
-    assert world.slept == []
+    assert world.poller().look_now("this one", {str(first.ica_job_id)}) == Counter(passed=2)
+    assert len(world.ica.called("jobs")) == 1
+    assert world.now(second).status is JobStatus.PASSED
+
+
+def test_of_notifications_that_come_together_one_has_ica_asked(world: World) -> None:
+    first, second = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
+    sleep, others = world.sleep, []
+
+    def another_comes(seconds: float) -> None:
+        others.append(world.poller().look_now("another", {str(second.ica_job_id)}))
+        sleep(seconds)
+
+    world.sleep = another_comes  # type: ignore[method-assign]
+    assert world.poller().look_now("this one", {str(first.ica_job_id)}) == Counter(passed=2)
+    assert others == [Counter()]
+    assert len(world.ica.called("jobs")) == 1
+
+
+def test_a_notification_of_somebody_elses_job_has_nobody_asked(world: World) -> None:
+    world.run(world.create()[0], "SUCCEEDED")
+    assert world.poller().look_now("this one", {"of another pipeline"}) == Counter()
+    assert (world.ica.calls, world.slept) == ([], [])
 
 
 def test_a_notification_that_is_ahead_of_icas_own_answer_moves_nothing(world: World) -> None:
     running = world.run(world.create()[0], "RUNNING")
-    assert world.poller().look_now({str(running.ica_job_id)}) == Counter(running=1)
+    assert world.poller().look_now("this one", {str(running.ica_job_id)}) == Counter(running=1)
     assert world.now(running).status is JobStatus.RUNNING
 
 
@@ -532,7 +552,7 @@ def test_a_notification_that_is_ahead_of_our_own_note_is_kept_for_a_moment(world
         world.ica.jobs_there["ica-job"] = IcaJob("ica-job", "SUCCEEDED")
 
     world.sleep = note_meanwhile  # type: ignore[method-assign]
-    assert world.poller().look_now({"ica-job"}) == Counter(passed=1)
+    assert world.poller().look_now("this one", {"ica-job"}) == Counter(passed=1)
 
 
 def test_a_slot_that_a_notification_frees_goes_to_who_waits_for_it(world: World) -> None:
@@ -540,14 +560,14 @@ def test_a_slot_that_a_notification_frees_goes_to_who_waits_for_it(world: World)
     first, second = world.create(jobs=2, due_in=timedelta())
     running = world.run(first, "SUCCEEDED")
     world.clock.forward(seconds=1)
-    assert world.poller().look_now({str(running.ica_job_id)})["sent_again"] == 1
+    assert world.poller().look_now("this one", {str(running.ica_job_id)})["sent_again"] == 1
     assert world.sent() == [("run", second.job_id)]
 
 
 def test_while_ica_notifies_the_poller_looks_seldom(world: World) -> None:
     world.seconds_left = 900
     running = world.run(world.create()[0])
-    world.poller().look_now({"of another pipeline"})
+    world.poller().look_now("this one", {"of another pipeline"})
 
     def succeeds_after_a_minute(_: object) -> None:
         if sum(world.slept) >= 60:

@@ -16,4 +16,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """One look for all that have come together. Where it fails, the poller does the same a little later."""
     begin(context)
     ended = {job_id for record in event["Records"] if (job_id := ended_job_of(record["body"]))}
-    return report(poller().look_now(ended) if ended else Counter())
+    return report(poller().look_now(context.aws_request_id, ended) if ended else Counter())
