@@ -16,6 +16,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from moto.events.models import EventPattern
 
+from icav2_copy_batch.adapters import ica as ica_module
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import JobStatus
@@ -607,6 +608,7 @@ def test_a_launch_message_that_makes_no_sense_fails_alone(pipeline: Pipeline) ->
 
 def test_a_launch_is_put_off_while_the_token_cannot_be_read(pipeline: Pipeline, table: CopyTable) -> None:
     """Else the jobs stay claimed: the message comes again and changes nothing, until the claims have run out."""
+    pipeline.monkeypatch.setattr(ica_module, "MAX_TRIES", 1)  # of the client, which would wait in between
     pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
     pipeline.ingest()
     pipeline.aws.refuse("GetSecretValue", "AccessDeniedException")
