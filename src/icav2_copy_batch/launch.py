@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from icav2_copy_batch.domain.ica import (
+    SECONDS_TO_START,
     IcaAnswerLost,
     IcaData,
     IcaError,
@@ -65,9 +66,7 @@ LOST_ANSWER_AGE = timedelta(minutes=2)
 FIRST_DEFERRAL_SECONDS = 5
 MAX_DEFERRAL_SECONDS = 900
 """SQS's longest delay."""
-LEAST_SECONDS_TO_START = 45.0
-"""With less time left than a call may take, no copy batch is started any more."""
-LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=LEAST_SECONDS_TO_START)
+LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=SECONDS_TO_START)
 """A claim is taken to be at work for so long after its invocation must have ended: what it started shows by then."""
 
 logger = logging.getLogger(__name__)
@@ -97,6 +96,7 @@ class SlowDownTable(Protocol):
 
 class Ica(Protocol):
     def project_id(self, project: str) -> str: ...
+    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]: ...
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]: ...
@@ -175,7 +175,11 @@ class Launch:
             else:
                 carry_out(request, partial(self._claim, request, claimed, full))
         # Looked up for all jobs together; trouble with one project does not touch the jobs of another.
-        data = _ask_each(_by_project(claimed, lambda claim: claim.sources), self._find)
+        retried = {uri.project for claim in claimed if claim.job.attempt > 1 for uri in claim.sources}
+        data = _ask_each(
+            _by_project(claimed, lambda claim: claim.sources),
+            lambda project, paths: self._find(project, paths, afresh=project in retried),
+        )
         data_ids = _ask_each(dict(enumerate(claimed)), lambda _, claim: _source_ids(claim, data))
         able = [claim for index, claim in enumerate(claimed) if not isinstance(data_ids[index], IcaError)]
         folders = _ask_each(_by_project(able, lambda claim: [claim.destination]), self._ensure_folders)
@@ -253,8 +257,10 @@ class Launch:
         self.table.wait(request, jittered, held_up_by)
         return "held_back"
 
-    def _find(self, project: str, paths: Iterable[str]) -> dict[str, IcaData]:
-        return self.ica.find_sources(self.ica.project_id(project), paths)
+    def _find(self, project: str, paths: Iterable[str], afresh: bool) -> dict[str, IcaData]:
+        """The sources; ``afresh`` after a failure, of which what is remembered may be the cause."""
+        find = self.ica.find if afresh else self.ica.find_sources
+        return find(self.ica.project_id(project), paths)
 
     def _ensure_folders(self, project: str, paths: Iterable[str]) -> dict[str, str | None]:
         return self.ica.ensure_folders(self.ica.project_id(project), paths)
@@ -286,7 +292,7 @@ class Launch:
             )
         if claim.job.attempt > 1:
             self._delete_leftovers(claim)
-        if self.seconds_left() < LEAST_SECONDS_TO_START:
+        if self.seconds_left() < SECONDS_TO_START:
             raise IcaUnavailable("too little time was left to start a copy batch")
         batch = self.ica.start_copy_batch(claim.project_id, folder_id, data_ids, claim.job.options)
         fields = {**_fields(claim.job), "ica_job_id": batch.job_id, "ica_batch_id": batch.batch_id}

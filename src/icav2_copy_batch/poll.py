@@ -37,7 +37,7 @@ LOOK_SHARE_OF_AGE = 0.25
 """A job is looked at again after this share of the time it has been running, between the two bounds."""
 NOTIFIED_LEASE_NAME = "notified"
 NOTIFIED = timedelta(minutes=5)
-"""For so long after a notification the poller trusts that the next will come, and looks less often."""
+"""For so long after a notification of a project's the poller trusts that more will come, and looks less often."""
 GATHER_LEASE_NAME = "gather"
 GATHER = timedelta(seconds=1)
 """For so long notifications are gathered for one look."""
@@ -147,7 +147,7 @@ class Poll:
                     patient = False
                     self.sleep(FIRST_LOOK_SECONDS)
                     continue
-                notified = self._is_notified(now)
+                notified = self._notified_projects(running, now)
                 if any(self._due_in(job, looked, notified) <= 0 for job in running):
                     happened += self._look_at(running)
                     looked = {str(job.ica_job_id): now for job in running}
@@ -169,10 +169,11 @@ class Poll:
         Jobs end in swarms: one of the invocations waits a moment and looks for all of them, which is one call.
         """
         now = self.clock()
-        self.table.hold_lease(NOTIFIED_LEASE_NAME, NOTIFIED_LEASE_NAME, now, now + NOTIFIED)
-        running = {job.ica_job_id for job in self.table.jobs_in(JobStatus.RUNNING)}
+        meant = [job for job in self.table.jobs_in(JobStatus.RUNNING) if job.ica_job_id in ica_job_ids]
+        for project_id in sorted({str(job.ica_project_id) for job in meant}):
+            self.table.hold_lease(f"{NOTIFIED_LEASE_NAME} {project_id}", NOTIFIED_LEASE_NAME, now, now + NOTIFIED)
         # A launch may not have noted its ICA job yet, of which we hear here.
-        ours = not running.isdisjoint(ica_job_ids) or self.table.jobs_in(JobStatus.LAUNCHING)
+        ours = meant or self.table.jobs_in(JobStatus.LAUNCHING)
         if not ours or not self.table.hold_lease(GATHER_LEASE_NAME, owner, now, now + GATHER):
             return Counter()
         self.sleep(GATHER.total_seconds() + 0.1)  # whoever comes now looks later than we
@@ -201,10 +202,14 @@ class Poll:
         if not due:
             return Counter()
         in_flight = [*self.table.jobs_in(JobStatus.RUNNING), *self.table.jobs_in(JobStatus.LAUNCHING)]
-        sent = [job for job in choose(due, in_flight, self.slots) if self.table.postpone(job, now + LOST_MESSAGE_AGE)]
-        for job in sent:
-            logger.info("launch message sent again", extra={**_fields(job), "held_up_by": job.held_up_by})
-        self.queue.send(LaunchRequest(job.copy_id, job.job_id, job.attempt) for job in sent)
+        sent = []
+        try:
+            for job in choose(due, in_flight, self.slots):
+                if self.table.postpone(job, now + LOST_MESSAGE_AGE):
+                    logger.info("launch message sent again", extra={**_fields(job), "held_up_by": job.held_up_by})
+                    sent.append(job)
+        finally:  # what was postponed is sent, whatever breaks
+            self.queue.send(LaunchRequest(job.copy_id, job.job_id, job.attempt) for job in sent)
         return Counter(sent_again=len(sent))
 
     def _look_at(self, running: list[Job]) -> Counter[str]:
@@ -219,7 +224,15 @@ class Poll:
         looks = list(filter(None, (self._whole_if_ended(job, ica_jobs.get(str(job.ica_job_id))) for job in running)))
         faults = self.verifier.faults([job for job, ica_job in looks if _verdict(ica_job) is Verdict.SUCCEEDED])
         uncopied = self.items.uncopied([job for job, ica_job in looks if _verdict(ica_job) is Verdict.FAILED])
-        return Counter(self.spread(lambda look: self._move_on(*look, faults, uncopied), looks))
+
+        def move_on(look: Look) -> str:
+            try:
+                return self._move_on(*look, faults, uncopied)
+            except Exception:
+                logger.exception("job not moved on", extra=_fields(look[0]))
+                return "not_moved"
+
+        return Counter(self.spread(move_on, looks))
 
     def _whole_if_ended(self, job: Job, ica_job: IcaJob | None) -> Look | None:
         """A job whose ICA job has ended, with its sources, which the index does not hold; None if it has moved on."""
@@ -272,20 +285,21 @@ class Poll:
         logger.info(message, extra={**_fields(job), "outcome": ended.outcome, "reason": ended.reason})
         return word if moved else "moved_on"
 
-    def _due_in(self, job: Job, looked: Mapping[str, datetime], notified: bool) -> float:
+    def _due_in(self, job: Job, looked: Mapping[str, datetime], notified: set[str]) -> float:
         """In how many seconds to look at a running job: soon after it was launched, then less and less often."""
         if (looked_at := looked.get(str(job.ica_job_id))) is None:
             return 0
         started = datetime.fromisoformat(job.running_at) if job.running_at else looked_at
-        shortest = LONGEST_LOOK_SECONDS if notified else FIRST_LOOK_SECONDS
+        shortest = LONGEST_LOOK_SECONDS if str(job.ica_project_id) in notified else FIRST_LOOK_SECONDS
         share_of_age = (looked_at - started).total_seconds() * LOOK_SHARE_OF_AGE
         pause = min(max(share_of_age, shortest), LONGEST_LOOK_SECONDS)
         return pause - (self.clock() - looked_at).total_seconds()
 
-    def _is_notified(self, now: datetime) -> bool:
-        """Whether ICA tells us of its jobs, so that a look is there only for what it forgets to tell."""
-        until = self.table.lease_until(NOTIFIED_LEASE_NAME)
-        return until is not None and until > timestamp(now)
+    def _notified_projects(self, running: Iterable[Job], now: datetime) -> set[str]:
+        """The projects of whose jobs ICA tells us, so that a look is there only for what it forgets to tell."""
+        projects = sorted({str(job.ica_project_id) for job in running})
+        until = {project_id: self.table.lease_until(f"{NOTIFIED_LEASE_NAME} {project_id}") for project_id in projects}
+        return {project_id for project_id, moment in until.items() if moment and moment > timestamp(now)}
 
 
 def _verdict(ica_job: IcaJob | None) -> Verdict:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from icav2_copy_batch.domain.ica import IcaData, IcaError
+from icav2_copy_batch.domain.ica import IcaData, IcaError, IcaRefused
 from icav2_copy_batch.domain.job import Job
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
@@ -71,16 +71,17 @@ class Verify:
             (job.copy_id, job.job_id): [] if job.options.action_on_exist == "RENAME" else _pairs(job) for job in jobs
         }
         every = [pair for each in pairs.values() for pair in each]
-        found = self._find({pair.source for pair in every}, {pair.copy for pair in every})
+        found, refused = self._find({pair.source for pair in every}, {pair.copy for pair in every})
         return {
-            key: [outcome for pair in each if (outcome := self._outcome(pair, found))]
+            key: [outcome for pair in each if (outcome := self._outcome(pair, found, refused))]
             for key, each in pairs.items()
-            if all(uri.project in found for pair in each for uri in (pair.source, pair.copy))
+            if all(uri.project in found.keys() | refused.keys() for pair in each for uri in (pair.source, pair.copy))
         }
 
-    def _find(self, sources: set[IcaUri], copies: set[IcaUri]) -> Found:
-        """What is there, by project; a project that ICA could not be asked about is left out."""
-        found = {}
+    def _find(self, sources: set[IcaUri], copies: set[IcaUri]) -> tuple[Found, dict[str, IcaRefused]]:
+        """What is there, or why ICA refuses to say, by project; one that cannot be asked about now is left out."""
+        found: dict[str, dict[str, IcaData]] = {}
+        refused: dict[str, IcaRefused] = {}
         for project in sorted({uri.project for uri in sources | copies}):
             try:
                 project_id = self.ica.project_id(project)
@@ -94,13 +95,17 @@ class Verify:
                         for data in self.ica.list_tree(project_id, uri.path)
                     }
                 )
+            except IcaRefused as error:
+                refused[project] = error
             except IcaError as error:
                 logger.warning(
                     "ICA could not be asked for copied files", extra={"project": project, "reason": str(error)}
                 )
-        return found
+        return found, refused
 
-    def _outcome(self, pair: Pair, found: Found) -> SourceOutcome | None:
+    def _outcome(self, pair: Pair, found: Found, refused: Mapping[str, IcaRefused]) -> SourceOutcome | None:
+        if error := refused.get(pair.source.project) or refused.get(pair.copy.project):
+            return SourceOutcome(str(pair.source), MISMATCH, f"{pair.copy} cannot be compared: {error}")
         for source, copy in _files(pair, found):
             present = found[copy.project].get(copy.path)
             if fault := self._fault(found[source.project].get(source.path), present):

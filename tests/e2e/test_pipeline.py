@@ -269,7 +269,7 @@ def test_notifications_of_icas_move_a_copy_on(stack: LocalStack, subscriber: Sub
 
     assert_copied_whole(stack, manifest, event["detail"])
     assert simulator(stack).get("/state")["notifications"]["sent"] > 0
-    assert lease_until(stack, NOTIFIED_LEASE_NAME) > event["detail"]["submitted_at"]
+    assert lease_until(stack, f"{NOTIFIED_LEASE_NAME} {project}") > event["detail"]["submitted_at"]
 
 
 def test_no_files_were_written_by_two_jobs_and_the_token_was_never_logged(

@@ -618,7 +618,7 @@ def test_a_launch_is_put_off_while_the_token_cannot_be_read(pipeline: Pipeline, 
 
 
 def test_a_project_that_may_not_be_read_holds_up_no_job_of_another(pipeline: Pipeline, table: CopyTable) -> None:
-    """Its files cannot be compared any more; those of the other can."""
+    """Its files cannot be compared any more, which is a failure; those of the other can."""
     other = pipeline.ica.world.add_project("other").id
     pipeline.ica.file("/run/c.txt", other)
     manifest = pipeline.manifest("x") | {"icav2://other/run/c.txt": ["icav2://destination/to/y/"]}
@@ -630,8 +630,12 @@ def test_a_project_that_may_not_be_read_holds_up_no_job_of_another(pipeline: Pip
     pipeline.poll()
     assert {job.destination: job.status for job in table.jobs("run")} == {
         "icav2://destination/to/x/": JobStatus.PASSED,
-        "icav2://destination/to/y/": JobStatus.RUNNING,
+        "icav2://destination/to/y/": JobStatus.QUEUED,
     }
+    pipeline.launch()
+    (failed,) = [job for job in table.jobs("run") if job.status is JobStatus.FAILED]
+    assert "403" in str(failed.reason)
+    assert len(failed.attempts) == 2
 
 
 def settled(pipeline: Pipeline, *folders: str) -> Event:

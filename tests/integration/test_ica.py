@@ -33,6 +33,7 @@ from icav2_copy_batch.domain.ica import (
     IcaJob,
     IcaRefused,
     IcaUnavailable,
+    StartedCopyBatch,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
@@ -242,6 +243,32 @@ def test_what_was_remembered_and_is_gone_is_looked_up_anew_and_no_reason_to_fail
     with pytest.raises(IcaUnavailable, match="looked up anew"):
         start()
     assert start()
+
+
+def test_all_that_was_remembered_of_a_folder_that_is_gone_is_looked_up_anew(ica: SimulatedIca) -> None:
+    """A launch looks up for several jobs together, and starts one after the other."""
+    client, folders = ica.client(), ["/to/1/", "/to/2/"]
+    data_ids = [client.find_sources(ica.source, [ica.file("/a").path])["/a"].data_id]
+
+    def start_all() -> list[object]:
+        started: list[object] = []
+        for folder_id in list(client.ensure_folders(ica.destination, folders).values()):
+            try:
+                started.append(client.start_copy_batch(ica.destination, folder_id, data_ids, CopyOptions()))
+            except IcaUnavailable as error:
+                started.append(error)
+        return started
+
+    client.ensure_folders(ica.destination, folders)
+    ica.world.discard(ica.folder("/to/"))
+    assert [type(each) for each in start_all()] == [IcaUnavailable, IcaUnavailable]
+    assert [type(each) for each in start_all()] == [StartedCopyBatch, StartedCopyBatch]
+
+
+def test_one_job_that_cannot_be_read_keeps_nobody_from_the_others(ica: SimulatedIca) -> None:
+    old, *others = stock_jobs(ica, 1010)
+    ica.fault("status", "GET", f"/jobs/{old}", status=500)
+    assert ica.client().jobs([old, *others[-3:]]).keys() == set(others[-3:])
 
 
 def test_a_refusal_of_what_was_just_looked_up_is_final(ica: SimulatedIca) -> None:

@@ -352,13 +352,13 @@ def test_an_announced_copy_is_not_due_any_more(table: CopyTable) -> None:
     assert not item.keys() & {"due_at", "announcing_until"}
 
 
-def test_a_folder_expires_a_month_after_it_was_last_claimed(table: CopyTable) -> None:
+def test_a_folder_expires_more_than_a_year_after_it_was_last_claimed(table: CopyTable) -> None:
     (job,) = create(table)
     for attempt, second in ((1, 10), (2, 500)):
         running = run(table, replace(now(table, job), attempt=attempt), second)
         (folder,) = [item for item in items() if item["copy_id"]["S"].startswith("#folder ")]
         assert folder[properties("CopyTable")["TimeToLiveSpecification"]["AttributeName"]] == {
-            "N": str(int(at(second).timestamp()) + 30 * 24 * 60 * 60)
+            "N": str(int(at(second).timestamp()) + 400 * 24 * 60 * 60)
         }
         assert requeue(table, running, second + 5)
 

@@ -94,6 +94,7 @@ def test_every_alarm_tells_the_topic_and_says_what_is_the_matter(alarm: str) -> 
 OUR_ALARMS = {
     "JobsFailedAlarm",
     "JobsDelayedAlarm",
+    "JobsNotMovedAlarm",
     "UnknownStatusAlarm",
     "CopiesNotAnnouncedAlarm",
     "LaunchesUndecidedAlarm",
@@ -113,7 +114,7 @@ def test_every_alarm_on_a_metric_of_ours_is_on_one_that_is_emitted(alarm: str) -
     assert properties(alarm)["Dimensions"] == [{"Name": "service", "Value": wiring.SERVICE}]
 
 
-@pytest.mark.parametrize("function", ["Launch", "Poll"])
+@pytest.mark.parametrize("function", ["Launch", "Notify", "Poll"])
 def test_a_refused_token_is_counted_by_the_very_text_that_is_logged(function: str) -> None:
     described = properties(f"{function}TokenRefusedMetric")
     assert described["LogGroupName"] == {"Ref": f"{function}Logs"}

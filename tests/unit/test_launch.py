@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaError, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.ica import SECONDS_TO_START, IcaAnswerLost, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
@@ -19,7 +19,6 @@ from icav2_copy_batch.launch import (
     FIRST_DEFERRAL_SECONDS,
     FOLDER_BUSY_SECONDS,
     LEASE_MARGIN,
-    LEAST_SECONDS_TO_START,
     LONGEST_SLOW_DOWN,
     LOST_ANSWER_AGE,
     MAX_DEFERRAL_SECONDS,
@@ -382,10 +381,10 @@ def test_trouble_with_one_project_does_not_touch_the_jobs_of_another(world: Worl
 
 def test_with_too_little_time_left_no_copy_batch_is_started(world: World) -> None:
     (job,) = world.create("icav2://to/x/")
-    world.seconds_left = LEAST_SECONDS_TO_START - 1
+    world.seconds_left = SECONDS_TO_START - 1
     assert world.launch(job) == Launched(deferred=1)
     assert world.ica.called("start_copy_batch") == []
-    world.seconds_left = LEAST_SECONDS_TO_START
+    world.seconds_left = SECONDS_TO_START
     assert world.launch(job) == Launched(started=1)
 
 

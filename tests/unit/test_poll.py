@@ -21,6 +21,7 @@ from icav2_copy_batch.poll import (
     LEASE_NAME,
     LEAST_SECONDS_TO_LOOK,
     LONGEST_NAP_SECONDS,
+    NOTIFIED_LEASE_NAME,
     UNANNOUNCED_AGE,
     WAITED_FOR,
     JobKey,
@@ -504,6 +505,21 @@ def test_a_poller_that_waits_for_old_jobs_soon_sees_a_new_one(world: World) -> N
     assert seen_at[0] <= 3 * LONGEST_NAP_SECONDS
 
 
+def test_where_ica_notifies_of_another_project_the_poller_looks_as_often_as_ever(world: World) -> None:
+    world.seconds_left = 900
+    running = world.run(world.create()[0])
+    now = world.clock()
+    world.table.hold_lease(f"{NOTIFIED_LEASE_NAME} another-project", "notified", now, now + timedelta(minutes=5))
+
+    def succeeds_after_a_minute(_: object) -> None:
+        if sum(world.slept) >= 60:
+            world.say(running, "SUCCEEDED")
+
+    world.ica.troubles["jobs"] = succeeds_after_a_minute
+    assert world.poll()["passed"] == 1
+    assert len(world.ica.called("jobs")) > 6
+
+
 # --- notifications ---------------------------------------------------------------------------------------------------
 
 
@@ -566,8 +582,12 @@ def test_a_slot_that_a_notification_frees_goes_to_who_waits_for_it(world: World)
 
 def test_while_ica_notifies_the_poller_looks_seldom(world: World) -> None:
     world.seconds_left = 900
-    running = world.run(world.create()[0])
-    world.poller().look_now("this one", {"of another pipeline"})
+    other, job = world.create(jobs=2)
+    told = world.run(other, "SUCCEEDED")
+    world.poller().look_now("this one", {str(told.ica_job_id)})
+    running = world.run(job)
+    world.ica.calls.clear()
+    world.slept.clear()
 
     def succeeds_after_a_minute(_: object) -> None:
         if sum(world.slept) >= 60:

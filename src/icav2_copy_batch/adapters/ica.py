@@ -38,6 +38,7 @@ from icav2_copy_batch.adapters.libica_light import (
 )
 from icav2_copy_batch.domain.ica import (
     CONSEQUENCES,
+    SECONDS_TO_START,
     CallFailure,
     CopyBatch,
     CopyBatchItem,
@@ -116,7 +117,7 @@ class IcaClient:
         self._project_ids: dict[str, tuple[str, float]] = {}
         self._remembered: dict[tuple[str, str], tuple[IcaData, float]] = {}
         self._told_from_memory: set[str] = set()
-        """Ids that may not be true any more."""
+        """Ids that may not be true any more, until they are found by a look."""
         self._several_paths_are_taken = False
         """Whether ICA has been seen to answer for several paths in one call."""
 
@@ -158,10 +159,10 @@ class IcaClient:
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         """As ``find``, for what nobody changes while it is copied: what was AVAILABLE some minutes ago still is."""
         wanted = list(dict.fromkeys(paths))
-        found = self._from_memory(project_id, wanted)
-        found |= self.find(project_id, [path for path in wanted if path not in found])
-        self._remember(project_id, found.values())
-        return found
+        known = self._from_memory(project_id, wanted)
+        fresh = self.find(project_id, [path for path in wanted if path not in known])
+        self._remember(project_id, fresh.values())
+        return known | fresh
 
     def _from_memory(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         now = self._monotonic()
@@ -170,13 +171,14 @@ class IcaClient:
         self._told_from_memory |= {data.data_id for data in found.values()}
         return found
 
-    def _remember(self, project_id: str, found: Iterable[IcaData]) -> None:
+    def _remember(self, project_id: str, fresh: Iterable[IcaData]) -> None:
         if len(self._remembered) > MOST_REMEMBERED:
             self._remembered.clear()
         until = self._monotonic() + REMEMBERED_SECONDS
-        for data in found:
+        for data in fresh:
+            self._told_from_memory.discard(data.data_id)
             if data.status == "AVAILABLE":
-                self._remembered.setdefault((project_id, data.path), (data, until))
+                self._remembered[project_id, data.path] = (data, until)
 
     def _find_in_portions(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         found: dict[str, IcaData] = {}
@@ -216,9 +218,9 @@ class IcaClient:
         key that was used before may be days old, for a folder that has been deleted since.
         """
         wanted = list(dict.fromkeys(folders))
-        known = self._from_memory(project_id, wanted)
-        lineage = dict.fromkeys(path for folder in wanted if folder not in known for path in _lineage(folder))
-        known |= self._folders_there(project_id, lineage)
+        remembered = self._from_memory(project_id, wanted)
+        lineage = dict.fromkeys(path for folder in wanted if folder not in remembered for path in _lineage(folder))
+        known = self._folders_there(project_id, lineage)
         stale: dict[str, str] = {}
         while missing := sorted((path for path in lineage if path not in known), key=len):
             created: dict[str, str | None] = {}
@@ -234,6 +236,7 @@ class IcaClient:
                     known |= self._folders_there(project_id, missing)  # else what has come meanwhile is made again
                 stale |= {path: folder_id for path, folder_id in unseen.items() if folder_id}
         self._remember(project_id, known.values())
+        known |= remembered
         return {folder: known[folder].data_id if folder != "/" else None for folder in wanted}
 
     def _folders_there(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
@@ -334,7 +337,6 @@ class IcaClient:
             if self._told_from_memory.isdisjoint([folder_id, *data_ids]):
                 raise
             self._remembered.clear()
-            self._told_from_memory.clear()
             raise IcaUnavailable(f"{error}; what was looked up some minutes ago is looked up anew") from None
         try:
             return StartedCopyBatch(batch_id=_text(answer, "id"), job_id=_text(answer, "job", "id"))
@@ -364,6 +366,9 @@ class IcaClient:
                 found[job_id] = _job(answer)
             except IcaRefused:
                 continue
+            except IcaUnavailable as error:
+                if error.is_throttling or not found:
+                    raise  # else it is this job alone that cannot be read
         return found
 
     def jobs_created_since(self, since: str) -> list[IcaJob]:
@@ -449,7 +454,7 @@ class IcaClient:
         retrying = Retrying(
             retry=retry_if_exception(worth_another_try),
             wait=_wait_as_told,
-            stop=self._no_time_or_tries_left,
+            stop=lambda state: self._no_time_or_tries_left(state, READ_SECONDS if repeatable else SECONDS_TO_START),
             sleep=self._sleep,
             reraise=True,
         )
@@ -494,8 +499,8 @@ class IcaClient:
         except ValidationError as error:  # libica's, before anything is sent: an id that is none, say
             raise fault(CallFailure.REFUSED, f"not a request to ICA: {error.errors()[0]['msg']}") from None
 
-    def _no_time_or_tries_left(self, state: RetryCallState) -> bool:
-        return state.attempt_number >= MAX_TRIES or self._seconds_left() < MAX_WAIT_SECONDS + READ_SECONDS
+    def _no_time_or_tries_left(self, state: RetryCallState, seconds_needed: float) -> bool:
+        return state.attempt_number >= MAX_TRIES or self._seconds_left() < MAX_WAIT_SECONDS + seconds_needed
 
     def _wait(self, seconds: float, otherwise: IcaUnavailable) -> None:
         """Let ICA finish something it is doing, or raise when there is no time left for that."""

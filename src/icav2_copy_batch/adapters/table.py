@@ -58,7 +58,7 @@ COPY_ITEM = "COPY"
 JOB_PREFIX = "JOB#"
 PARALLEL_WRITES = 8
 REFUSED = "ConditionalCheckFailed"
-UNUSED_FOLDER_DAYS = 30
+UNUSED_FOLDER_DAYS = 400
 """After which DynamoDB may remove the item of a folder that no job has claimed since."""
 
 
@@ -258,7 +258,9 @@ class CopyTable:
 
     def mark_ingested(self, copy_id: str, now: datetime) -> None:
         """Note that all the copy's jobs are written and their launch messages sent."""
-        CopyItem(copy_id).update([CopyItem.ingested_at.set(timestamp(now))], CopyItem.copy_id.exists())
+        _retried_on_conflict(
+            lambda: CopyItem(copy_id).update([CopyItem.ingested_at.set(timestamp(now))], CopyItem.copy_id.exists())
+        )
 
     def add_task_token(self, copy_id: str, task_token: str) -> bool:
         """Have one more task answered when the copy settles; False when it was announced already."""
@@ -398,7 +400,7 @@ class CopyTable:
                     # A copy that has no open job has nothing left to count: never below zero.
                     transaction.update(CopyItem(job.copy_id, COPY_ITEM), [*copy_actions], CopyItem.open_jobs > 0)
 
-        return _accepted(lambda: _retried_on_conflict(write))
+        return _accepted(write)
 
     def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool:
         """No move: the launch message of a queued job is used up, and the poller sends another when it is due."""
@@ -443,7 +445,9 @@ class CopyTable:
 
     def abandon_announcement(self, copy_id: str) -> None:
         """Give the claim back, since the announcement failed: it may be tried again at once."""
-        CopyItem(copy_id).update([CopyItem.announcing_until.remove()], CopyItem.copy_id.exists())
+        _retried_on_conflict(
+            lambda: CopyItem(copy_id).update([CopyItem.announcing_until.remove()], CopyItem.copy_id.exists())
+        )
 
     def mark_announced(self, copy: Copy, now: datetime) -> bool:
         """OPEN → COMPLETED or FAILED; False when a task token came in that was not answered yet."""
@@ -463,7 +467,9 @@ class CopyTable:
 
     def mark_delayed(self, copy_id: str, now: datetime) -> None:
         """Note that it was said that the copy takes longer than it should."""
-        CopyItem(copy_id).update([CopyItem.delayed_at.set(timestamp(now))], CopyItem.copy_id.exists())
+        _retried_on_conflict(
+            lambda: CopyItem(copy_id).update([CopyItem.delayed_at.set(timestamp(now))], CopyItem.copy_id.exists())
+        )
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -562,7 +568,7 @@ def _job_key(job: Job) -> str:
 def _accepted(write: Callable[[], object]) -> bool:
     """Do one conditional write: True when done, False when its condition was refused."""
     try:
-        write()
+        _retried_on_conflict(write)
     except (PutError, UpdateError, DeleteError) as error:
         if error.cause_response_code != "ConditionalCheckFailedException":
             raise
@@ -574,7 +580,7 @@ def _accepted(write: Callable[[], object]) -> bool:
     return True
 
 
-def _retried_on_conflict(write: Callable[[], None]) -> None:
+def _retried_on_conflict(write: Callable[[], object]) -> None:
     """Jobs move at the same moment; DynamoDB then cancels all but one transaction on an item that they share."""
     retrying = Retrying(
         retry=retry_if_exception(_is_conflict),
@@ -586,7 +592,12 @@ def _retried_on_conflict(write: Callable[[], None]) -> None:
 
 
 def _is_conflict(error: BaseException) -> bool:
-    return isinstance(error, TransactWriteError) and "TransactionConflict" in map(_code, error.cancellation_reasons)
+    """Whether the item is in another transaction right now; a single write may meet that too."""
+    if isinstance(error, TransactWriteError):
+        return "TransactionConflict" in map(_code, error.cancellation_reasons)
+    if isinstance(error, PutError | UpdateError | DeleteError):
+        return error.cause_response_code == "TransactionConflictException"
+    return False
 
 
 def _code(reason: CancellationReason | None) -> str | None:

@@ -9,6 +9,9 @@ import json
 from dataclasses import dataclass
 from enum import Enum
 
+SECONDS_TO_START = 45.0
+"""With less time left than this no call that starts a copy batch is made any more: its claim's lease counts on that."""
+
 
 @dataclass(frozen=True, slots=True)
 class IcaData:

@@ -32,6 +32,7 @@ METRICS = {
     "given_up": "JobsFailed",
     "unreadable": "JobsUnreadable",
     "unknown_status": "JobsOfUnknownStatus",
+    "not_moved": "JobsNotMoved",
     "delayed": "JobsDelayed",
     "unannounced": "CopiesNotAnnounced",
     "copies_completed": "CopiesCompleted",
