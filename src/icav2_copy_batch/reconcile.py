@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 class Table(Protocol):
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
     def get_job(self, copy_id: str, job_id: str) -> Job | None: ...
+    def jobs(self, copy_id: str) -> Iterable[Job]: ...
     def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool: ...
     def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
     def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool: ...
@@ -108,6 +109,11 @@ class Reconcile:
             for ica_job in self.ica.jobs_created_since(timestamp(since))
             if ica_job.job_id not in known and ica_job.project_id in (None, project_id)
         ]
+        if recent:
+            # What other jobs of this copy have run in the same folder is accounted for too.
+            siblings = (other for other in self.table.jobs(job.copy_id) if other.destination == job.destination)
+            theirs = {attempt.ica_job_id for other in siblings for attempt in other.attempts}
+            recent = [ica_job for ica_job in recent if ica_job.job_id not in theirs]
         if not recent:
             return None
         folders = self.ica.find(project_id, [destination.path]) if destination.path != "/" else {}
