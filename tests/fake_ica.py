@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from icav2_copy_batch.adapters.ica import DELETION_SECONDS
 from icav2_copy_batch.domain.ica import (
     CONSEQUENCES,
     CopyBatch,
@@ -18,7 +19,7 @@ from icav2_copy_batch.domain.ica import (
 )
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions
-from icav2_copy_batch.domain.uri import is_project_id, parent_path
+from icav2_copy_batch.domain.uri import is_project_id
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Datum, IcaError, Job
 from local.simulator.world import World
 
@@ -70,10 +71,11 @@ class Ica:
 
         return self._call(ensure)
 
-    def delete_partial_files(self, project_id: str, folder: str, paths: set[str], deep: bool = False) -> int:
+    def delete_partial_files(self, project_id: str, paths: Iterable[str]) -> int:
+        wanted = set(paths)
+
         def look() -> list[Datum]:
-            below = [it for it in self._contents(project_id) if not it.is_folder and it.path.startswith(folder)]
-            return [it for it in below if it.path in paths and (deep or parent_path(it.path) == folder)]
+            return [it for it in self._contents(project_id) if it.path in wanted]
 
         ours = self._call(look)
         leftovers = [it for it in ours if it.status is DataStatus.PARTIAL]
@@ -81,9 +83,8 @@ class Ica:
             self._call(lambda it=it: self._delete(project_id, it.id))  # type: ignore[misc]
         remaining = {it.id for it in ours if it.status in (DataStatus.PARTIAL, DataStatus.DELETING)}
         while remaining:
+            self.wire.sleep(DELETION_SECONDS)
             remaining &= {it.id for it in self._call(look)}
-            if remaining:
-                self.wire.sleep(1)
         return len(leftovers)
 
     def start_copy_batch(

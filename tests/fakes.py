@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.job import (
@@ -27,6 +27,14 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, Problem, Refused
 from icav2_copy_batch.domain.slots import FOLDER_REST, Slots
 from icav2_copy_batch.domain.uri import parse_uri
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_turn(do: Callable[[T], R], each: Sequence[T]) -> list[R]:
+    """One after the other, where the product does things side by side."""
+    return [do(one) for one in each]
 
 
 class LineCut(Exception):

@@ -16,6 +16,7 @@ import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -66,6 +67,7 @@ LOST_ANSWER_AGE = timedelta(minutes=2)
 FIRST_DEFERRAL_SECONDS = 5
 MAX_DEFERRAL_SECONDS = 900
 """SQS's longest delay."""
+PARALLEL = 8
 LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=SECONDS_TO_START)
 """A claim is taken to be at work for so long after its invocation must have ended: what it started shows by then."""
 
@@ -100,7 +102,7 @@ class Ica(Protocol):
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]: ...
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]: ...
-    def delete_partial_files(self, project_id: str, folder: str, paths: set[str], deep: bool = False) -> int: ...
+    def delete_partial_files(self, project_id: str, paths: Iterable[str]) -> int: ...
     def start_copy_batch(
         self, project_id: str, folder_id: str | None, data_ids: Sequence[str], options: CopyOptions
     ) -> StartedCopyBatch: ...
@@ -114,6 +116,20 @@ class Poller(Protocol):
     def wake(self) -> None: ...
 
 
+class Spread(Protocol):
+    """Does one thing with each of many, and gives the answers in their order."""
+
+    def __call__(self, do: Callable[[V], R], each: Sequence[V]) -> Sequence[R]: ...
+
+
+def in_threads(do: Callable[[V], R], each: Sequence[V]) -> list[R]:
+    """Side by side."""
+    if len(each) < 2:
+        return [do(one) for one in each]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(do, each))
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A job that this launch has claimed, with its URIs taken apart."""
@@ -125,6 +141,24 @@ class Claimed:
     destination: IcaUri
     sources: tuple[IcaUri, ...]
     """Those that this attempt has to copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A claimed job with what is needed to start it, or the trouble there was with that."""
+
+    claim: Claimed
+    source_ids: list[str] | IcaError
+    folders: dict[str, str | None] | IcaError | None
+    """Of the destination's project; None where nothing was asked."""
+
+    @property
+    def trouble(self) -> IcaError | None:
+        return _trouble(self.source_ids, self.folders)
+
+    @property
+    def folder_id(self) -> str | None:
+        return _known(self.folders or {})[self.claim.destination.path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +186,8 @@ class Launch:
     allow_same_project: bool = False
     between: Callable[[float, float], float] = random.uniform
     """Chance: a number between two."""
+    spread: Spread = in_threads
+    """How the copy batches are started."""
 
     def launch(self, requests: Iterable[LaunchRequest]) -> Launched:
         """Launch what of these is due; a message about a job that has moved on changes nothing."""
@@ -180,11 +216,20 @@ class Launch:
             _by_project(claimed, lambda claim: claim.sources),
             lambda project, paths: self._find(project, paths, afresh=project in retried),
         )
-        data_ids = _ask_each(dict(enumerate(claimed)), lambda _, claim: _source_ids(claim, data))
-        able = [claim for index, claim in enumerate(claimed) if not isinstance(data_ids[index], IcaError)]
+        source_ids = _ask_each(dict(enumerate(claimed)), lambda _, claim: self._source_ids(claim, data))
+        able = [claim for index, claim in enumerate(claimed) if not isinstance(source_ids[index], IcaError)]
         folders = _ask_each(_by_project(able, lambda claim: [claim.destination]), self._ensure_folders)
-        for index, claim in enumerate(claimed):
-            carry_out(claim.request, partial(self._launch_one, claim, data_ids[index], folders))
+        prepared = [
+            Prepared(claim, source_ids[index], folders.get(claim.destination.project))
+            for index, claim in enumerate(claimed)
+        ]
+        # What needs no clearing does not wait for what does.
+        for each in (
+            [one for one in prepared if one.claim.job.attempt == 1],
+            self._cleared([one for one in prepared if one.claim.job.attempt > 1]),
+        ):
+            for one, ended in zip(each, self.spread(self._start, each), strict=True):
+                carry_out(one.claim.request, partial(self._end_launch, one.claim, ended))
         if outcomes["started"]:
             self._wake_poller()
         return Launched(
@@ -265,55 +310,73 @@ class Launch:
     def _ensure_folders(self, project: str, paths: Iterable[str]) -> dict[str, str | None]:
         return self.ica.ensure_folders(self.ica.project_id(project), paths)
 
-    def _launch_one(
-        self,
-        claim: Claimed,
-        data_ids: list[str] | IcaError,
-        folders: Mapping[str, dict[str, str | None] | IcaError],
-    ) -> str:
-        """Start one claimed job's copy batch, or do what its trouble calls for; which of the two, in a word."""
-        try:
-            source_ids = _known(data_ids)
-            folder_id = _known(folders[claim.destination.project])[claim.destination.path]
-            return self._start(claim, source_ids, folder_id)
-        except IcaUnavailable as error:
-            return self._defer(claim.request, error, claim.job)
-        except IcaRefused as error:
-            return self._refuse(claim, error)
-        except IcaAnswerLost as error:
-            return self._leave_unknown(claim, error)
+    def _source_ids(self, claim: Claimed, data: Mapping[str, dict[str, IcaData] | IcaError]) -> list[str]:
+        """The ids of a job's sources, in order; or ``IcaRefused`` with the sources that cannot be copied."""
+        found = [(uri, _known(data[uri.project]).get(uri.path)) for uri in claim.sources]
+        faults = [fault for uri, source in found if (fault := _source_fault(uri, source))]
+        if not self.allow_same_project and claim.project_id in {self.ica.project_id(uri.project) for uri, _ in found}:
+            faults = [f"a source is in the project of its destination {claim.destination}; ICA copies between two"]
+        if faults:
+            more = f" (and {len(faults) - 1} more sources)" if len(faults) > 1 else ""
+            raise IcaRefused(faults[0] + more)
+        return [source.data_id for _, source in found if source]
 
-    def _start(self, claim: Claimed, data_ids: list[str], folder_id: str | None) -> str:
-        if not self.allow_same_project and claim.project_id in {
-            self.ica.project_id(uri.project) for uri in claim.sources
-        }:
-            raise IcaRefused(
-                f"a source is in the project of its destination {claim.destination}; ICA copies between two"
-            )
-        if claim.job.attempt > 1:
-            self._delete_leftovers(claim)
-        if self.seconds_left() < SECONDS_TO_START:
-            raise IcaUnavailable("too little time was left to start a copy batch")
-        batch = self.ica.start_copy_batch(claim.project_id, folder_id, data_ids, claim.job.options)
-        fields = {**_fields(claim.job), "ica_job_id": batch.job_id, "ica_batch_id": batch.batch_id}
-        logger.info("copy batch started", extra=fields)
-        now = self.clock()
-        if not self.table.mark_running(claim.job, batch.job_id, batch.batch_id, now, due_at=now):
-            logger.error("a copy batch was started for a job that has moved on", extra=fields)
-        return "started"
+    def _cleared(self, prepared: Sequence[Prepared]) -> list[Prepared]:
+        """These, once the PARTIAL files of their sources are gone that an earlier attempt has left."""
+        able = {index: one.claim for index, one in enumerate(prepared) if not one.trouble}
+        leftovers = _ask_each(able, lambda _, claim: self._files_to_come(claim))
+        paths: dict[str, dict[str, None]] = defaultdict(dict)
+        for index, claim in able.items():
+            if not isinstance(found := leftovers[index], IcaError):
+                paths[claim.project_id] |= dict.fromkeys(found)
+        deleted = _ask_each(paths, self.ica.delete_partial_files)
+        troubles = {index: _trouble(leftovers[index], deleted.get(claim.project_id)) for index, claim in able.items()}
+        return [replace(one, source_ids=troubles.get(index) or one.source_ids) for index, one in enumerate(prepared)]
 
-    def _delete_leftovers(self, claim: Claimed) -> None:
-        """Delete the PARTIAL files of this attempt's sources that an earlier attempt has left."""
-        folder = claim.destination.path
-        files = {folder + uri.name for uri in claim.sources if not uri.is_folder}
-        if files:
-            self.ica.delete_partial_files(claim.project_id, folder, files)
+    def _files_to_come(self, claim: Claimed) -> list[str]:
+        """The paths of all files that an attempt writes."""
+        folder, paths = claim.destination.path, []
         for uri in claim.sources:
             if uri.is_folder:
-                target = f"{folder}{uri.name}/"
                 tree = self.ica.list_tree(self.ica.project_id(uri.project), uri.path)
-                paths = {target + data.path.removeprefix(uri.path) for data in tree}
-                self.ica.delete_partial_files(claim.project_id, target, paths, deep=True)
+                paths += [f"{folder}{uri.name}/{data.path.removeprefix(uri.path)}" for data in tree]
+            else:
+                paths.append(folder + uri.name)
+        return paths
+
+    def _start(self, prepared: Prepared) -> Exception | None:
+        """Start one copy batch and note it; what went wrong, if anything did."""
+        claim = prepared.claim
+        try:
+            if prepared.trouble:
+                return prepared.trouble
+            if self.seconds_left() < SECONDS_TO_START:
+                return IcaUnavailable("too little time was left to start a copy batch")
+            batch = self.ica.start_copy_batch(
+                claim.project_id, prepared.folder_id, _known(prepared.source_ids), claim.job.options
+            )
+            fields = {**_fields(claim.job), "ica_job_id": batch.job_id, "ica_batch_id": batch.batch_id}
+            logger.info("copy batch started", extra=fields)
+            now = self.clock()
+            if not self.table.mark_running(claim.job, batch.job_id, batch.batch_id, now, due_at=now):
+                logger.error("a copy batch was started for a job that has moved on", extra=fields)
+        except Exception as error:
+            return error
+        return None
+
+    def _end_launch(self, claim: Claimed, trouble: Exception | None) -> str:
+        """Do what the trouble of a launch calls for; what happened, in a word."""
+        match trouble:
+            case None:
+                return "started"
+            case IcaUnavailable():
+                return self._defer(claim.request, trouble, claim.job)
+            case IcaRefused():
+                return self._refuse(claim, trouble)
+            case IcaAnswerLost():
+                return self._leave_unknown(claim, trouble)
+            case _:
+                raise trouble
 
     def _defer(self, request: LaunchRequest, error: IcaUnavailable, claimed: Job | None = None) -> str:
         """The same attempt again after a while, by a message with a delay."""
@@ -371,6 +434,11 @@ def _known(answer: R | IcaError) -> R:
     return answer
 
 
+def _trouble(*answers: object) -> IcaError | None:
+    """The first that is none."""
+    return next((answer for answer in answers if isinstance(answer, IcaError)), None)
+
+
 def _by_project(claimed: Iterable[Claimed], uris: Callable[[Claimed], Iterable[IcaUri]]) -> dict[str, dict[str, None]]:
     """Project → its paths, each once and in order."""
     paths: dict[str, dict[str, None]] = defaultdict(dict)
@@ -378,16 +446,6 @@ def _by_project(claimed: Iterable[Claimed], uris: Callable[[Claimed], Iterable[I
         for uri in uris(claim):
             paths[uri.project][uri.path] = None
     return paths
-
-
-def _source_ids(claim: Claimed, data: Mapping[str, dict[str, IcaData] | IcaError]) -> list[str]:
-    """The ids of a job's sources, in order; or ``IcaRefused`` with the sources that cannot be copied."""
-    found = [(uri, _known(data[uri.project]).get(uri.path)) for uri in claim.sources]
-    faults = [fault for uri, source in found if (fault := _source_fault(uri, source))]
-    if faults:
-        more = f" (and {len(faults) - 1} more sources)" if len(faults) > 1 else ""
-        raise IcaRefused(faults[0] + more)
-    return [source.data_id for _, source in found if source]
 
 
 def _source_fault(uri: IcaUri, source: IcaData | None) -> str | None:

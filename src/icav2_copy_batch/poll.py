@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -24,7 +23,7 @@ from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Job, JobStat
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.slots import Slots, choose
 from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
-from icav2_copy_batch.launch import slow_down
+from icav2_copy_batch.launch import Spread, in_threads, slow_down
 from icav2_copy_batch.verify import MISMATCH
 
 LEASE_NAME = "poller"
@@ -39,14 +38,13 @@ NOTIFIED_LEASE_NAME = "notified"
 NOTIFIED = timedelta(minutes=5)
 """For so long after a notification of a project's the poller trusts that more will come, and looks less often."""
 GATHER_LEASE_NAME = "gather"
-GATHER = timedelta(seconds=1)
-"""For so long notifications are gathered for one look."""
+GATHER_SECONDS_PER_JOB, LONGEST_GATHER_SECONDS = 0.05, 1.0
+"""For so long notifications are gathered for one look: the longer, the more jobs run that may end as well."""
 WAITED_FOR = timedelta(seconds=60)
 """The poller stays at work for queued jobs that will be due within this time."""
 LEAST_SECONDS_TO_LOOK = 45.0
 SHORTEST_NAP_SECONDS, LONGEST_NAP_SECONDS = 1.0, 4.0
 """How often the table is asked what runs and what is due; ICA is asked less often."""
-PARALLEL_MOVES = 8
 
 logger = logging.getLogger(__name__)
 
@@ -94,14 +92,6 @@ class ItemReader(Protocol):
 
 class DelayReporter(Protocol):
     def report(self) -> int: ...
-
-
-Spread = Callable[[Callable[[Look], str], Sequence[Look]], Iterable[str]]
-
-
-def in_threads(move_on: Callable[[Look], str], looks: Sequence[Look]) -> list[str]:
-    with ThreadPoolExecutor(PARALLEL_MOVES) as pool:
-        return list(pool.map(move_on, looks))
 
 
 @dataclass(frozen=True)
@@ -169,14 +159,16 @@ class Poll:
         Jobs end in swarms: one of the invocations waits a moment and looks for all of them, which is one call.
         """
         now = self.clock()
-        meant = [job for job in self.table.jobs_in(JobStatus.RUNNING) if job.ica_job_id in ica_job_ids]
+        running = self.table.jobs_in(JobStatus.RUNNING)
+        meant = [job for job in running if job.ica_job_id in ica_job_ids]
         for project_id in sorted({str(job.ica_project_id) for job in meant}):
             self.table.hold_lease(f"{NOTIFIED_LEASE_NAME} {project_id}", NOTIFIED_LEASE_NAME, now, now + NOTIFIED)
         # A launch may not have noted its ICA job yet, of which we hear here.
         ours = meant or self.table.jobs_in(JobStatus.LAUNCHING)
-        if not ours or not self.table.hold_lease(GATHER_LEASE_NAME, owner, now, now + GATHER):
+        gather = min(GATHER_SECONDS_PER_JOB * len(running), LONGEST_GATHER_SECONDS)
+        if not ours or not self.table.hold_lease(GATHER_LEASE_NAME, owner, now, now + timedelta(seconds=gather)):
             return Counter()
-        self.sleep(GATHER.total_seconds() + 0.1)  # whoever comes now looks later than we
+        self.sleep(gather + 0.1)  # whoever comes now looks later than we
         happened = self._look_at(self.table.jobs_in(JobStatus.RUNNING))
         return happened + self._send_what_is_due(self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock()))
 
@@ -286,14 +278,19 @@ class Poll:
         return word if moved else "moved_on"
 
     def _due_in(self, job: Job, looked: Mapping[str, datetime], notified: set[str]) -> float:
-        """In how many seconds to look at a running job: soon after it was launched, then less and less often."""
-        if (looked_at := looked.get(str(job.ica_job_id))) is None:
+        """In how many seconds to look at a running job: soon after it was launched, then less and less often.
+
+        One of whose end ICA will tell is looked at seldom, and first after it has run for a while.
+        """
+        now = self.clock()
+        started = datetime.fromisoformat(job.running_at) if job.running_at else now
+        told = str(job.ica_project_id) in notified
+        looked_at = looked.get(str(job.ica_job_id), started if told else None)
+        if looked_at is None:
             return 0
-        started = datetime.fromisoformat(job.running_at) if job.running_at else looked_at
-        shortest = LONGEST_LOOK_SECONDS if str(job.ica_project_id) in notified else FIRST_LOOK_SECONDS
         share_of_age = (looked_at - started).total_seconds() * LOOK_SHARE_OF_AGE
-        pause = min(max(share_of_age, shortest), LONGEST_LOOK_SECONDS)
-        return pause - (self.clock() - looked_at).total_seconds()
+        pause = LONGEST_LOOK_SECONDS if told else min(max(share_of_age, FIRST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+        return pause - (now - looked_at).total_seconds()
 
     def _notified_projects(self, running: Iterable[Job], now: datetime) -> set[str]:
         """The projects of whose jobs ICA tells us, so that a look is there only for what it forgets to tell."""

@@ -279,8 +279,8 @@ class Simulation:
         self.bus = fakes.Bus(self.line("EventBridge"))
         self.tasks = fakes.Tasks(self.line("Step Functions"))
         self.ingest_queue = Queue(self, "ingest", 1, 3)
-        self.launch_queue = Queue(self, "launch", 10, self.scenario.launch_concurrency)
-        self.notification_queue = Queue(self, "notify", 100, 2)
+        self.launch_queue = Queue(self, "launch", 40, self.scenario.launch_concurrency)
+        self.notification_queue = Queue(self, "notify", 10, 2)
         self.max_attempts = self.scenario.max_attempts
         self.slots = self.scenario.slots
         self.stream_records = 0
@@ -357,6 +357,7 @@ class Simulation:
                 engine.seconds_left,
                 self.slots,
                 between=engine.rng.uniform,
+                spread=fakes.in_turn,
             ),
             "poll": Poll(
                 self.table,
@@ -372,7 +373,7 @@ class Simulation:
                 engine.sleep,
                 self.max_attempts,
                 self.slots,
-                spread=lambda move_on, looks: list(map(move_on, looks)),
+                spread=fakes.in_turn,
             ),
         }
 

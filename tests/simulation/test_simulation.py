@@ -115,7 +115,9 @@ def test_a_large_copy_does_not_starve_a_small_one() -> None:
     a = "icav2://from a/run 0/file 0.txt"
     large = {"manifest": {a: [f"icav2://to a/large {number}/" for number in range(60)]}, "copy_id": "large"}
     small = {"manifest": {a: [f"icav2://to a/small {number}/" for number in range(4)]}, "copy_id": "small"}
-    simulation = Simulation(1, calm(submissions=[Submission(0, large), Submission(30, small)], slots=Slots(4, 4))).run()
+    scenario = calm(submissions=[Submission(0, large), Submission(30, small)], slots=Slots(4, 4))
+    slow = replace(scenario, switches=scenario.switches | {"job_seconds": "10:12"})
+    simulation = Simulation(1, slow).run()
     assert simulation.world.most_live_jobs == 4
     settled = [event.detail["copy_id"] for event in simulation.bus.events if event.detail_type == "CopyCompleted"]
     assert settled == ["small", "large"]

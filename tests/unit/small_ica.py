@@ -65,8 +65,8 @@ class SmallIca:
         self._call("ensure_folders", project_id, *wanted)
         return {path: None if path == "/" else f"folder {path}" for path in wanted}
 
-    def delete_partial_files(self, project_id: str, folder: str, paths: set[str], deep: bool = False) -> int:
-        self._call("delete_partial_files", project_id, folder, paths, deep)
+    def delete_partial_files(self, project_id: str, paths: Iterable[str]) -> int:
+        self._call("delete_partial_files", project_id, *paths)
         return 0
 
     def start_copy_batch(

@@ -88,6 +88,7 @@ class World:
             self.slots,
             self.allow_same_project,
             self.between,
+            fakes.in_turn,
         )
         return launch.launch(request(job, deferrals) for job in jobs)
 
@@ -488,7 +489,7 @@ def test_another_attempt_deletes_the_leftovers_of_its_own_files_in_its_folder(wo
     (job,) = world.create("icav2://to/x/")
     world.launch(job)
     world.launch(world.fail(job, uncopied=SOURCES[1:]))
-    assert world.ica.called("delete_partial_files") == [["id-of-to", "/x/", {"/x/b.txt"}, False]]
+    assert world.ica.called("delete_partial_files") == [["id-of-to", "/x/b.txt"]]
 
 
 def test_of_a_folder_the_leftovers_are_those_of_the_files_in_its_tree(world: World) -> None:
@@ -497,8 +498,7 @@ def test_of_a_folder_the_leftovers_are_those_of_the_files_in_its_tree(world: Wor
     world.launch(job)
     world.launch(world.fail(job))
     assert world.ica.called("delete_partial_files") == [
-        ["id-of-to", "/x/", {"/x/a.txt"}, False],
-        ["id-of-to", "/x/sub/", {"/x/sub/c.txt", "/x/sub/deeper/d.txt"}, True],
+        ["id-of-to", "/x/a.txt", "/x/sub/c.txt", "/x/sub/deeper/d.txt"],
     ]
     assert world.ica.called("list_tree") == [["id-of-from", "/run/sub/"]]
 
@@ -508,7 +508,7 @@ def test_leftovers_of_folders_alone_are_looked_for_in_them_alone(world: World) -
     (job,) = world.create("icav2://to/", sources=["icav2://from/run/sub/"])
     world.launch(job)
     world.launch(world.fail(job))
-    assert world.ica.called("delete_partial_files") == [["id-of-to", "/sub/", {"/sub/c.txt"}, True]]
+    assert world.ica.called("delete_partial_files") == [["id-of-to", "/sub/c.txt"]]
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, THROTTLED])

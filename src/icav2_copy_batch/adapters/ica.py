@@ -14,8 +14,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import groupby, islice
 from typing import Any, Protocol
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
@@ -66,6 +69,9 @@ MAX_QUERY_BYTES = 7000
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
 MAX_TRIES = 6
 MAX_WAIT_SECONDS = 10.0
+DELETION_SECONDS = 2.0
+"""How long a deletion is given before it is looked at, each time."""
+PARALLEL_CALLS = 8
 REMEMBERED_SECONDS = 300.0
 """How long a container remembers projects by name, folders, and sources."""
 MOST_REMEMBERED = 100_000
@@ -146,14 +152,12 @@ class IcaClient:
 
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         """The data at these exact paths; a path where nothing is, is left out. A folder's path ends in a slash."""
-        wanted = dict.fromkeys(paths)
-        found = self._find_in_portions(project_id, wanted)
-        # Many paths in one call is what the API's document allows and no client is known to do. So what was not found
-        # is looked for once more in the way that all clients use, before anybody is told that it is not there.
-        missing = [path for path in wanted if path not in found]
-        for folder in dict.fromkeys(map(parent_path, missing)):
-            listed = {data.path: data for data in self.list_folder(project_id, folder)}
-            found |= {path: listed[path] for path in missing if path in listed}
+        found: dict[str, IcaData] = {}
+        # Many paths in one call is what the API's document allows and no client is known to do, and a linked folder
+        # cannot be listed. So what was not found in one way is looked for in the other, before anybody is told that
+        # it is not there.
+        for look in self._looks(wanted := list(dict.fromkeys(paths))):
+            found |= _by_path(look(project_id, [path for path in wanted if path not in found]))
         return found
 
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
@@ -180,22 +184,54 @@ class IcaClient:
             if data.status == "AVAILABLE":
                 self._remembered[project_id, data.path] = (data, until)
 
-    def _find_in_portions(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
-        found: dict[str, IcaData] = {}
-        for portion in _portions(paths):
-            found |= self._find_at_once(project_id, portion)
+    def _looks(self, paths: Collection[str]) -> Sequence[Callable[[str, Collection[str]], list[IcaData]]]:
+        """The two ways to look for paths, that of fewer calls first."""
+        folders, portions = len(set(map(parent_path, paths))), len(list(_portions(paths)))
+        ways = [self._data_in_folders, self._data_at_paths]
+        return ways if folders < portions else ways[::-1]
+
+    def _data_seen(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
+        """All data at these paths, looked for in one way: that nothing is there is nothing unusual."""
+        wanted = list(dict.fromkeys(paths))
+        if len(wanted) > 1 and not self._several_paths_are_taken:
+            return self._data_in_folders(project_id, wanted)
+        return self._looks(wanted)[0](project_id, wanted)
+
+    def _data_in_folders(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
+        """All data at these paths, from listings of their folders."""
+        paths = set(paths)
+        inside: dict[str, list[str]] = defaultdict(list)
+        for path in sorted(paths):
+            inside[parent_path(path)].append(path)
+        found = []
+        for folder, wanted in inside.items():
+            # In a folder of very many files, a few are asked for by their paths.
+            most = len(list(_portions(wanted))) * int(PAGE_SIZE) if self._several_paths_are_taken else None
+            listed = list(islice(self._list_data(project_id, parent_folder_path=folder), most))
+            here = [data for data in listed if data.path in paths and parent_path(data.path) == folder]
+            if len(listed) == most:
+                seen = {data.path for data in here}
+                here += self._data_at_paths(project_id, [path for path in wanted if path not in seen])
+            found += here
         return found
 
-    def _find_at_once(self, project_id: str, paths: Sequence[str]) -> dict[str, IcaData]:
+    def _data_at_paths(self, project_id: str, paths: Collection[str]) -> list[IcaData]:
+        """All data at these paths, from as few questions as take them all."""
+        return [data for portion in _portions(paths) for data in self._data_at_once(project_id, portion)]
+
+    def _data_at_once(self, project_id: str, paths: Sequence[str]) -> list[IcaData]:
         wanted = set(paths)
         try:
             pages = self._list_data(project_id, file_path=list(paths), file_path_match_mode="FULL_CASE_INSENSITIVE")
-            return _by_path(data for data in pages if data.path in wanted)
+            found = [data for data in pages if data.path in wanted]
         except IcaRefused as error:
             if error.http_status not in (400, 414) or len(paths) == 1:
                 raise
-        middle = len(paths) // 2
-        return self._find_at_once(project_id, paths[:middle]) | self._find_at_once(project_id, paths[middle:])
+            middle = len(paths) // 2
+            return self._data_at_once(project_id, paths[:middle]) + self._data_at_once(project_id, paths[middle:])
+        if len({data.path for data in found}) > 1:
+            self._several_paths_are_taken = True
+        return found
 
     def list_folder(self, project_id: str, folder: str) -> list[IcaData]:
         """What lies directly in a folder; nothing when there is no such folder."""
@@ -222,12 +258,10 @@ class IcaClient:
         lineage = dict.fromkeys(path for folder in wanted if folder not in remembered for path in _lineage(folder))
         known = self._folders_there(project_id, lineage)
         stale: dict[str, str] = {}
-        while missing := sorted((path for path in lineage if path not in known), key=len):
+        while missing := sorted((path for path in lineage if path not in known), key=_depth):
             created: dict[str, str | None] = {}
-            for path in missing:
-                # Below a folder that somebody else is creating, nothing is created: ICA would make that folder too.
-                held_up = created.get(parent_path(path), "") is None
-                created[path] = None if held_up else self._create_folder(project_id, path, stale.get(path, ""))
+            for _, level in groupby(missing, key=_depth):
+                created |= self._create_folders(project_id, list(level), created, stale)
             known |= self._folders_there(project_id, missing)
             unseen = {path: folder_id for path, folder_id in created.items() if path not in known}
             if unseen:
@@ -240,16 +274,30 @@ class IcaClient:
         return {folder: known[folder].data_id if folder != "/" else None for folder in wanted}
 
     def _folders_there(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        """As ``find``: to make a folder that is there could make a second one of its path."""
         wanted = list(paths)
-        found = self._find_in_portions(project_id, wanted)
-        if len(found) > 1:
-            self._several_paths_are_taken = True
+        found = self._data_at_paths(project_id, wanted)
         if not self._several_paths_are_taken:
-            # As in ``find``: to make a folder that is there could make a second one of its path.
-            for parent in dict.fromkeys(map(parent_path, sorted(wanted, key=len))):
-                if parent == "/" or parent in found:
-                    found |= {data.path: data for data in self.list_folder(project_id, parent) if data.path in wanted}
-        return {path: data for path, data in found.items() if data.status != "DELETING"}
+            there = {data.path for data in found}
+            for parent in dict.fromkeys(map(parent_path, sorted(wanted, key=_depth))):
+                if parent == "/" or parent in there:
+                    listed = [data for data in self.list_folder(project_id, parent) if data.path in wanted]
+                    there |= {data.path for data in listed}
+                    found += listed
+        return _by_path(data for data in found if data.status != "DELETING")
+
+    def _create_folders(
+        self, project_id: str, paths: Sequence[str], above: Mapping[str, str | None], stale: Mapping[str, str]
+    ) -> dict[str, str | None]:
+        """Create folders of one depth; their ids, None where there was a conflict."""
+
+        def create(path: str) -> str | None:
+            # Below a folder that somebody else is creating, nothing is created: ICA would make that folder too.
+            held_up = above.get(parent_path(path), "") is None
+            return None if held_up else self._create_folder(project_id, path, stale.get(path, ""))
+
+        with ThreadPoolExecutor(PARALLEL_CALLS) as pool:
+            return dict(zip(paths, pool.map(create, paths), strict=True))
 
     def _create_folder(self, project_id: str, path: str, stale_id: str) -> str | None:
         """Create one folder in its parent; its id, or None after a conflict. ``stale_id`` makes for another key."""
@@ -269,34 +317,39 @@ class IcaClient:
             return None
         return _text(answer, "data", "id")
 
-    def delete_partial_files(self, project_id: str, folder: str, paths: set[str], deep: bool = False) -> int:
+    def delete_partial_files(self, project_id: str, paths: Iterable[str]) -> int:
         """Delete those of these files that are PARTIAL, wait until they are gone, and say how many there were.
 
-        They lie in the folder; if ``deep``, anywhere below it. A failed job leaves such files behind; with SKIP they
-        may count as existing, and would never be completed. No other file is touched: it may be one that somebody
-        else is writing.
+        A failed job leaves such files behind; with SKIP they may count as existing, and would never be completed. No
+        other file is touched: it may be one that somebody else is writing.
         """
-        look = self.list_tree if deep else self.list_folder
-        ours = [data for data in look(project_id, folder) if data.path in paths]
+        ours = self._data_seen(project_id, paths)
         leftovers = [data for data in ours if data.status == "PARTIAL"]
-        for data in leftovers:
-            try:
-                self._call(
-                    self._data.delete_data_without_preload_content,
-                    project_id=project_id,
-                    data_id=data.data_id,
-                    _headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE},
-                )
-            except IcaRefused as error:
-                if error.http_status != 404:  # 404: gone already
-                    raise
+        if leftovers:
+            with ThreadPoolExecutor(PARALLEL_CALLS) as pool:
+                list(pool.map(lambda data: self._delete(project_id, data.data_id), leftovers))
         # An earlier launch may have begun to delete some; SKIP could take those for files that are there.
-        remaining = {data.data_id for data in ours if data.status in ("PARTIAL", "DELETING")}
+        remaining = {data.data_id: data.path for data in ours if data.status in ("PARTIAL", "DELETING")}
         while remaining:
-            remaining &= {data.data_id for data in look(project_id, folder)}
-            if remaining:
-                self._wait(1.0, IcaUnavailable(f"{len(remaining)} PARTIAL files in {folder} are still being deleted"))
+            number, first = len(remaining), next(iter(remaining.values()))
+            self._wait(
+                DELETION_SECONDS, IcaUnavailable(f"{number} PARTIAL files are still being deleted, {first} among them")
+            )
+            there = {data.data_id for data in self._data_seen(project_id, remaining.values())}
+            remaining = {data_id: path for data_id, path in remaining.items() if data_id in there}
         return len(leftovers)
+
+    def _delete(self, project_id: str, data_id: str) -> None:
+        try:
+            self._call(
+                self._data.delete_data_without_preload_content,
+                project_id=project_id,
+                data_id=data_id,
+                _headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE},
+            )
+        except IcaRefused as error:
+            if error.http_status != 404:  # 404: gone already
+                raise
 
     def _list_data(self, project_id: str, **filters: Any) -> Iterator[IcaData]:
         pages = self._pages(self._data.get_project_data_list_without_preload_content, project_id=project_id, **filters)
@@ -592,6 +645,10 @@ def _lineage(folder: str) -> list[str]:
         lineage.append(folder)
         folder = parent_path(folder)
     return lineage[::-1]
+
+
+def _depth(path: str) -> int:
+    return path.count("/")
 
 
 def _by_path(found: Iterable[IcaData]) -> dict[str, IcaData]:
