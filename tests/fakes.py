@@ -22,6 +22,7 @@ from icav2_copy_batch.domain.job import (
     Job,
     JobStatus,
     LaunchRequest,
+    job_id_of,
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, Problem, Refused
@@ -117,13 +118,19 @@ class Table:
             return None
 
     def create_jobs(
-        self, copy_id: str, planned: Sequence[PlannedJob], options: CopyOptions, now: datetime, due_at: datetime
+        self,
+        copy_id: str,
+        planned: Sequence[PlannedJob],
+        options: CopyOptions,
+        now: datetime,
+        due_at: datetime,
+        first: int = 1,
     ) -> list[str]:
         job_ids = []
-        for number, plan in enumerate(planned, start=1):
+        for number, plan in enumerate(planned, start=first):
             job = Job(
                 copy_id=copy_id,
-                job_id=f"{number:06d}",
+                job_id=job_id_of(number),
                 status=JobStatus.QUEUED,
                 attempt=1,
                 destination=plan.destination,
@@ -136,6 +143,10 @@ class Table:
                 self.job_items.setdefault((copy_id, job.job_id), job)
             job_ids.append(job.job_id)
         return job_ids
+
+    def jobs_written(self, copy_id: str) -> int:
+        with self.line.request():
+            return max((int(job_id) for of_copy, job_id in self.job_items if of_copy == copy_id), default=0)
 
     def mark_ingested(self, copy_id: str, now: datetime) -> None:
         with self.line.request():
@@ -386,6 +397,10 @@ class Table:
                 and row.copy.ingested_at is None
             ]
         return [copy_id for _, copy_id in sorted(found)]
+
+    def slots_in_use(self) -> Counter[str]:
+        with self.line.request():
+            return +self.slots
 
     # --- one at a time -----------------------------------------------------------------------------------------------
 

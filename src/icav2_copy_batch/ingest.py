@@ -1,21 +1,22 @@
 """Ingest: a submission becomes a copy, its jobs and their launch messages, or is refused with every reason.
 
-Killed anywhere, it is done again from the start and ends in the same: each write is one that may be repeated, and the
-launch messages come last (a launch claims its job, so that a message sent twice launches once).
+Killed anywhere, it is done again and ends in the same: each write is one that may be repeated, and the launch messages
+come last (a launch claims its job, so that a message sent twice launches once). A copy of very many jobs is written in
+portions; where the time of one invocation is not enough, the next goes on.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from icav2_copy_batch.domain import documents
 from icav2_copy_batch.domain.documents import Detail
-from icav2_copy_batch.domain.job import Clock, Copy, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Clock, Copy, LaunchRequest, job_id_of, timestamp
 from icav2_copy_batch.domain.manifest import (
     CopyOptions,
     Limits,
@@ -36,14 +37,29 @@ from icav2_copy_batch.domain.submission import Sent, Upload, uploads_in
 LOST_MESSAGE_AGE = timedelta(minutes=15)
 """A queued job whose launch message has not been handled for so long is looked at by the poller."""
 
+PORTION = 1000
+"""So many jobs are written, or messages sent, between two looks at the clock."""
+SECONDS_FOR_A_PORTION = 60.0
+
 logger = logging.getLogger(__name__)
+
+
+class OutOfTime(Exception):
+    """This invocation has to end. All that it did stays, and the next goes on from there."""
 
 
 class Table(Protocol):
     def create_copy(self, copy: Copy) -> Copy | None: ...
     def create_jobs(
-        self, copy_id: str, planned: Sequence[PlannedJob], options: CopyOptions, now: datetime, due_at: datetime
+        self,
+        copy_id: str,
+        planned: Sequence[PlannedJob],
+        options: CopyOptions,
+        now: datetime,
+        due_at: datetime,
+        first: int = 1,
     ) -> list[str]: ...
+    def jobs_written(self, copy_id: str) -> int: ...
     def mark_ingested(self, copy_id: str, now: datetime) -> None: ...
     def add_task_token(self, copy_id: str, task_token: str) -> bool: ...
 
@@ -91,10 +107,14 @@ class Ingest:
     tasks: Tasks
     late_answers: LateAnswers
     clock: Clock
+    seconds_left: Callable[[], float]
     limits: Limits
 
     def receive(self, message_id: str, body: str) -> Ingested:
-        """Handle one message of the ingest queue: never raises for what the client did wrong."""
+        """Handle one message of the ingest queue: never raises for what the client did wrong.
+
+        Raises ``OutOfTime`` where the message has to come again for the rest.
+        """
         sent = Sent(message_id, body)
         try:
             parsed = read_json(body.encode(errors="surrogatepass"), "message", self.limits.max_manifest_bytes)
@@ -159,14 +179,27 @@ class Ingest:
         if present and present.ingested_at:
             logger.info("copy is there already", extra={"copy_id": copy.copy_id})
             return
-        self._start(present or copy, planned, message.options, now)
+        # Portions are written one after the other: all before that of the last job which is there are complete.
+        written = self.table.jobs_written(copy.copy_id) if present else 0
+        self._start(present or copy, planned, message.options, max(written - 1, 0) // PORTION * PORTION)
 
-    def _start(self, copy: Copy, planned: Sequence[PlannedJob], options: CopyOptions, now: datetime) -> None:
-        job_ids = self.table.create_jobs(copy.copy_id, planned, options, now, due_at=now + LOST_MESSAGE_AGE)
+    def _start(self, copy: Copy, planned: Sequence[PlannedJob], options: CopyOptions, complete: int) -> None:
+        """Write the jobs, but for the first so many that are ``complete``, and have them all launched."""
+        job_ids = [job_id_of(number) for number in range(1, len(planned) + 1)]
+        for start in range(complete, len(planned), PORTION):
+            self._in_time(copy, f"{start} of {len(planned)} jobs are written")
+            now, portion = self.clock(), planned[start : start + PORTION]
+            self.table.create_jobs(copy.copy_id, portion, options, now, now + LOST_MESSAGE_AGE, first=start + 1)
         self.bus.put(documents.COPY_STARTED, documents.started_detail(copy))
-        self.queue.send(LaunchRequest(copy.copy_id, job_id, attempt=1) for job_id in job_ids)
+        for start in range(0, len(job_ids), PORTION):
+            self._in_time(copy, f"{start} of {len(job_ids)} launch messages are sent")
+            self.queue.send(LaunchRequest(copy.copy_id, each, attempt=1) for each in job_ids[start : start + PORTION])
         self.table.mark_ingested(copy.copy_id, self.clock())
         logger.info("copy accepted", extra={"copy_id": copy.copy_id, "jobs": len(job_ids)})
+
+    def _in_time(self, copy: Copy, done: str) -> None:
+        if self.seconds_left() < SECONDS_FOR_A_PORTION:
+            raise OutOfTime(f"copy {copy.copy_id}: {done}")
 
     def _manifest_uri(self, submission: Sent | Upload, message: Message, manifest: object) -> str:
         """Where the manifest can be read later; one that came inside a message is stored first."""

@@ -90,6 +90,7 @@ class Table(Protocol):
     def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool: ...
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
     def lease_until(self, name: str) -> str | None: ...
+    def slots_in_use(self) -> Counter[str]: ...
 
 
 class SlowDownTable(Protocol):
@@ -204,12 +205,12 @@ class Launch:
 
         slowed_until = self._slowed_until()
         claimed: list[Claimed] = []
-        full: set[str] = set()
+        in_use = self.table.slots_in_use() if requests and not slowed_until else Counter[str]()
         for request in requests:
             if slowed_until:
                 carry_out(request, partial(self._hold_back, request, FEWER_CALLS, slowed_until))
             else:
-                carry_out(request, partial(self._claim, request, claimed, full))
+                carry_out(request, partial(self._claim, request, claimed, in_use))
         # Looked up for all jobs together; trouble with one project does not touch the jobs of another.
         retried = {uri.project for claim in claimed if claim.job.attempt > 1 for uri in claim.sources}
         data = _ask_each(
@@ -250,10 +251,10 @@ class Launch:
         until = self.table.lease_until(SLOW_DOWN_LEASE_NAME)
         return datetime.fromisoformat(until) if until and until > timestamp(self.clock()) else None
 
-    def _claim(self, request: LaunchRequest, claimed: list[Claimed], full: set[str]) -> str:
+    def _claim(self, request: LaunchRequest, claimed: list[Claimed], in_use: Counter[str]) -> str:
         """Claim a job for this launch, or do what the trouble calls for; what happened, in a word.
 
-        ``full`` are the projects for which this launch has found no slot: it does not try again.
+        ``in_use`` are the slots of each project, as far as this launch knows: a claim that would find none is not made.
         """
         job = self.table.get_job(request.copy_id, request.job_id)
         if job is None or job.status is not JobStatus.QUEUED or job.attempt != request.attempt:
@@ -267,18 +268,19 @@ class Launch:
         except IcaRefused as error:
             project_id, refused = UNKNOWN_PROJECT, error
         now = self.clock()
-        if project_id in full:
+        if in_use.total() >= self.slots.total or in_use[project_id] >= self.slots.per_project:
             return self._hold_back(request, NO_SLOT, now)
         lease_until = now + timedelta(seconds=self.seconds_left()) + LEASE_MARGIN
         claim = self.table.claim_for_launch(job, project_id, now, lease_until, self.slots)
         if claim is Claim.MOVED_ON:
             return self._nothing_to_do(request)
         if claim is Claim.NO_SLOT:
-            full.add(project_id)
+            in_use[project_id] = self.slots.per_project
             return self._hold_back(request, NO_SLOT, now)
         if claim is Claim.FOLDER_BUSY:
             busy = f"another copy writes into {destination}"
             return self._hold_back(request, busy, now + timedelta(seconds=FOLDER_BUSY_SECONDS))
+        in_use[project_id] += 1
         job = replace(
             job,
             status=JobStatus.LAUNCHING,

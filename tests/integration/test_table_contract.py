@@ -5,6 +5,7 @@ Every move that is allowed, every one that is not, and what is taken and given b
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -642,6 +643,43 @@ def test_jobs_are_numbered_in_their_order_however_they_are_written(either_table:
     assert {(job.status, job.attempt, job.queued_at, job.due_at) for job in jobs} == {
         (JobStatus.QUEUED, 1, timestamp(at(0)), timestamp(at(900)))
     }
+
+
+def test_jobs_are_written_in_portions_and_the_last_of_them_is_told(either_table: EitherTable) -> None:
+    planned = [PlannedJob(f"icav2://to/{number}/", pack_sources(SOURCES)) for number in range(12)]
+    assert either_table.jobs_written("c") == 0
+    assert either_table.create_jobs("c", planned[:10], CopyOptions(), at(0), at(900))[-1] == "000010"
+    create(either_table, copy_id="d", total_jobs=11)
+    assert either_table.jobs_written("c") == 10
+    assert either_table.create_jobs("c", planned[10:], CopyOptions(), at(5), at(905), first=11) == ["000011", "000012"]
+    assert either_table.jobs_written("c") == 12
+    assert [job.destination for job in either_table.jobs("c")] == [job.destination for job in planned]
+
+
+def test_jobs_of_few_and_of_many_sources_keep_them(either_table: EitherTable) -> None:
+    many = [[f"icav2://from/{number}/{each}-{hash_of(each)}" for each in range(number * 20)] for number in range(1, 5)]
+    planned = [PlannedJob(f"icav2://to/{number}/", pack_sources(sources)) for number, sources in enumerate(many)]
+    either_table.create_jobs("c", planned, CopyOptions(), at(0), at(900))
+    assert [job.sources for job in either_table.jobs("c")] == many
+    for job in either_table.jobs("c"):
+        assert now(either_table, job) == job
+    assert [job.sources for job in either_table.jobs_in(JobStatus.QUEUED)] == [[]] * 4, "the index holds none"
+
+
+def hash_of(number: int) -> str:
+    """Something that does not pack well."""
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def test_slots_in_use_are_told_by_project(either_table: EitherTable) -> None:
+    assert either_table.slots_in_use() == {}
+    first, second, third = create(either_table, total_jobs=3)
+    launch(either_table, first)
+    launch(either_table, second)
+    running = run(either_table, third, project="another project")
+    assert either_table.slots_in_use() == {PROJECT: 2, "another project": 1}
+    assert either_table.mark_passed(running, passed(running), at(20))
+    assert +either_table.slots_in_use() == {PROJECT: 2}
 
 
 def test_jobs_are_never_written_over(either_table: EitherTable) -> None:

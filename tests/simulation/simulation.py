@@ -346,7 +346,15 @@ class Simulation:
         self.functions: dict[str, Any] = {
             "complete": complete,
             "ingest": Ingest(
-                self.table, self.bucket, self.launch_queue, self.bus, self.tasks, complete, engine.clock, limits
+                self.table,
+                self.bucket,
+                self.launch_queue,
+                self.bus,
+                self.tasks,
+                complete,
+                engine.clock,
+                engine.seconds_left,
+                limits,
             ),
             "launch": Launch(
                 self.table,

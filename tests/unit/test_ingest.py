@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from icav2_copy_batch import ingest
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.job import CopyStatus, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits
-from icav2_copy_batch.ingest import LOST_MESSAGE_AGE, Ingest, Ingested
+from icav2_copy_batch.ingest import LOST_MESSAGE_AGE, Ingest, Ingested, OutOfTime
 from tests import fakes
 from tests.event_files import sample, schema_faults
 
@@ -42,6 +43,7 @@ class World:
     line: fakes.Line = field(default_factory=fakes.Line)
     clock: fakes.Clock = field(default_factory=fakes.Clock)
     limits: Limits = field(default_factory=lambda: Limits(max_manifest_bytes=MAX_BYTES))
+    seconds_left: float = 900.0
 
     def __post_init__(self) -> None:
         self.table = fakes.Table(self.line)
@@ -51,7 +53,15 @@ class World:
         self.tasks = fakes.Tasks(self.line)
         self.complete = Complete(self.table, self.bucket, self.bus, self.tasks, self.clock)
         self.ingest = Ingest(
-            self.table, self.bucket, self.queue, self.bus, self.tasks, self.complete, self.clock, self.limits
+            self.table,
+            self.bucket,
+            self.queue,
+            self.bus,
+            self.tasks,
+            self.complete,
+            self.clock,
+            lambda: self.seconds_left,
+            self.limits,
         )
 
     def receive(self, body: object, message_id: str = "1") -> Ingested:
@@ -341,6 +351,39 @@ def test_killed_again_and_again_it_gets_to_the_end(world: World) -> None:
             continue
         break
     assert world.everything() == undisturbed.everything()
+
+
+class SlowTable(fakes.Table):
+    """A table for which an invocation has time for two portions of jobs."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.line)
+        self.world, self.firsts = world, list[int]()
+
+    def create_jobs(self, *arguments: Any, first: int = 1) -> list[str]:
+        self.firsts.append(first)
+        self.world.seconds_left -= 430
+        return super().create_jobs(*arguments, first=first)  # type: ignore[misc]
+
+
+def test_more_jobs_than_one_invocation_can_write_are_finished_by_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "PORTION", 10)
+    slow = SlowTable(world)
+    world.ingest = replace(world.ingest, table=slow)
+    world.table = slow
+    body = {"manifest": {"icav2://from/a": [f"icav2://to/{number}/" for number in range(25)]}}
+    for done in ("20 of 25 jobs are written", "0 of 25 launch messages are sent"):
+        world.seconds_left = 900
+        with pytest.raises(OutOfTime, match=done):
+            world.receive(body)
+        assert world.queue.sent == []
+    world.seconds_left = 900
+    assert world.receive(body) == ACCEPTED
+    assert slow.firsts == [1, 11, 11, 21, 21], "only the last portion may have been left half done"
+    assert [job.job_id for job in slow.jobs("sqs-1")] == [f"{number:06d}" for number in range(1, 26)]
+    assert [sent.job_id for sent, _ in world.queue.sent] == [f"{number:06d}" for number in range(1, 26)]
 
 
 def test_nothing_is_launched_before_all_jobs_are_there() -> None:

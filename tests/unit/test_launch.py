@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from icav2_copy_batch.domain.ica import SECONDS_TO_START, IcaAnswerLost, IcaError, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Copy, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
 from icav2_copy_batch.domain.slots import Slots
@@ -230,6 +231,23 @@ def test_a_copy_batch_of_a_job_that_has_moved_on_meanwhile_is_told_and_changes_n
 
 
 # --- held back -------------------------------------------------------------------------------------------------------
+
+
+def test_where_no_slot_is_free_no_claim_is_tried(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused transaction costs as much as one that is carried out."""
+    world.slots = Slots(total=10, per_project=2)
+    jobs = world.create("icav2://to/x/", "icav2://to/y/", "icav2://to/z/", "icav2://other/z/")
+    tried: list[str] = []
+    claim = world.table.claim_for_launch
+
+    def counted(job: Job, *arguments: Any) -> Claim:
+        tried.append(job.job_id)
+        return claim(job, *arguments)
+
+    monkeypatch.setattr(world.table, "claim_for_launch", counted)
+    assert world.launch(*jobs) == Launched(started=3, held_back=1)
+    assert world.launch(jobs[2]) == Launched(held_back=1)
+    assert tried == ["000001", "000002", "000004"]
 
 
 @pytest.mark.parametrize("slots", [Slots(total=1), Slots(per_project=1)], ids=str)

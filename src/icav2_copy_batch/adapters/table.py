@@ -1,8 +1,10 @@
 """The copy table, through pynamodb: one item per copy, one per job, one write per move.
 
-Keys: ``copy_id`` and ``item`` (``COPY`` or ``JOB#<job id>``). The index ``due`` is sparse: it holds only what the
-poller has to look at (``due_at`` is removed when a job ends or a copy is announced), so that no scan is ever needed.
-What belongs to no copy (leases, the count of slots in use, the folders in use) has a key that begins with ``#``.
+Keys: ``copy_id`` and ``item`` (``COPY`` or ``JOB#<job id>``). Sources that take more than some bytes have an item of
+their own (``SOURCES#<job id>``), so that they are not written again, and paid for, with each move. The index ``due``
+is sparse: it holds only what the poller has to look at (``due_at`` is removed when a job ends or a copy is announced),
+so that no scan is ever needed. What belongs to no copy (leases, the count of slots in use, the folders in use)
+has a key that begins with ``#``.
 
 A job that is LAUNCHING or RUNNING has a slot, and its destination folder to itself and its copy. Both are taken and
 given back by the transaction that makes the job's move: they are right at every moment, whoever dies.
@@ -14,6 +16,7 @@ Every other error of DynamoDB propagates.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -48,6 +51,7 @@ from icav2_copy_batch.domain.job import (
     Job,
     JobStatus,
     LaunchRequest,
+    job_id_of,
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
@@ -56,6 +60,11 @@ from icav2_copy_batch.domain.uri import parse_uri
 
 COPY_ITEM = "COPY"
 JOB_PREFIX = "JOB#"
+SOURCES_PREFIX = "SOURCES#"
+MOST_SOURCES_BYTES = 256
+"""Of packed sources in a job's own item: with more it would soon be larger than 1 KB, the unit that a write costs."""
+SLOTS_KEY = ("#slots", "SLOTS")
+SLOTS_PREFIX = "project "
 PARALLEL_WRITES = 8
 REFUSED = "ConditionalCheckFailed"
 UNUSED_FOLDER_DAYS = 400
@@ -163,6 +172,17 @@ class JobItem(Model):
     due = DueIndex()
 
 
+class SourcesItem(Model):
+    """The sources of a job that has many: written once."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True)
+    packed_sources = BinaryAttribute(legacy_encoding=False)
+
+
 class LeaseItem(Model):
     """Who may do a thing of which there must be one at a time, and until when."""
 
@@ -181,8 +201,8 @@ class SlotsItem(Model):
     class Meta:
         table_name = "named by CopyTable"
 
-    copy_id = UnicodeAttribute(hash_key=True, default="#slots")
-    item = UnicodeAttribute(range_key=True, default="SLOTS")
+    copy_id = UnicodeAttribute(hash_key=True, default=SLOTS_KEY[0])
+    item = UnicodeAttribute(range_key=True, default=SLOTS_KEY[1])
     in_use = NumberAttribute()
 
 
@@ -205,7 +225,7 @@ class CopyTable:
     """Every read and write of the table that the product makes."""
 
     def __init__(self, table_name: str) -> None:
-        for model in (CopyItem, JobItem, LeaseItem, SlotsItem, FolderItem):
+        for model in (CopyItem, JobItem, SourcesItem, LeaseItem, SlotsItem, FolderItem):
             model.Meta.table_name = table_name
         self._connection = Connection()
 
@@ -230,13 +250,25 @@ class CopyTable:
         return None if _accepted(lambda: item.save(CopyItem.copy_id.does_not_exist())) else self.get_copy(copy.copy_id)
 
     def create_jobs(
-        self, copy_id: str, planned: Sequence[PlannedJob], options: CopyOptions, now: datetime, due_at: datetime
+        self,
+        copy_id: str,
+        planned: Sequence[PlannedJob],
+        options: CopyOptions,
+        now: datetime,
+        due_at: datetime,
+        first: int = 1,
     ) -> list[str]:
-        """Write the items of a copy's jobs, each unless it is there, and return all their ids in order."""
+        """Write the items of a copy's jobs, each unless it is there, and return all their ids in order.
+
+        ``first`` is the number of the first of these.
+        """
 
         def create(numbered: tuple[int, PlannedJob]) -> str:
             number, plan = numbered
-            job_id = f"{number:06d}"
+            job_id = job_id_of(number)
+            inline = len(plan.packed_sources) <= MOST_SOURCES_BYTES
+            if not inline:  # before the job, which must not be without; the same each time
+                SourcesItem(copy_id, SOURCES_PREFIX + job_id, packed_sources=plan.packed_sources).save()
             item = JobItem(
                 copy_id,
                 JOB_PREFIX + job_id,
@@ -244,7 +276,7 @@ class CopyTable:
                 status=JobStatus.QUEUED,
                 attempt=1,
                 destination=plan.destination,
-                packed_sources=plan.packed_sources,
+                packed_sources=plan.packed_sources if inline else None,
                 options=OptionsMap(**asdict(options)),
                 queued_at=timestamp(now),
                 due_at=timestamp(due_at),
@@ -254,7 +286,14 @@ class CopyTable:
             return job_id
 
         with ThreadPoolExecutor(PARALLEL_WRITES) as pool:
-            return list(pool.map(create, enumerate(planned, start=1)))
+            return list(pool.map(create, enumerate(planned, start=first)))
+
+    def jobs_written(self, copy_id: str) -> int:
+        """The number of the last of a copy's jobs that is in the table; 0 where none is."""
+        last = JobItem.query(
+            copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True, scan_index_forward=False, limit=1
+        )
+        return next((int(item.job_id) for item in last), 0)
 
     def mark_ingested(self, copy_id: str, now: datetime) -> None:
         """Note that all the copy's jobs are written and their launch messages sent."""
@@ -481,14 +520,22 @@ class CopyTable:
 
     def get_job(self, copy_id: str, job_id: str) -> Job | None:
         try:
-            return _job(JobItem.get(copy_id, JOB_PREFIX + job_id, consistent_read=True))
+            item = JobItem.get(copy_id, JOB_PREFIX + job_id, consistent_read=True)
         except JobItem.DoesNotExist:
             return None
+        if item.packed_sources is None:
+            item.packed_sources = SourcesItem.get(copy_id, SOURCES_PREFIX + job_id, consistent_read=True).packed_sources
+        return _job(item)
 
     def jobs(self, copy_id: str) -> Iterator[Job]:
         """All jobs of a copy, in order."""
-        query = JobItem.query(copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True)
-        return (_job(item) for item in query)
+        jobs = JobItem.query(copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True)
+        sources = SourcesItem.query(copy_id, SourcesItem.item.startswith(SOURCES_PREFIX), consistent_read=True)
+        for item in jobs:
+            if item.packed_sources is None:  # both come in the order of the jobs
+                own = SOURCES_PREFIX + item.job_id
+                item.packed_sources = next(each.packed_sources for each in sources if each.item == own)
+            yield _job(item)
 
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
         """Open jobs of a status, by way of the index: without sources, options and past attempts."""
@@ -505,6 +552,16 @@ class CopyTable:
         unfinished = JobItem.ingested_at.does_not_exist()
         found = JobItem.due.query(CopyStatus.OPEN, JobItem.due_at < timestamp(submitted_before), unfinished)
         return [item.copy_id for item in found]
+
+    def slots_in_use(self) -> Counter[str]:
+        """How many slots are in use, by ICA project id; a moment later it may be otherwise."""
+        key = {"copy_id": {"S": SLOTS_KEY[0]}, "item": {"S": SLOTS_KEY[1]}}
+        client: Any = self._connection.client
+        answer = client.get_item(TableName=SlotsItem.Meta.table_name, Key=key)
+        counts = {name: int(value["N"]) for name, value in answer.get("Item", {}).items() if "N" in value}
+        return Counter(
+            {name.removeprefix(SLOTS_PREFIX): count for name, count in counts.items() if name.startswith(SLOTS_PREFIX)}
+        )
 
     # --- one at a time -----------------------------------------------------------------------------------------------
 
@@ -548,7 +605,7 @@ def _attempts_with(job: Job, ended: Attempt) -> Any:
 
 def _of_project(ica_project_id: str) -> Path:
     """The attribute that counts a project's slots in use."""
-    return Path([f"project {ica_project_id}"])
+    return Path([SLOTS_PREFIX + ica_project_id])
 
 
 def _holder(job: Job) -> str:

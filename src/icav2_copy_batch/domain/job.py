@@ -204,6 +204,11 @@ class Copy:
         return CopyStatus.FAILED if self.failed_jobs else CopyStatus.COMPLETED
 
 
+def job_id_of(number: int) -> str:
+    """The id of a copy's job, numbered from 1: as text in the order of the numbers."""
+    return f"{number:06d}"
+
+
 def timestamp(moment: datetime) -> str:
     """UTC, ISO 8601 with milliseconds and ``Z``; sorts as text."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -11,6 +11,7 @@ from icav2_copy_batch.handlers.wiring import (
     bucket,
     bus,
     complete,
+    deadline,
     failed,
     launch_queue,
     logger,
@@ -20,7 +21,7 @@ from icav2_copy_batch.handlers.wiring import (
     tasks,
     utc_now,
 )
-from icav2_copy_batch.ingest import Ingest, Ingested
+from icav2_copy_batch.ingest import Ingest, Ingested, OutOfTime
 
 
 @metrics.log_metrics
@@ -30,6 +31,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     for record in event["Records"]:
         try:
             total += _ingest().receive(record["messageId"], record["body"])
+        except OutOfTime as error:
+            logger.warning("goes on in another invocation", extra={"done": str(error)})
+            failures.append(record)
         except Exception:
             logger.exception("submission not dealt with", extra={"message_id": record["messageId"]})
             failures.append(record)
@@ -40,4 +44,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 @cache
 def _ingest() -> Ingest:
-    return Ingest(table(), bucket(), launch_queue(), bus(), tasks(), complete(), utc_now, settings().limits)
+    return Ingest(
+        table(), bucket(), launch_queue(), bus(), tasks(), complete(), utc_now, deadline.seconds_left, settings().limits
+    )
