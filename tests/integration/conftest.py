@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-import boto3
 import libica.openapi.v3  # noqa: F401 # all of it, for the tests of the simulator: after us it cannot be had any more
 import pytest
 from moto import mock_aws
@@ -14,6 +13,7 @@ from icav2_copy_batch.adapters.table import CopyTable
 from tests import fakes
 from tests.integration import template
 from tests.integration.aws_calls import AwsCalls, seen
+from tests.integration.pipeline import Pipeline, pipeline_of
 from tests.integration.simulated_ica import SimulatedIca, Stage, serving
 from tests.integration.tables import EitherTable
 
@@ -25,14 +25,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsCalls]:
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}), seen() as calls:
-        monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
         yield calls
-
-
-@cache
-def _session() -> boto3.Session:
-    """One for all tests: what it has read of botocore's descriptions it does not read again."""
-    return boto3.Session()
 
 
 @pytest.fixture
@@ -63,3 +56,10 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture
 def ica(stage: Stage) -> SimulatedIca:
     return SimulatedIca(stage)
+
+
+@pytest.fixture
+def pipeline(aws: AwsCalls, table: CopyTable, ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    """The functions on that AWS and that ICA."""
+    with pipeline_of(aws, ica, monkeypatch) as pipeline:
+        yield pipeline

@@ -139,6 +139,16 @@ def items() -> list[dict[str, Any]]:
     return clients.dynamodb().scan(TableName=TABLE_NAME)["Items"]
 
 
+def size_of(value: dict[str, Any]) -> int:
+    """As DynamoDB counts: names and values, three bytes for a list or map and one for each element."""
+    ((kind, content),) = value.items()
+    if kind == "M":
+        return 3 + sum(1 + len(name) + size_of(each) for name, each in content.items())
+    if kind == "L":
+        return 3 + sum(1 + size_of(each) for each in content)
+    return len(content.encode()) if isinstance(content, str) else len(content) if isinstance(content, bytes) else 1
+
+
 def _listed(value: Any) -> Any:
     return sorted(value) if isinstance(value, set | frozenset) else repr(value)
 

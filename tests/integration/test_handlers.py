@@ -1,283 +1,31 @@
-"""The four handlers as Lambda calls them, on moto and the simulated ICA, by one clock; messages are moved by hand."""
+"""The five handlers as Lambda calls them."""
 
 from __future__ import annotations
 
 import json
-import logging
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import count
 from types import SimpleNamespace
 from typing import Any, Literal
-from uuid import uuid4
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from moto.events.models import EventPattern
 
 from icav2_copy_batch.adapters import ica as ica_module
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import JobStatus
-from icav2_copy_batch.handlers import complete, ingest, launch, notify, poll, wiring
+from icav2_copy_batch.handlers import complete, poll
 from tests.event_files import sample, schema_faults
 from tests.integration import clients, template
-from tests.integration.aws_calls import AwsCalls, json_answer, text_of
-from tests.integration.simulated_ica import TOKEN, SimulatedIca
-
-Event = dict[str, Any]
-Handler = Callable[[Event, wiring.LambdaContext], dict[str, Any]]
-
-BUCKET = "manifests"
-HANDLERS: dict[str, Handler] = {
-    "IngestFunction": ingest.handler,
-    "LaunchFunction": launch.handler,
-    "PollFunction": poll.handler,
-    "NotifyFunction": notify.handler,
-    "CompleteFunction": complete.handler,
-}
-SECONDS_LEFT = {
-    "IngestFunction": 900,
-    "LaunchFunction": 300,
-    "PollFunction": 46,
-    "NotifyFunction": 120,
-    "CompleteFunction": 120,
-}
-"""Of the poller only just enough for one look."""
-
-SCHEDULED = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
-
-
-@dataclass(frozen=True)
-class Context:
-    """What Lambda tells an invocation of itself."""
-
-    seconds_left: int
-    aws_request_id: str = field(default_factory=lambda: str(uuid4()))
-    function_name: str = "function"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return self.seconds_left * 1000
-
-
-@dataclass
-class Pipeline:
-    """The five functions between their queues, the stream and the schedule; each invocation in a new container."""
-
-    aws: AwsCalls
-    ica: SimulatedIca
-    monkeypatch: pytest.MonkeyPatch
-    references: dict[str, str]
-    """What the template's references in the environment come to."""
-    heard: str
-    """A queue that hears the events."""
-    stream_at: str
-    """Iterator of the stream."""
-    sent: list[Event] = field(default_factory=list)
-    """Every Lambda event that was delivered, with its function."""
-    serial: Iterator[int] = field(default_factory=count)
-
-    def invoke(self, function: str, event: Event) -> dict[str, Any]:
-        for name in wiring_variables():
-            self.monkeypatch.delenv(name, raising=False)
-        for name, value in template.environment(function, self.references).items():
-            self.monkeypatch.setenv(name, value)
-        forget_containers()
-        return HANDLERS[function](event, Context(SECONDS_LEFT[function]))
-
-    # --- what calls the functions ---
-
-    def submit(self, message: object) -> None:
-        body = message if isinstance(message, str) else json.dumps(message)
-        clients.sqs().send_message(QueueUrl=self.references["IngestQueue"], MessageBody=body)
-
-    def upload(self, manifest: object) -> None:
-        """Upload a manifest, of which EventBridge tells the queue."""
-        key = f"manifests/run {next(self.serial)}.json"
-        version = clients.s3().put_object(Bucket=BUCKET, Key=key, Body=json.dumps(manifest).encode())["VersionId"]
-        described = {"bucket": {"name": BUCKET}, "object": {"key": key, "version-id": version}}
-        self.submit({"source": "aws.s3", "detail-type": "Object Created", "detail": described})
-
-    def messages(self, queue: str) -> Event:
-        """What Lambda makes of the messages that are waiting."""
-        url = self.references[queue]
-        received = clients.sqs().receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
-        )
-        return {
-            "Records": [
-                {
-                    "messageId": message["MessageId"],
-                    "receiptHandle": message["ReceiptHandle"],
-                    "body": message["Body"],
-                    "attributes": message["Attributes"],
-                    "eventSource": "aws:sqs",
-                }
-                for message in received.get("Messages", [])
-            ]
-        }
-
-    def consume(self, queue: str, function: str) -> list[str]:
-        """Deliver what is waiting in a queue, delete what is dealt with, and say which messages failed."""
-        event = self.messages(queue)
-        if not event["Records"]:
-            return []
-        answer = self.invoke(function, event)
-        failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
-        for record in event["Records"]:
-            if record["messageId"] not in failed:
-                clients.sqs().delete_message(QueueUrl=self.references[queue], ReceiptHandle=record["receiptHandle"])
-        self.sent.append({"function": function, "event": event})
-        return failed
-
-    def ingest(self) -> list[str]:
-        return self.consume("IngestQueue", "IngestFunction")
-
-    def launch(self) -> list[str]:
-        return self.consume("LaunchQueue", "LaunchFunction")
-
-    def poll(self) -> Counter[str]:
-        self.sent.append({"function": "PollFunction", "event": SCHEDULED})
-        return Counter(self.invoke("PollFunction", SCHEDULED))
-
-    def stream(self) -> Event:
-        """The records since the last time which pass the template's filter."""
-        answer = clients.streams().get_records(ShardIterator=self.stream_at)
-        self.stream_at = answer["NextShardIterator"]
-        properties = template.properties("CompleteFunction")["Events"]["Settled"]["Properties"]
-        patterns = [each["Pattern"] for each in properties["FilterCriteria"]["Filters"]]
-        records = [json.loads(json.dumps(record, default=repr)) for record in answer["Records"]]
-        wanted = [EventPattern(pattern, json.loads(pattern)) for pattern in patterns]
-        return {"Records": [record for record in records if any(each.matches_event(record) for each in wanted)]}
-
-    def complete(self) -> list[str]:
-        event = self.stream()
-        if not event["Records"]:
-            return []
-        self.sent.append({"function": "CompleteFunction", "event": event})
-        return self.complete_again(event)
-
-    def complete_again(self, event: Event) -> list[str]:
-        answer = self.invoke("CompleteFunction", event)
-        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
-
-    def run(self, attempts: int = 1) -> None:
-        """Let everything happen that is due, for so many attempts of a job."""
-        for _ in range(attempts):
-            assert self.ingest() == []
-            assert self.launch() == []
-            self.ica.clock.forward(10)
-            self.poll()
-            assert self.complete() == []
-
-    # --- what came of it ---
-
-    def events(self) -> list[tuple[str, dict[str, Any]]]:
-        """Type and detail of each event on the bus since the last time."""
-        found = []
-        while received := clients.sqs().receive_message(QueueUrl=self.heard, MaxNumberOfMessages=10).get("Messages"):
-            for message in received:
-                clients.sqs().delete_message(QueueUrl=self.heard, ReceiptHandle=message["ReceiptHandle"])
-                event = json.loads(message["Body"])
-                found.append((event["detail-type"], event["detail"]))
-        return found
-
-    def manifest(self, *folders: str, source: str = "/run/") -> dict[str, list[str]]:
-        """Two files for each folder, which the simulated ICA is given."""
-        manifest = {}
-        for folder in folders:
-            for name in ("a.txt", "b c#1.txt"):
-                path = f"{source}{folder}/{name}"
-                self.ica.file(path)
-                manifest[f"icav2://source{path}"] = [f"icav2://destination/to/{folder}/"]
-        return manifest
-
-
-def wiring_variables() -> set[str]:
-    """Every variable that the template sets for any function."""
-    made = [
-        "CopyTable",
-        "LaunchQueue",
-        "IngestQueue",
-        "CompleteDeadLetterQueue",
-        "ManifestBucket",
-        "PollFunction",
-    ]
-    references = dict.fromkeys(made, "")
-    return {name for function in HANDLERS for name in template.environment(function, references)}
-
-
-def forget_containers() -> None:
-    """Clear what a container keeps from one invocation to the next."""
-    for module in (wiring, ingest, launch, poll):
-        for each in vars(module).values():
-            if hasattr(each, "cache_clear"):
-                each.cache_clear()
-
-
-def start_of_stream() -> str:
-    (stream,) = clients.streams().list_streams(TableName=template.TABLE_NAME)["Streams"]
-    (shard,) = clients.streams().describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
-    iterator: str = clients.streams().get_shard_iterator(
-        StreamArn=stream["StreamArn"], ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-    )["ShardIterator"]
-    return iterator
-
-
-def create_queue(name: str) -> str:
-    visibility = template.properties(name).get("VisibilityTimeout", 30) if name != "Heard" else 30
-    attributes = {"VisibilityTimeout": str(visibility)}
-    return clients.sqs().create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def pipeline(aws: AwsCalls, table: CopyTable, ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    ica.set(delete_seconds=0)  # what the product sleeps does not move the simulator's clock here
-    clients.s3().create_bucket(Bucket=BUCKET)
-    clients.s3().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    heard = create_queue("Heard")
-    clients.events().put_rule(Name="hear", EventPattern=json.dumps({"source": ["icav2-copy-batch"]}))
-    clients.events().put_targets(
-        Rule="hear", Targets=[{"Id": "heard", "Arn": "arn:aws:sqs:us-east-1:123456789012:Heard"}]
-    )
-    aws.answer("Invoke", lambda request: json_answer(request, {}, 202))
-    references = {
-        "CopyTable": template.TABLE_NAME,
-        "ManifestBucket": BUCKET,
-        "EventBusName": "default",
-        "IngestQueue": create_queue("IngestQueue"),
-        "LaunchQueue": create_queue("LaunchQueue"),
-        "CompleteDeadLetterQueue": create_queue("CompleteDeadLetterQueue"),
-        "PollFunction": "poll-function",
-        "IcaBaseUrl": ica.stage.base,
-        "IcaTokenSecretArnParameter": clients.secrets().create_secret(Name="token", SecretString=f"{TOKEN}\n")["ARN"],
-    }
-    for module in (wiring, ingest, launch, poll):
-        monkeypatch.setattr(module, "utc_now", ica.clock)
-    product = logging.getLogger("icav2_copy_batch")
-    before = product.handlers[:], product.level, product.propagate
-    yield Pipeline(aws, ica, monkeypatch, references, heard, start_of_stream())
-    product.handlers[:], product.level, product.propagate = before
-    forget_containers()
-
-
-def metrics_in(printed: str) -> Counter[str]:
-    """Metrics by name, of the lines in CloudWatch's embedded metric format."""
-    found: Counter[str] = Counter()
-    for line in printed.splitlines():
-        document = json.loads(line) if line.startswith("{") else {}
-        for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
-            assert directive["Namespace"] == "icav2-copy-batch"
-            for metric in directive["Metrics"]:
-                found[metric["Name"]] += int(sum(document[metric["Name"]]))
-    return found
-
-
-def available(*folders: str) -> dict[str, str]:
-    """The destination project, once the manifest of these folders is copied."""
-    return {f"/to/{folder}/{name}": "AVAILABLE" for folder in folders for name in ("a.txt", "b c#1.txt")}
-
+from tests.integration.aws_calls import json_answer, text_of
+from tests.integration.pipeline import (
+    BUCKET,
+    HANDLERS,
+    SCHEDULED,
+    Event,
+    Pipeline,
+    available,
+    metrics_in,
+)
 
 # --- all the way -----------------------------------------------------------------------------------------------------
 

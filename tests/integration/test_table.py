@@ -53,6 +53,7 @@ from tests.integration.tables import (
     requeue,
     run,
     settle,
+    size_of,
     taken,
 )
 from tests.integration.template import TABLE_NAME, create_copy_table, properties
@@ -401,16 +402,6 @@ def test_a_job_with_as_much_history_as_may_be_fits_into_its_item(table: CopyTabl
     item["attempts"]["L"] = [attempt] * (1 + template.template()["Parameters"]["MaxRedeploys"]["MaxValue"])
     assert 200 * 1024 < size_of({"M": item}) < 400 * 1024
     assert size_of({"B": chance.randbytes(Limits().max_packed_bytes)}) < 400 * 1024 - 2048, "an item of their own"
-
-
-def size_of(value: dict[str, Any]) -> int:
-    """As DynamoDB counts: names and values, three bytes for a list or map and one for each element."""
-    ((kind, content),) = value.items()
-    if kind == "M":
-        return 3 + sum(1 + len(name) + size_of(each) for name, each in content.items())
-    if kind == "L":
-        return 3 + sum(1 + size_of(each) for each in content)
-    return len(content.encode()) if isinstance(content, str) else len(content) if isinstance(content, bytes) else 1
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,135 @@
+"""What a copy costs, counted: calls to ICA, and units and requests of AWS. Times are for the benchmarks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+
+import pytest
+
+from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.job import JobStatus
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.uri import parse_uri
+from local.manifests import Manifest, bclconvert_manifest
+from local.simulator.model import JobStatus as IcaStatus
+from local.simulator.model import Outcome, Script
+from tests.integration.aws_calls import AwsCalls, text_of
+from tests.integration.pipeline import Pipeline
+from tests.integration.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE
+from tests.integration.tables import DESTINATION, at, copy_of, items, now, passed, run, size_of
+
+JOBS = "/api/jobs"
+ITEMS = "/api/projects/{project_id}/dataCopyBatch/{batch_id}/items"
+WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
+UNIT = 1024
+"""Bytes of an item that one unit writes."""
+
+
+# --- calls to ICA ----------------------------------------------------------------------------------------------------
+
+
+def settle(pipeline: Pipeline, manifest: Manifest, failing: int = 0) -> Counter[str]:
+    """Copy a manifest, with one look for each wave of ICA jobs that have ended; the calls that it took, by kind.
+
+    The first attempts into so many of its folders fail.
+    """
+    ica, destinations = pipeline.ica, sorted({uri for uris in manifest.values() for uri in uris})
+    for uri in map(parse_uri, [*manifest, *destinations]):
+        project_id = ica.world.add_project(uri.project).id
+        if not uri.is_folder:
+            ica.file(uri.path, project_id)
+        elif str(uri) in destinations[:failing]:
+            ica.world.scripts[project_id, uri.path] = Script([Outcome(IcaStatus.PARTIALLY_SUCCEEDED)])
+    pipeline.submit({"manifest": manifest})
+    pipeline.ingest()
+    pipeline.events()
+    ica.sim.calls.clear()
+    for _ in range(5):
+        for _ in range(2):  # two deliveries take all
+            pipeline.launch()
+        ica.clock.forward(20)
+        pipeline.poll()
+        pipeline.complete()
+        if settled := pipeline.events():
+            assert [name for name, _ in settled] == ["CopyCompleted"]
+            return Counter(ica.sim.calls)
+    raise AssertionError("it did not settle")
+
+
+def test_a_run_takes_few_calls(pipeline: Pipeline) -> None:
+    """Of 118 files in 44 jobs, of which a fifth fails once: what cannot be fewer, and the looks."""
+    calls = settle(pipeline, bclconvert_manifest(), failing=9)
+    launches, folders, parents, looks = 53, 44, 8, 2
+    assert calls.pop(f"POST {COPY_BATCH}") == launches
+    assert calls.pop(f"POST {CREATE_FOLDER}") == folders + parents
+    assert calls.pop(f"GET {ITEMS}") == 9, "one for each copy batch that failed"
+    failures = [job for job in pipeline.ica.world.jobs.values() if job.status is IcaStatus.PARTIALLY_SUCCEEDED]
+    left = sum(item.status.value != "COPIED" for job in failures for item in job.items)
+    assert calls.pop(f"POST {DELETE}") == left, "one for each file that one of these has left PARTIAL"
+    assert calls.pop(f"GET {JOBS}") == looks
+    assert calls.pop(f"GET {DATA}") <= 20
+    assert not calls
+
+
+def test_calls_do_not_grow_with_the_files_in_a_folder(pipeline: Pipeline) -> None:
+    few = settle(pipeline, {"icav2://source/run/a.txt": ["icav2://destination/few/"]})
+    names = [f"{number:03d}_S1_L001_R1_001.fastq.gz" for number in range(900)]
+    assert settle(pipeline, {f"icav2://source/many/{name}": ["icav2://destination/many/"] for name in names}) == few
+
+
+# --- units of the table ----------------------------------------------------------------------------------------------
+
+
+def written(aws: AwsCalls, since: int) -> tuple[int, int]:
+    """Units that the writes since then take, as long as no item is larger than one; and the largest request's bytes.
+
+    A write in a transaction takes two. What the index takes is not among them.
+    """
+    units = largest = 0
+    for operation, sent in aws.sent[since:]:
+        if operation in WRITES:
+            asked = json.loads(text_of(sent))
+            units += 2 * len(asked["TransactItems"]) if operation == "TransactWriteItems" else 1
+            largest = max(largest, len(text_of(sent)))
+    return units, largest
+
+
+def largest_job_item() -> int:
+    """Bytes, as DynamoDB counts them, or a few more."""
+    stored = [item for item in items() if item["item"]["S"].startswith("JOB#")]
+    return max(size_of({"M": item}) for item in stored)
+
+
+@pytest.mark.parametrize("sources", [2, 1000])
+def test_a_job_that_passes_takes_sixteen_units_however_many_sources_it_has(
+    table: CopyTable, aws: AwsCalls, sources: int
+) -> None:
+    """One creates it, six claim it with its slot and folder, one notes its ICA job, eight end and count it."""
+    table.create_copy(copy_of())
+    hard_to_pack = [
+        f"icav2://from/run/{hashlib.sha256(bytes([n % 256, n // 256])).hexdigest()}" for n in range(sources)
+    ]
+    began = len(aws.sent)
+    table.create_jobs("c", [PlannedJob(DESTINATION, pack_sources(hard_to_pack))], CopyOptions(), at(0), at(900))
+    created, _ = written(aws, began)
+    assert created == (1 if sources == 2 else 2), "many sources are an item of their own, written once"
+    began = len(aws.sent)
+    running = run(table, now(table, *table.jobs("c")))
+    assert table.mark_passed(running, passed(running), at(20))
+    units, largest = written(aws, began)
+    assert units == 6 + 1 + 8
+    assert largest < 4096, "what is sent for a move does not hold the sources"
+    assert largest_job_item() <= UNIT
+
+
+def test_a_job_that_has_no_slot_costs_no_refused_claim(pipeline: Pipeline, table: CopyTable, aws: AwsCalls) -> None:
+    pipeline.references |= {"MaxRunningJobs": "2"}
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest(*map(str, range(30)))})
+    pipeline.ingest()
+    began = len(aws.sent)
+    pipeline.launch()
+    assert [job.status for job in table.jobs("run")].count(JobStatus.RUNNING) == 2
+    units, _ = written(aws, began)
+    assert units == 2 * (6 + 1) + 28 + 1, "two are started, the others wait, and the poller is woken"
