@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from threading import Barrier
 from typing import Any
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ClientError
@@ -463,6 +462,5 @@ def test_a_poller_that_cannot_be_called_is_no_error(aws: AwsCalls, caplog: pytes
 
 def test_a_poller_for_which_there_is_no_client_is_no_error(aws: AwsCalls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     Poller("poll-function").wake()
     assert aws.count("Invoke") == 0

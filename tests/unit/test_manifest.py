@@ -459,6 +459,21 @@ def test_a_bad_source_is_refused_by_name_with_its_fault(source: str, fault: str)
 
 
 @pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("/b", "has an empty path segment (//)"),
+        ("x" * 4096, "is longer than 4096 characters"),
+        ("a\x7fb", "contains a control character"),
+        ("é\n", "contains a control character"),
+        ("\udfff", "contains an unpaired surrogate, which UTF-8 cannot express"),
+    ],
+)
+def test_a_bad_source_is_refused_next_to_good_ones_of_its_folder(name: str, fault: str) -> None:
+    source = A[: A.rindex("/") + 1] + name
+    assert refusal(lambda: jobs({A: [TO], source: [TO], B: [TO]})) == [(source, fault)]
+
+
+@pytest.mark.parametrize(
     ("destination", "fault"),
     [
         *BAD_URIS,

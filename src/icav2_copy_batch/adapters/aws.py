@@ -1,18 +1,22 @@
-"""The other AWS services, one small class each. Clients are made when first needed, never at import."""
+"""The other AWS services, one small class each. Clients are made when first needed, never at import.
+
+They are botocore's: boto3 makes the same ones, and its import would only lengthen a cold start.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.session import Session, get_session
 
 from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.job import LaunchRequest
@@ -36,6 +40,15 @@ logger = logging.getLogger(__name__)
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=3, read_timeout=20)
 
 
+@cache
+def _session() -> Session:
+    return get_session()
+
+
+def _client(service: str) -> Any:
+    return _session().create_client(service, config=_CONFIG)
+
+
 class SendFailed(RuntimeError):
     """SQS or EventBridge took the request and not all of its entries; whoever called will be called again."""
 
@@ -48,7 +61,8 @@ class LaunchQueue:
 
     @cached_property
     def _sqs(self) -> SQSClient:
-        return boto3.client("sqs", config=_CONFIG)
+        client: SQSClient = _client("sqs")
+        return client
 
     def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
         """Send one message each, or raise ``SendFailed``; ``delay_seconds`` up to 900."""
@@ -87,7 +101,8 @@ class SourceQueue:
 
     @cached_property
     def _sqs(self) -> SQSClient:
-        return boto3.client("sqs", config=_CONFIG)
+        client: SQSClient = _client("sqs")
+        return client
 
     def deliver_again_soon(self, record: Mapping[str, Any]) -> None:
         """Have a message that failed delivered again before its visibility time-out, which covers the longest run.
@@ -112,7 +127,8 @@ class DeadLetterQueue:
 
     @cached_property
     def _sqs(self) -> SQSClient:
-        return boto3.client("sqs", config=_CONFIG)
+        client: SQSClient = _client("sqs")
+        return client
 
     def put(self, copy_id: str, error: str) -> None:
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=json.dumps({"copy_id": copy_id, "error": error}))
@@ -126,7 +142,8 @@ class ManifestBucket:
 
     @cached_property
     def _s3(self) -> S3Client:
-        return boto3.client("s3", config=_CONFIG)
+        client: S3Client = _client("s3")
+        return client
 
     def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes:
         """An object's content. Refuses one that is not there, too large, or in a bucket we may not read."""
@@ -172,7 +189,8 @@ class EventBus:
 
     @cached_property
     def _events(self) -> EventBridgeClient:
-        return boto3.client("events", config=_CONFIG)
+        client: EventBridgeClient = _client("events")
+        return client
 
     def put(self, detail_type: str, detail: Detail) -> None:
         answer = self._events.put_events(
@@ -194,7 +212,8 @@ class TaskTokens:
 
     @cached_property
     def _sfn(self) -> SFNClient:
-        return boto3.client("stepfunctions", config=_CONFIG)
+        client: SFNClient = _client("stepfunctions")
+        return client
 
     def succeed(self, task_token: str, output: Detail) -> None:
         self._answer("send_task_success", taskToken=task_token, output=encode(output))
@@ -220,7 +239,8 @@ class Poller:
 
     @cached_property
     def _lambda(self) -> LambdaClient:
-        return boto3.client("lambda", config=_CONFIG)
+        client: LambdaClient = _client("lambda")
+        return client
 
     def wake(self) -> None:
         """A hint: where it fails, the schedule does the same within the minute."""
@@ -236,14 +256,15 @@ class SecretToken:
     def __init__(self, secret_arn: str, max_age_seconds: int = 300) -> None:
         self._secret_arn = secret_arn
         self._max_age_seconds = max_age_seconds
+        self._token, self._read_at = "", float("-inf")
 
     @cached_property
-    def _secrets(self) -> Any:
-        from aws_lambda_powertools.utilities.parameters import SecretsProvider
-
-        client: SecretsManagerClient = boto3.client("secretsmanager", config=_CONFIG)
-        return SecretsProvider(boto3_client=client)
+    def _secrets(self) -> SecretsManagerClient:
+        client: SecretsManagerClient = _client("secretsmanager")
+        return client
 
     def token(self, *, fresh: bool = False) -> str:
-        value = self._secrets.get(self._secret_arn, max_age=self._max_age_seconds, force_fetch=fresh)
-        return str(value).strip()
+        if fresh or time.monotonic() - self._read_at >= self._max_age_seconds:
+            self._token = self._secrets.get_secret_value(SecretId=self._secret_arn)["SecretString"].strip()
+            self._read_at = time.monotonic()
+        return self._token

@@ -3,12 +3,20 @@
 ``libica.openapi.v3`` and its ``api`` and ``models`` packages import some 400 modules in their ``__init__``; that takes
 seconds of every cold start, and we need four APIs. So the three packages are entered into ``sys.modules`` without
 running their ``__init__``: submodules are then found and imported as always, and only those that are needed.
+
+Of what remains, most of the time would go into validators, one for each method and each model, of which we use a few:
+pydantic is told to build each with its first use.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pydantic
 
 
 def _enter_without_running(package: str) -> None:
@@ -23,19 +31,38 @@ def _enter_without_running(package: str) -> None:
     setattr(sys.modules[parent], name, module)
 
 
+@contextmanager
+def _validators_built_with_their_first_use() -> Iterator[None]:
+    """pydantic's ``defer_build``, for all methods and models that are imported meanwhile."""
+    config = pydantic.ConfigDict(defer_build=True)
+
+    class BaseModel(pydantic.BaseModel):
+        model_config = config
+
+    kept = {"BaseModel": pydantic.BaseModel, "validate_call": pydantic.validate_call}
+    vars(pydantic).update(BaseModel=BaseModel, validate_call=partial(pydantic.validate_call, config=config))
+    try:
+        yield
+    finally:
+        vars(pydantic).update(kept)
+
+
 for _package in ("libica.openapi.v3", "libica.openapi.v3.api", "libica.openapi.v3.models"):
     _enter_without_running(_package)
 
-from libica.openapi.v3.api.job_api import JobApi  # noqa: E402
-from libica.openapi.v3.api.project_api import ProjectApi  # noqa: E402
-from libica.openapi.v3.api.project_data_api import ProjectDataApi  # noqa: E402
-from libica.openapi.v3.api.project_data_copy_batch_api import ProjectDataCopyBatchApi  # noqa: E402
-from libica.openapi.v3.api_client import ApiClient  # noqa: E402
-from libica.openapi.v3.configuration import Configuration  # noqa: E402
-from libica.openapi.v3.exceptions import ApiException  # noqa: E402
+# Used by several threads at once, so that they are built here and now.
 from libica.openapi.v3.models.create_folder import CreateFolder  # noqa: E402
 from libica.openapi.v3.models.create_project_data_copy_batch import CreateProjectDataCopyBatch  # noqa: E402
 from libica.openapi.v3.models.create_project_data_copy_batch_item import CreateProjectDataCopyBatchItem  # noqa: E402
+
+with _validators_built_with_their_first_use():
+    from libica.openapi.v3.api.job_api import JobApi
+    from libica.openapi.v3.api.project_api import ProjectApi
+    from libica.openapi.v3.api.project_data_api import ProjectDataApi
+    from libica.openapi.v3.api.project_data_copy_batch_api import ProjectDataCopyBatchApi
+    from libica.openapi.v3.api_client import ApiClient
+    from libica.openapi.v3.configuration import Configuration
+    from libica.openapi.v3.exceptions import ApiException
 
 __all__ = [
     "ApiClient",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from icav2_copy_batch.domain.uri import SCHEME, is_encodable, uri_fault
+from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, is_encodable, is_plain, uri_fault
 
 PROBLEMS_LISTED = 100
 ACTIONS_ON_EXIST = ("SKIP", "OVERWRITE", "RENAME")
@@ -265,14 +265,23 @@ def flip(manifest: object, limits: Limits) -> list[PlannedJob]:
         problems.add("manifest", "is empty: it names no source")
     folders: dict[str, dict[str, str]] = {}  # destination → name in that folder → source
     trees: dict[str, str] = {}  # folder at a destination → the source folder whose tree is copied to it
+    projects: dict[str, str] = {}  # folder of a source without a fault → its project
     for source, destinations in manifest.items():
-        if fault := _source_fault(source):
+        folder, _, name = source.rpartition("/")
+        project = projects.get(folder)
+        # Next to a source without a fault, only the name is new.
+        is_right = project and name and is_plain(name) and len(source) <= MAX_URI_CHARACTERS
+        fault = None if is_right else _source_fault(source)
+        if fault:
             problems.add(source, fault)
+        elif project is None:
+            project = projects[folder] = _project(source)
         if not isinstance(destinations, list) or not destinations:
             problems.add(source, "must have a non-empty list of destination folders")
             continue
-        name = source[source.rfind("/", 0, -1) + 1 :]
-        refused_project = None if fault or limits.allow_same_project else _project(source)
+        if not name:
+            name = source[source.rfind("/", 0, -1) + 1 :]
+        refused_project = None if fault or limits.allow_same_project else project
         for destination in destinations:
             if not isinstance(destination, str):
                 problems.add(source, f"has a destination that must be a string but is {_type_name(destination)}")
@@ -289,7 +298,7 @@ def flip(manifest: object, limits: Limits) -> list[PlannedJob]:
             namesake = names.setdefault(name, source)
             if namesake is not source:
                 problems.add(source, f"has the same name as {namesake} in {destination}; one of the two would be lost")
-        for destination in _repeated(destinations):
+        for destination in _repeated(destinations) if len(destinations) > 1 else ():
             problems.add(source, f"names the destination {destination} more than once")
     for destination in folders if trees else ():
         if tree := next((tree for tree in _lineage(destination) if tree in trees), None):
@@ -341,8 +350,6 @@ def _lineage(folder: str) -> Iterator[str]:
 
 
 def _repeated(destinations: list[object]) -> list[str]:
-    if len(destinations) == 1:
-        return []
     counts = Counter(destination for destination in destinations if isinstance(destination, str))
     return [destination for destination, count in counts.items() if count > 1]
 

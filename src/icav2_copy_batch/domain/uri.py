@@ -53,16 +53,18 @@ def uri_fault(text: str) -> str | None:
     """Why the text is not an ICA URI (a sentence to follow the URI), or None."""
     if not text.startswith(SCHEME):
         return f"does not start with {SCHEME}"
-    slash = text.find("/", len(SCHEME))
-    if slash == len(SCHEME):
-        return "names no project"
-    if slash < 0:
+    project, slash, _ = text[len(SCHEME) :].partition("/")
+    if not slash:
         return "has no path: a slash must follow the project"
-    if text.find("//", slash) >= 0:
+    if not project:
+        return "names no project"
+    if "//" in text[len(SCHEME) :]:
         return "has an empty path segment (//)"
     if len(text) > MAX_URI_CHARACTERS:
         return f"is longer than {MAX_URI_CHARACTERS} characters"
-    if not text.isprintable() and _CONTROL_CHARACTER.search(text):
+    if is_plain(text):
+        return None
+    if _CONTROL_CHARACTER.search(text):
         return "contains a control character"
     if not is_encodable(text):
         return "contains an unpaired surrogate, which UTF-8 cannot express"
@@ -80,6 +82,11 @@ def is_project_id(project: str) -> bool:
 def parent_path(path: str) -> str:
     """The folder that holds the path: ``/a/`` for ``/a/b`` and for ``/a/b/``; ``/`` for ``/a``."""
     return path.rstrip("/").rpartition("/")[0] + "/"
+
+
+def is_plain(text: str) -> bool:
+    """Whether the text is of ASCII's printable characters alone, as most are: then no character of it is at fault."""
+    return text.isascii() and text.isprintable()
 
 
 def is_encodable(text: str) -> bool:

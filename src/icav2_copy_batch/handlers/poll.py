@@ -24,7 +24,7 @@ from icav2_copy_batch.handlers.wiring import (
 from icav2_copy_batch.items import Items
 from icav2_copy_batch.poll import Poll
 from icav2_copy_batch.reconcile import Reconcile
-from icav2_copy_batch.verify import Verify
+from icav2_copy_batch.verify import Verification, Verify
 
 METRICS = {
     "passed": "JobsPassed",
@@ -66,7 +66,7 @@ def poll() -> Poll:
         launch_queue(),
         complete(),
         Reconcile(table(), ica(), launch_queue(), utc_now),
-        Verify(ica(), settings().verification),
+        Verify(ica(), Verification(settings().verification)),
         Items(ica()),
         Delay(table(), bus(), utc_now, settings().delayed_after),
         utc_now,

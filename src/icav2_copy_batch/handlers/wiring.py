@@ -28,7 +28,6 @@ from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.verify import Verification
 
 if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica import IcaClient
@@ -61,7 +60,7 @@ class Settings:
     ica_base_url: str
     token_secret_arn: str
     max_attempts: int
-    verification: Verification
+    verification: str
     delayed_after: timedelta
     limits: Limits
     slots: Slots
@@ -81,7 +80,7 @@ class Settings:
             ica_base_url=environment.get("ICA_BASE_URL", ""),
             token_secret_arn=environment.get("ICA_TOKEN_SECRET_ARN", ""),
             max_attempts=1 + int(environment.get("MAX_REDEPLOYS", "5")),
-            verification=Verification(environment.get("VERIFICATION", Verification.SIZE)),
+            verification=environment.get("VERIFICATION", "size"),
             delayed_after=timedelta(minutes=int(environment.get("DELAYED_AFTER_MINUTES", "60"))),
             slots=Slots(
                 total=int(environment.get("MAX_RUNNING_JOBS", Slots().total)),

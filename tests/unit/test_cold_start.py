@@ -1,0 +1,59 @@
+"""What a cold start imports and builds, by count: each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+HANDLERS = {path.stem for path in (SOURCE / "icav2_copy_batch/handlers").glob("[a-z]*.py")} - {"wiring"}
+KNOW_NOTHING_OF_ICA = {"ingest", "complete"}
+UNNEEDED = {"boto3", "s3transfer", "asyncio", "aws_lambda_powertools.event_handler", "libica.openapi.v2"}
+"""The last two are not even in the package."""
+
+
+def in_a_fresh_process(*lines: str) -> Any:
+    """What the last line, an expression, is there."""
+    code = "\n".join(["import gc, json, sys", *lines[:-1], f"print(json.dumps({lines[-1]}))"])
+    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)  # noqa: S603 # our own code
+    return json.loads(answer.stdout)
+
+
+def imports_of(handler: str) -> str:
+    """A handler's, with those of its first message."""
+    ica = "" if handler in KNOW_NOTHING_OF_ICA else ", icav2_copy_batch.adapters.ica"
+    return f"import icav2_copy_batch.handlers.{handler}{ica}"
+
+
+@pytest.mark.parametrize("handler", sorted(HANDLERS))
+def test_no_handler_imports_what_it_can_do_without(handler: str) -> None:
+    imported = set(in_a_fresh_process(imports_of(handler), "[*sys.modules]"))
+    assert {"botocore", "pynamodb"} <= imported
+    assert imported.isdisjoint(UNNEEDED)
+    assert imported.isdisjoint({"libica", "pydantic"}) is (handler in KNOW_NOTHING_OF_ICA)
+
+
+def test_pydantic_builds_no_validator_before_it_is_used_and_then_that_alone() -> None:
+    before, after, refused = in_a_fresh_process(
+        imports_of("launch"),
+        "from pydantic_core import SchemaValidator",
+        "from icav2_copy_batch.adapters.ica import IcaClient, IcaRefused",
+        "def built(): return sum(isinstance(each, SchemaValidator) for each in gc.get_objects())",
+        "class Token:",
+        "    def token(self, *, fresh): return 'a.b.c'",
+        "before = built()",
+        "try: IcaClient('https://ica.example', Token(), lambda: 0.0).list_folder(12, '/')",
+        "except IcaRefused as error: refused = str(error)",
+        "[before, built(), refused]",
+    )
+    assert before <= 5  # of 240
+    assert after == before + 1
+    assert refused == "not a request to ICA: Input should be a valid string"
