@@ -115,12 +115,13 @@ class LocalStack:
     def session(self) -> boto3.Session:
         return boto3.Session("test", "test", region_name=REGION)
 
-    def subscribe(self, project_id: str) -> None:
-        """Have ICA tell this stack of the jobs in a project, by ICA's API, as a user would."""
+    def subscribe(self, *project_ids: str) -> None:
+        """Have ICA tell this stack of the jobs in these projects, by ICA's API, as a user would."""
         queue_url = self.outputs["NotificationQueueUrl"]
         channel = self._ica("/api/notificationChannels", {"enabled": True, "type": "SQS", "address": queue_url})
         wanted = {"enabled": True, "eventCode": "ICA_JOB_001", "notificationChannelId": channel["id"]}
-        self._ica(f"/api/projects/{project_id}/notificationSubscriptions", wanted)
+        for project_id in project_ids:
+            self._ica(f"/api/projects/{project_id}/notificationSubscriptions", wanted)
 
     def _ica(self, path: str, body: Mapping[str, Any]) -> Any:
         media_type = "application/vnd.illumina.v3+json"

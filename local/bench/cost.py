@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from local.bench.deployed import QUIET_SECONDS, Deployed
 from local.bench.ingest import entries
@@ -29,6 +33,7 @@ PRICES = {
     "Secrets Manager requests": 5.0e-6,
     "CloudWatch Logs GB": 0.50,
 }
+NAMED = b"AWS_LAMBDA_FUNCTION_NAME="
 REPORT = re.compile(r"^REPORT .*Billed Duration: ([\d.]+) ms\s+Memory Size: (\d+) MB")
 
 
@@ -66,14 +71,13 @@ def cost(deployed: Deployed, meter: Meter, steps: Steps) -> list[Table]:
     manifest = bclconvert_manifest(COST_SEED)
     jobs = len({to for destinations in manifest.values() for to in destinations})
     deployed.switch(failure_rate=FAILURE_RATE, job_seconds=JOB_SECONDS)
-    if deployed.notification_queue:
-        deployed.subscribe(manifest)
+    deployed.subscribe(manifest)
     meter.reset()
-    since_ms = int(time.time() * 1000)
+    since_ms, before = int(time.time() * 1000), workers()
     with steps.step("cost: a run with the meter", total=jobs) as tick:
         run = deployed.copy(manifest, lambda: deployed.settle("cost", manifest, tick))
         time.sleep(QUIET_SECONDS)
-    functions, usage = _functions(deployed, since_ms)
+    functions, usage = _functions(deployed, since_ms, before, workers())
     usage |= {
         "DynamoDB write units": meter.units["wru"],
         "DynamoDB read units": meter.units["rru"],
@@ -99,8 +103,36 @@ def cost(deployed: Deployed, meter: Meter, steps: Steps) -> list[Table]:
     return [Table("Cost", about, rows), Table("Functions in that run", "", functions)]
 
 
-def _functions(deployed: Deployed, since_ms: int) -> tuple[list[Row], dict[str, float]]:
-    """What each function's log reports, and the sum of it in billed units."""
+@dataclass
+class Worker:
+    """What the processes of one function have used."""
+
+    cpu_seconds: float = 0.0
+    peak_mb: float = 0.0
+
+
+def workers() -> dict[str, Worker]:
+    """The processes in which the local AWS runs functions, by function; none where there is no ``/proc``."""
+    found: dict[str, Worker] = defaultdict(Worker)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes().split(b"\0")
+            times = (process / "stat").read_text().rpartition(")")[2].split()
+            peak = re.search(r"^VmHWM:\s+(\d+)", (process / "status").read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        name = next((each.removeprefix(NAMED).decode() for each in variables if each.startswith(NAMED)), None)
+        if name and peak:
+            worker = found[name]
+            worker.cpu_seconds += (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+            worker.peak_mb = max(worker.peak_mb, int(peak[1]) / 1024)
+    return found
+
+
+def _functions(
+    deployed: Deployed, since_ms: int, before: Mapping[str, Worker], after: Mapping[str, Worker]
+) -> tuple[list[Row], dict[str, float]]:
+    """What each function's log and processes tell, and the sum of it in billed units."""
     client, logs = deployed.stack.client("lambda"), deployed.stack.client("logs")
     mappings = client.list_event_source_mappings()["EventSourceMappings"]
     queued = {each["FunctionArn"] for each in mappings if ":sqs:" in each["EventSourceArn"]}
@@ -112,7 +144,19 @@ def _functions(deployed: Deployed, since_ms: int) -> tuple[list[Row], dict[str, 
         messages = [event["message"] for page in pages for event in page["events"]]
         reports = [(float(found[1]), int(found[2])) for message in messages if (found := REPORT.search(message))]
         gb_seconds = sum(milliseconds / 1000 * memory / 1024 for milliseconds, memory in reports)
-        rows.append({"function": function["Handler"], "invocations": len(reports), "gb_s": gb_seconds})
+        name = function["FunctionName"]
+        used = after.get(name, Worker())
+        rows.append(
+            {
+                "function": function["Handler"].split(".")[-2],
+                "invocations": len(reports),
+                "seconds": sum(milliseconds for milliseconds, _ in reports) / 1000,
+                "cpu_s": used.cpu_seconds - before.get(name, Worker()).cpu_seconds,
+                "peak_mb": used.peak_mb,
+                "memory_mb": function["MemorySize"],
+                "gb_s": gb_seconds,
+            }
+        )
         usage["Lambda requests"] += len(reports)
         usage["Lambda GB-s (arm64)"] += gb_seconds
         usage["CloudWatch Logs GB"] += sum(len(message.encode()) for message in messages) / 1e9

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from icav2_copy_batch.domain.uri import parse_uri
-from local.bench.baseline import IcaApi
 from local.bench.tables import Tick
 from local.demo import SETTLING
 from local.manifests import Manifest, bclconvert_manifest
-from local.stack import TOKEN, LocalStack, Simulator
+from local.stack import LocalStack, Simulator
 
 SETTLE_LIMIT_SECONDS = 900.0
 QUIET_SECONDS = 5.0
@@ -129,17 +128,7 @@ class Deployed:
         self.settle(f"warm-up-{number}", manifest, lambda _: None)
         time.sleep(QUIET_SECONDS)
 
-    @property
-    def notification_queue(self) -> str | None:
-        return self.stack.outputs.get("NotificationQueueUrl")
-
     def subscribe(self, manifest: Manifest) -> None:
-        """Have ICA tell the stack of the jobs in the destination projects, as its README says, by API."""
-        ica = IcaApi(self.stack.ica_base_url, TOKEN)
+        """Have ICA tell the stack of the jobs in the destination projects."""
         self.simulator.stock(manifest)
-        channel = ica.post(
-            "/api/notificationChannels", {"enabled": True, "type": "SQS", "address": self.notification_queue}
-        )
-        wanted = {"enabled": True, "eventCode": "ICA_JOB_001", "notificationChannelId": channel["id"]}
-        for project in {parse_uri(to).project for destinations in manifest.values() for to in destinations}:
-            ica.post(f"/api/projects/{project}/notificationSubscriptions", wanted)
+        self.stack.subscribe(*{parse_uri(to).project for destinations in manifest.values() for to in destinations})
