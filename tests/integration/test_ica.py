@@ -545,11 +545,16 @@ def test_only_partial_files_of_these_paths_are_deleted(ica: SimulatedIca) -> Non
     assert ica.arrived() == before
 
 
-def test_partial_files_in_several_folders_are_deleted_together(ica: SimulatedIca) -> None:
+@pytest.mark.parametrize("answer", ["honoured", "first_only", "refused"])
+def test_partial_files_in_several_folders_are_deleted_together(ica: SimulatedIca, answer: str) -> None:
+    """Also where ICA has taken several paths before, and suddenly answers for one alone."""
     stock_leftovers(ica)
+    client = ica.client()
+    assert len(client.find(ica.destination, ["/run/a.txt", "/run/b.txt"])) == 2
+    ica.set(several_file_paths=answer)
     before = ica.arrived()
     paths = {"/run/a.txt", "/run/available.txt", "/run/deeper/a.txt", "/run/deeper/none.txt"}
-    assert ica.client().delete_partial_files(ica.destination, paths) == 2
+    assert client.delete_partial_files(ica.destination, paths) == 2
     del before["/run/a.txt"], before["/run/deeper/a.txt"]
     assert ica.arrived() == before
 
@@ -564,7 +569,8 @@ def test_what_was_deleted_is_waited_for_until_it_is_gone(ica: SimulatedIca) -> N
 
 
 def test_nothing_to_delete_takes_one_look(ica: SimulatedIca) -> None:
-    assert ica.client().delete_partial_files(ica.destination, {"/nowhere/a.txt"}) == 0
+    stock_leftovers(ica)
+    assert ica.client().delete_partial_files(ica.destination, {"/run/none.txt", "/run/deeper/none.txt"}) == 0
     assert ica.sim.calls.total() == 1
 
 

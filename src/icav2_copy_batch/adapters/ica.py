@@ -191,11 +191,16 @@ class IcaClient:
         return ways if folders < portions else ways[::-1]
 
     def _data_seen(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
-        """All data at these paths, looked for in one way: that nothing is there is nothing unusual."""
+        """All data at these paths, of which it is nothing unusual that nothing is there; their folders are."""
         wanted = list(dict.fromkeys(paths))
-        if len(wanted) > 1 and not self._several_paths_are_taken:
+        if self._looks(wanted)[0] != self._data_at_paths:
             return self._data_in_folders(project_id, wanted)
-        return self._looks(wanted)[0](project_id, wanted)
+        # An answer without the folders, asked for in the same breath, is none for all these paths.
+        found = self._data_at_paths(project_id, dict.fromkeys([*wanted, *map(parent_path, wanted)]))
+        there = {data.path for data in found}
+        doubtful = [path for path in wanted if parent_path(path) not in there]
+        sure = [data for data in found if data.path in wanted and data.path not in doubtful]
+        return sure + self._data_in_folders(project_id, doubtful)
 
     def _data_in_folders(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
         """All data at these paths, from listings of their folders."""
