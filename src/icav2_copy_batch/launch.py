@@ -213,15 +213,21 @@ class Launch:
                 carry_out(request, partial(self._claim, request, claimed, in_use))
         # Looked up for all jobs together; trouble with one project does not touch the jobs of another.
         retried = {uri.project for claim in claimed if claim.job.attempt > 1 for uri in claim.sources}
-        data = _ask_each(
-            _by_project(claimed, lambda claim: claim.sources),
+        data = _ask_together(
+            {index: _by_project(claim.sources) for index, claim in enumerate(claimed)},
             lambda project, paths: self._find(project, paths, afresh=project in retried),
         )
-        source_ids = _ask_each(dict(enumerate(claimed)), lambda _, claim: self._source_ids(claim, data))
-        able = [claim for index, claim in enumerate(claimed) if not isinstance(source_ids[index], IcaError)]
-        folders = _ask_each(_by_project(able, lambda claim: [claim.destination]), self._ensure_folders)
+        source_ids = _ask_each(dict(enumerate(claimed)), lambda index, claim: self._source_ids(claim, data[index]))
+        folders = _ask_together(
+            {
+                index: _by_project([claim.destination])
+                for index, claim in enumerate(claimed)
+                if not isinstance(source_ids[index], IcaError)
+            },
+            self._ensure_folders,
+        )
         prepared = [
-            Prepared(claim, source_ids[index], folders.get(claim.destination.project))
+            Prepared(claim, source_ids[index], folders.get(index, {}).get(claim.destination.project))
             for index, claim in enumerate(claimed)
         ]
         # What needs no clearing does not wait for what does.
@@ -327,12 +333,15 @@ class Launch:
         """These, once the PARTIAL files of their sources are gone that an earlier attempt has left."""
         able = {index: one.claim for index, one in enumerate(prepared) if not one.trouble}
         leftovers = _ask_each(able, lambda _, claim: self._files_to_come(claim))
-        paths: dict[str, dict[str, None]] = defaultdict(dict)
-        for index, claim in able.items():
-            if not isinstance(found := leftovers[index], IcaError):
-                paths[claim.project_id] |= dict.fromkeys(found)
-        deleted = _ask_each(paths, self.ica.delete_partial_files)
-        troubles = {index: _trouble(leftovers[index], deleted.get(claim.project_id)) for index, claim in able.items()}
+        deleted = _ask_together(
+            {
+                index: {claim.project_id: paths}
+                for index, claim in able.items()
+                if not isinstance(paths := leftovers[index], IcaError)
+            },
+            self.ica.delete_partial_files,
+        )
+        troubles = {index: _trouble(leftovers[index], *deleted.get(index, {}).values()) for index in able}
         return [replace(one, source_ids=troubles.get(index) or one.source_ids) for index, one in enumerate(prepared)]
 
     def _files_to_come(self, claim: Claimed) -> list[str]:
@@ -430,6 +439,29 @@ def _ask_each(questions: Mapping[K, V], ask: Callable[[K, V], R]) -> dict[K, R |
     return answers
 
 
+def _ask_together(
+    wanted: Mapping[int, Mapping[str, Sequence[str]]], ask: Callable[[str, Iterable[str]], R]
+) -> dict[int, dict[str, R | IcaError]]:
+    """For each job and project the answer about its paths.
+
+    All jobs' paths in a project are asked for together; where ICA refuses that, each job's alone: the fault may lie in
+    one of them.
+    """
+    together: dict[str, dict[str, None]] = defaultdict(dict)
+    jobs: Counter[str] = Counter()
+    for of_job in wanted.values():
+        for project, paths in of_job.items():
+            together[project] |= dict.fromkeys(paths)
+            jobs[project] += 1
+    answers = _ask_each(together, ask)
+    alone = {project for project, answer in answers.items() if isinstance(answer, IcaRefused) and jobs[project] > 1}
+    return {
+        index: {project: answers[project] for project in of_job if project not in alone}
+        | _ask_each({project: paths for project, paths in of_job.items() if project in alone}, ask)
+        for index, of_job in wanted.items()
+    }
+
+
 def _known(answer: R | IcaError) -> R:
     if isinstance(answer, IcaError):
         raise answer
@@ -441,12 +473,11 @@ def _trouble(*answers: object) -> IcaError | None:
     return next((answer for answer in answers if isinstance(answer, IcaError)), None)
 
 
-def _by_project(claimed: Iterable[Claimed], uris: Callable[[Claimed], Iterable[IcaUri]]) -> dict[str, dict[str, None]]:
-    """Project → its paths, each once and in order."""
-    paths: dict[str, dict[str, None]] = defaultdict(dict)
-    for claim in claimed:
-        for uri in uris(claim):
-            paths[uri.project][uri.path] = None
+def _by_project(uris: Iterable[IcaUri]) -> dict[str, list[str]]:
+    """Project → its paths, in order."""
+    paths: dict[str, list[str]] = defaultdict(list)
+    for uri in uris:
+        paths[uri.project].append(uri.path)
     return paths
 
 

@@ -444,6 +444,20 @@ def test_a_job_that_ica_refuses_fails_at_once(world: World, method: str) -> None
         assert_refused(world, job, str(REFUSED))
 
 
+@pytest.mark.parametrize("method", ["find", "ensure_folders", "delete_partial_files"])
+def test_what_is_refused_because_of_one_job_fails_no_other(world: World, method: str) -> None:
+    """They are asked for together."""
+    world.ica.add("/run/odd.txt")
+    (odd,) = world.create("icav2://to/odd/", sources=["icav2://from/run/odd.txt"])
+    others = world.create("icav2://to/x/", "icav2://to/y/", copy_id="other")
+    if method == "delete_partial_files":
+        world.launch(odd, *others)
+        odd, *others = (world.fail(job) for job in (odd, *others))
+    world.ica.trouble(method, REFUSED, only="odd")
+    assert world.launch(odd, *others) == Launched(started=2, refused=1)
+    assert [world.now(job).status for job in (odd, *others)] == [JobStatus.FAILED, JobStatus.RUNNING, JobStatus.RUNNING]
+
+
 def test_a_source_that_is_not_there_fails_its_job_and_makes_no_folder(world: World) -> None:
     (job,) = world.create("icav2://to/x/", sources=[*SOURCES, "icav2://from/run/none.txt"])
     assert world.launch(job) == Launched(refused=1)
