@@ -202,6 +202,14 @@ def test_all_is_found_although_ica_takes_one_path_at_a_time(ica: SimulatedIca, a
     assert ica.client().find(ica.source, [*paths, missing]).keys() == set(paths)
 
 
+def test_a_folder_of_many_sources_is_listed_and_few_of_many_folders_are_asked_for_together(ica: SimulatedIca) -> None:
+    many, few = many_paths(900, folders=1), [f"/few/{number}/a.txt" for number in range(40)]
+    for path in (*many, *few):
+        ica.file(path)
+    assert ica.client().find(ica.source, [*many, *few]).keys() == {*many, *few}
+    assert ica.calls("GET", DATA) == 2
+
+
 def test_sources_and_folders_are_remembered_for_a_while(ica: SimulatedIca) -> None:
     ica.file("/a")
     client = ica.client()

@@ -15,7 +15,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import groupby, islice
@@ -152,13 +152,15 @@ class IcaClient:
 
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         """The data at these exact paths; a path where nothing is, is left out. A folder's path ends in a slash."""
-        found: dict[str, IcaData] = {}
+        wanted = list(dict.fromkeys(paths))
+        listed, asked = _cheaper_way(wanted)
+        found = _by_path(self._data_in_folders(project_id, listed) + self._data_at_paths(project_id, asked))
         # Many paths in one call is what the API's document allows and no client is known to do, and a linked folder
         # cannot be listed. So what was not found in one way is looked for in the other, before anybody is told that
         # it is not there.
-        for look in self._looks(wanted := list(dict.fromkeys(paths))):
-            found |= _by_path(look(project_id, [path for path in wanted if path not in found]))
-        return found
+        missing = set(wanted) - found.keys()
+        again = self._data_at_paths(project_id, [path for path in listed if path in missing])
+        return found | _by_path(again + self._data_in_folders(project_id, [path for path in asked if path in missing]))
 
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         """As ``find``, for what nobody changes while it is copied: what was AVAILABLE some minutes ago still is."""
@@ -184,43 +186,32 @@ class IcaClient:
             if data.status == "AVAILABLE":
                 self._remembered[project_id, data.path] = (data, until)
 
-    def _looks(self, paths: Collection[str]) -> Sequence[Callable[[str, Collection[str]], list[IcaData]]]:
-        """The two ways to look for paths, that of fewer calls first."""
-        folders, portions = len(set(map(parent_path, paths))), len(list(_portions(paths)))
-        ways = [self._data_in_folders, self._data_at_paths]
-        return ways if folders < portions else ways[::-1]
-
     def _data_seen(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
         """All data at these paths, of which it is nothing unusual that nothing is there; their folders are."""
-        wanted = list(dict.fromkeys(paths))
-        if self._looks(wanted)[0] != self._data_at_paths:
-            return self._data_in_folders(project_id, wanted)
+        listed, asked = _cheaper_way(list(dict.fromkeys(paths)))
         # An answer without the folders, asked for in the same breath, is none for all these paths.
-        found = self._data_at_paths(project_id, dict.fromkeys([*wanted, *map(parent_path, wanted)]))
+        found = self._data_at_paths(project_id, list(dict.fromkeys([*asked, *map(parent_path, asked)])))
         there = {data.path for data in found}
-        doubtful = [path for path in wanted if parent_path(path) not in there]
-        sure = [data for data in found if data.path in wanted and data.path not in doubtful]
-        return sure + self._data_in_folders(project_id, doubtful)
+        doubtful = [path for path in asked if parent_path(path) not in there]
+        sure = set(asked).difference(doubtful)
+        return [data for data in found if data.path in sure] + self._data_in_folders(project_id, listed + doubtful)
 
     def _data_in_folders(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
         """All data at these paths, from listings of their folders."""
-        paths = set(paths)
-        inside: dict[str, list[str]] = defaultdict(list)
-        for path in sorted(paths):
-            inside[parent_path(path)].append(path)
         found = []
-        for folder, wanted in inside.items():
+        for folder, wanted in _by_folder(paths).items():
             # In a folder of very many files, a few are asked for by their paths.
             most = len(list(_portions(wanted))) * int(PAGE_SIZE) if self._several_paths_are_taken else None
             listed = list(islice(self._list_data(project_id, parent_folder_path=folder), most))
-            here = [data for data in listed if data.path in paths and parent_path(data.path) == folder]
+            missing = set(wanted)
+            here = [data for data in listed if data.path in missing]
             if len(listed) == most:
-                seen = {data.path for data in here}
-                here += self._data_at_paths(project_id, [path for path in wanted if path not in seen])
+                missing -= {data.path for data in here}
+                here += self._data_at_paths(project_id, [path for path in wanted if path in missing])
             found += here
         return found
 
-    def _data_at_paths(self, project_id: str, paths: Collection[str]) -> list[IcaData]:
+    def _data_at_paths(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
         """All data at these paths, from as few questions as take them all."""
         return [data for portion in _portions(paths) for data in self._data_at_once(project_id, portion)]
 
@@ -280,8 +271,8 @@ class IcaClient:
 
     def _folders_there(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         """As ``find``: to make a folder that is there could make a second one of its path."""
-        wanted = list(paths)
-        found = self._data_at_paths(project_id, wanted)
+        wanted = set(paths)
+        found = self._data_at_paths(project_id, sorted(wanted))
         if not self._several_paths_are_taken:
             there = {data.path for data in found}
             for parent in dict.fromkeys(map(parent_path, sorted(wanted, key=_depth))):
@@ -641,6 +632,25 @@ def _portions(paths: Iterable[str]) -> Iterator[list[str]]:
         size += path_size
     if portion:
         yield portion
+
+
+def _by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Folder → the paths in it, in order."""
+    inside: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        inside[parent_path(path)].append(path)
+    return inside
+
+
+def _cheaper_way(paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The paths for which it takes fewer calls to list their folders, and those to ask for by their paths."""
+    crowded: list[str] = []
+    sparse: list[str] = []
+    for inside in _by_folder(paths).values():
+        (crowded if len(list(_portions(inside))) > 1 else sparse).extend(inside)
+    if len(_by_folder(sparse)) < len(list(_portions(sparse))):
+        return crowded + sparse, []
+    return crowded, sparse
 
 
 def _lineage(folder: str) -> list[str]:
