@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.job import (
@@ -26,8 +26,11 @@ from icav2_copy_batch.domain.job import (
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, Problem, Refused
-from icav2_copy_batch.domain.slots import FOLDER_REST, Slots
+from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.uri import parse_uri
+
+if TYPE_CHECKING:
+    from icav2_copy_batch.adapters.table import CopyTable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -98,6 +101,8 @@ class Table:
     line: Line = field(default_factory=Line, compare=False)
     copies: dict[str, CopyRow] = field(default_factory=dict)
     job_items: dict[tuple[str, str], Job] = field(default_factory=dict)
+    backlog_items: dict[tuple[str, int], Backlog] = field(default_factory=dict)
+    """Copy id and the number of the last job → the backlog."""
     leases: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Name → owner and until when."""
     slots: Counter[str] = field(default_factory=Counter)
@@ -123,10 +128,8 @@ class Table:
         planned: Sequence[PlannedJob],
         options: CopyOptions,
         now: datetime,
-        due_at: datetime,
         first: int = 1,
-    ) -> list[str]:
-        job_ids = []
+    ) -> None:
         for number, plan in enumerate(planned, start=first):
             job = Job(
                 copy_id=copy_id,
@@ -137,12 +140,14 @@ class Table:
                 packed_sources=plan.packed_sources,
                 options=options,
                 queued_at=timestamp(now),
-                due_at=timestamp(due_at),
             )
             with self.line.request():
                 self.job_items.setdefault((copy_id, job.job_id), job)
-            job_ids.append(job.job_id)
-        return job_ids
+
+    def create_backlogs(self, backlogs: Sequence[Backlog]) -> None:
+        for backlog in backlogs:
+            with self.line.request():
+                self.backlog_items.setdefault((backlog.copy_id, backlog.last), backlog)
 
     def jobs_written(self, copy_id: str) -> int:
         with self.line.request():
@@ -264,6 +269,28 @@ class Table:
             self.job_items[request.copy_id, request.job_id] = waiting
             return True
 
+    def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool:
+        with self.line.request():
+            request = waiting.request
+            job = self.job_items.get((request.copy_id, request.job_id))
+            seen = (JobStatus.QUEUED, request.attempt, waiting.due_at)
+            if job is None or (job.status, job.attempt, job.due_at) != seen:
+                return False
+            queued_at = job.queued_at if waiting.due_at else timestamp(now)
+            sent = replace(job, due_at=timestamp(due_at), queued_at=queued_at)
+            self.job_items[request.copy_id, request.job_id] = sent
+            return True
+
+    def shorten_backlog(self, backlog: Backlog, to: int) -> None:
+        with self.line.request():
+            present = self.backlog_items.get((backlog.copy_id, backlog.last))
+            if present is None or present.next >= to:
+                return
+            if to > backlog.last:
+                del self.backlog_items[backlog.copy_id, backlog.last]
+            else:
+                self.backlog_items[backlog.copy_id, backlog.last] = replace(present, next=to)
+
     def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool:
         with self.line.request():
             present = self.job_items.get((job.copy_id, job.job_id))
@@ -373,6 +400,10 @@ class Table:
             for _, job in sorted(due, key=lambda pair: pair[0])
         ]
 
+    def backlogs(self) -> list[Backlog]:
+        with self.line.request():
+            return sorted(self.backlog_items.values(), key=lambda backlog: backlog.since)
+
     def unannounced_copies(self, settled_before: datetime) -> list[str]:
         with self.line.request():
             found = [
@@ -432,6 +463,21 @@ def run(table: Table, job: Job, now: datetime, ica_job_id: str = "ica-job", ica_
     claimed = table.job_items[job.copy_id, job.job_id]
     assert table.mark_running(claimed, ica_job_id, f"batch-of-{ica_job_id}", now, now)
     return table.job_items[job.copy_id, job.job_id]
+
+
+def create_due_jobs(
+    table: Table | CopyTable,
+    copy_id: str,
+    planned: Sequence[PlannedJob],
+    options: CopyOptions,
+    now: datetime,
+    due_at: datetime,
+) -> list[Job]:
+    """A copy's jobs, each as if it had had its first launch message."""
+    table.create_jobs(copy_id, planned, options, now)
+    for job in (job for job in table.jobs(copy_id) if job.due_at is None):
+        assert table.mark_sent(Waiting(LaunchRequest(copy_id, job.job_id, job.attempt), job.project), now, due_at)
+    return list(table.jobs(copy_id))
 
 
 @dataclass

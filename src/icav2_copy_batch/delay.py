@@ -16,8 +16,8 @@ from typing import Protocol
 from icav2_copy_batch.domain import documents
 from icav2_copy_batch.domain.documents import Detail
 from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, timestamp
-from icav2_copy_batch.launch import NO_SLOT
 from icav2_copy_batch.reconcile import UNDECIDED
+from icav2_copy_batch.send import NO_SLOT
 
 logger = logging.getLogger(__name__)
 

@@ -2,21 +2,23 @@
 
 Killed anywhere, it is done again and ends in the same: each write is one that may be repeated, and the launch messages
 come last (a launch claims its job, so that a message sent twice launches once). A copy of very many jobs is written in
-portions; where the time of one invocation is not enough, the next goes on.
+portions; where the time of one invocation is not enough, the next goes on. As many launch messages are sent at once as
+there are free slots; the poller sends the others.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from icav2_copy_batch.domain import documents
 from icav2_copy_batch.domain.documents import Detail
-from icav2_copy_batch.domain.job import Clock, Copy, LaunchRequest, job_id_of, timestamp
+from icav2_copy_batch.domain.job import Clock, Copy, timestamp
 from icav2_copy_batch.domain.manifest import (
     CopyOptions,
     Limits,
@@ -32,13 +34,11 @@ from icav2_copy_batch.domain.manifest import (
     read_message,
     readable_task_token,
 )
+from icav2_copy_batch.domain.slots import Backlog, backlogs_of
 from icav2_copy_batch.domain.submission import Sent, Upload, uploads_in
 
-LOST_MESSAGE_AGE = timedelta(minutes=15)
-"""A queued job whose launch message has not been handled for so long is looked at by the poller."""
-
 PORTION = 1000
-"""So many jobs are written, or messages sent, between two looks at the clock."""
+"""So many jobs are written between two looks at the clock."""
 SECONDS_FOR_A_PORTION = 60.0
 
 logger = logging.getLogger(__name__)
@@ -56,10 +56,10 @@ class Table(Protocol):
         planned: Sequence[PlannedJob],
         options: CopyOptions,
         now: datetime,
-        due_at: datetime,
         first: int = 1,
-    ) -> list[str]: ...
+    ) -> None: ...
     def jobs_written(self, copy_id: str) -> int: ...
+    def create_backlogs(self, backlogs: Sequence[Backlog]) -> None: ...
     def mark_ingested(self, copy_id: str, now: datetime) -> None: ...
     def add_task_token(self, copy_id: str, task_token: str) -> bool: ...
 
@@ -70,8 +70,8 @@ class Bucket(Protocol):
     def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None: ...
 
 
-class Queue(Protocol):
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
+class Sender(Protocol):
+    def send(self) -> Counter[str]: ...
 
 
 class Bus(Protocol):
@@ -102,7 +102,7 @@ class Ingested:
 class Ingest:
     table: Table
     bucket: Bucket
-    queue: Queue
+    sender: Sender
     bus: Bus
     tasks: Tasks
     late_answers: LateAnswers
@@ -124,6 +124,8 @@ class Ingest:
             return Ingested(rejected=1)
         submissions: Sequence[Sent | Upload] = [sent] if uploads is None else uploads
         accepted = sum(self._submit(submission, parsed) for submission in submissions)
+        if accepted:  # also of a copy that is there: what accepted it may have died before this
+            self.sender.send()
         return Ingested(accepted, len(submissions) - accepted)
 
     def _submit(self, submission: Sent | Upload, parsed: object) -> bool:
@@ -184,22 +186,16 @@ class Ingest:
         self._start(present or copy, planned, message.options, max(written - 1, 0) // PORTION * PORTION)
 
     def _start(self, copy: Copy, planned: Sequence[PlannedJob], options: CopyOptions, complete: int) -> None:
-        """Write the jobs, but for the first so many that are ``complete``, and have them all launched."""
-        job_ids = [job_id_of(number) for number in range(1, len(planned) + 1)]
+        """Write the jobs, but for the first so many that are ``complete``, and then their backlogs."""
         for start in range(complete, len(planned), PORTION):
-            self._in_time(copy, f"{start} of {len(planned)} jobs are written")
-            now, portion = self.clock(), planned[start : start + PORTION]
-            self.table.create_jobs(copy.copy_id, portion, options, now, now + LOST_MESSAGE_AGE, first=start + 1)
+            if self.seconds_left() < SECONDS_FOR_A_PORTION:
+                raise OutOfTime(f"copy {copy.copy_id}: {start} of {len(planned)} jobs are written")
+            portion = planned[start : start + PORTION]
+            self.table.create_jobs(copy.copy_id, portion, options, self.clock(), first=start + 1)
         self.bus.put(documents.COPY_STARTED, documents.started_detail(copy))
-        for start in range(0, len(job_ids), PORTION):
-            self._in_time(copy, f"{start} of {len(job_ids)} launch messages are sent")
-            self.queue.send(LaunchRequest(copy.copy_id, each, attempt=1) for each in job_ids[start : start + PORTION])
+        self.table.create_backlogs(backlogs_of(copy.copy_id, planned, copy.submitted_at))
         self.table.mark_ingested(copy.copy_id, self.clock())
-        logger.info("copy accepted", extra={"copy_id": copy.copy_id, "jobs": len(job_ids)})
-
-    def _in_time(self, copy: Copy, done: str) -> None:
-        if self.seconds_left() < SECONDS_FOR_A_PORTION:
-            raise OutOfTime(f"copy {copy.copy_id}: {done}")
+        logger.info("copy accepted", extra={"copy_id": copy.copy_id, "jobs": len(planned)})
 
     def _manifest_uri(self, submission: Sent | Upload, message: Message, manifest: object) -> str:
         """Where the manifest can be read later; one that came inside a message is stored first."""

@@ -16,7 +16,6 @@ import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -45,19 +44,22 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
-from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
+from icav2_copy_batch.send import (
+    FEWER_CALLS,
+    FOLDER_BUSY,
+    LOST_MESSAGE_AGE,
+    NO_SLOT,
+    Spread,
+    in_threads,
+    slow_down,
+    slowed_until,
+)
 
-SLOW_DOWN_LEASE_NAME = "slow-down"
-SLOW_DOWN = timedelta(seconds=30)
-"""For how long nobody launches after ICA has answered 429, where it does not say for how long."""
-LONGEST_SLOW_DOWN = timedelta(minutes=10)
 FOLDER_BUSY_SECONDS = 15
 """After about this a folder that another copy writes into is looked at again."""
 WAKE_LEASE_NAME = "wake"
 WAKES_APART = timedelta(seconds=2)
 """Launches that end at the same moment wake the poller once; it stays awake for longer than this."""
-FEWER_CALLS = "ICA has asked for fewer calls (429)"
-NO_SLOT = "as many ICA jobs as may be are in flight"
 UNKNOWN_PROJECT = "unknown"
 """Of whose slots one is taken by a job that is claimed only to be refused."""
 NOT_STARTED = "REFUSED"
@@ -67,7 +69,6 @@ LOST_ANSWER_AGE = timedelta(minutes=2)
 FIRST_DEFERRAL_SECONDS = 5
 MAX_DEFERRAL_SECONDS = 900
 """SQS's longest delay."""
-PARALLEL = 8
 LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=SECONDS_TO_START)
 """A claim is taken to be at work for so long after its invocation must have ended: what it started shows by then."""
 
@@ -93,10 +94,6 @@ class Table(Protocol):
     def slots_in_use(self) -> Counter[str]: ...
 
 
-class SlowDownTable(Protocol):
-    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
-
-
 class Ica(Protocol):
     def project_id(self, project: str) -> str: ...
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
@@ -115,20 +112,6 @@ class Queue(Protocol):
 
 class Poller(Protocol):
     def wake(self) -> None: ...
-
-
-class Spread(Protocol):
-    """Does one thing with each of many, and gives the answers in their order."""
-
-    def __call__(self, do: Callable[[V], R], each: Sequence[V]) -> Sequence[R]: ...
-
-
-def in_threads(do: Callable[[V], R], each: Sequence[V]) -> list[R]:
-    """Side by side."""
-    if len(each) < 2:
-        return [do(one) for one in each]
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        return list(pool.map(do, each))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +186,12 @@ class Launch:
                 logger.exception("launch not carried through", extra=_fields(request))
                 failed.append(request)
 
-        slowed_until = self._slowed_until()
+        slowed = slowed_until(self.table, self.clock())
         claimed: list[Claimed] = []
-        in_use = self.table.slots_in_use() if requests and not slowed_until else Counter[str]()
+        in_use = self.table.slots_in_use() if requests and not slowed else Counter[str]()
         for request in requests:
-            if slowed_until:
-                carry_out(request, partial(self._hold_back, request, FEWER_CALLS, slowed_until))
+            if slowed:
+                carry_out(request, partial(self._hold_back, request, FEWER_CALLS, slowed))
             else:
                 carry_out(request, partial(self._claim, request, claimed, in_use))
         # Looked up for all jobs together; trouble with one project does not touch the jobs of another.
@@ -253,10 +236,6 @@ class Launch:
         if self.table.hold_lease(WAKE_LEASE_NAME, str(uuid4()), now, now + WAKES_APART):
             self.poller.wake()
 
-    def _slowed_until(self) -> datetime | None:
-        until = self.table.lease_until(SLOW_DOWN_LEASE_NAME)
-        return datetime.fromisoformat(until) if until and until > timestamp(self.clock()) else None
-
     def _claim(self, request: LaunchRequest, claimed: list[Claimed], in_use: Counter[str]) -> str:
         """Claim a job for this launch, or do what the trouble calls for; what happened, in a word.
 
@@ -284,7 +263,7 @@ class Launch:
             in_use[project_id] = self.slots.per_project
             return self._hold_back(request, NO_SLOT, now)
         if claim is Claim.FOLDER_BUSY:
-            busy = f"another copy writes into {destination}"
+            busy = f"{FOLDER_BUSY} {destination}"
             return self._hold_back(request, busy, now + timedelta(seconds=FOLDER_BUSY_SECONDS))
         in_use[project_id] += 1
         job = replace(
@@ -417,15 +396,6 @@ class Launch:
         logger.warning("launch refused", extra={**_fields(claim.job), "reason": str(error)})
         self.table.give_up(claim.job, claim.job.ended_attempt(NOT_STARTED, str(error), now), now)
         return "refused"
-
-
-def slow_down(table: SlowDownTable, error: IcaError, now: datetime) -> None:
-    """Where ICA has answered 429: nobody launches for a while. The first to hear it says for how long."""
-    if isinstance(error, IcaUnavailable) and error.is_throttling:
-        told = timedelta(seconds=error.retry_after or 0)
-        until = now + min(max(told, SLOW_DOWN), LONGEST_SLOW_DOWN)
-        if table.hold_lease(SLOW_DOWN_LEASE_NAME, str(uuid4()), now, until):
-            logger.warning("ICA asks for fewer calls", extra={"until": timestamp(until), "reason": str(error)})
 
 
 def _ask_each(questions: Mapping[K, V], ask: Callable[[K, V], R]) -> dict[K, R | IcaError]:

@@ -14,16 +14,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from icav2_copy_batch.domain.ica import VERDICTS, IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
-from icav2_copy_batch.domain.slots import Slots, choose
-from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
-from icav2_copy_batch.launch import Spread, in_threads, slow_down
+from icav2_copy_batch.send import LOST_MESSAGE_AGE, Spread, in_threads, slow_down
 from icav2_copy_batch.verify import MISMATCH
 
 LEASE_NAME = "poller"
@@ -56,7 +54,6 @@ Look = tuple[Job, IcaJob | None]
 class Table(Protocol):
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
     def get_job(self, copy_id: str, job_id: str) -> Job | None: ...
-    def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool: ...
     def requeue(self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime) -> bool: ...
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
@@ -72,6 +69,11 @@ class Ica(Protocol):
 
 class Queue(Protocol):
     def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
+
+
+class Sender(Protocol):
+    def anything_waits(self, within: timedelta) -> bool: ...
+    def send(self) -> Counter[str]: ...
 
 
 class Announcer(Protocol):
@@ -99,6 +101,7 @@ class Poll:
     table: Table
     ica: Ica
     queue: Queue
+    sender: Sender
     announcer: Announcer
     reconciler: Reconciler
     verifier: Verifier
@@ -108,29 +111,26 @@ class Poll:
     seconds_left: Callable[[], float]
     sleep: Callable[[float], None]
     max_attempts: int
-    slots: Slots = field(default_factory=Slots)
     spread: Spread = in_threads
     """How the jobs' moves are made: side by side."""
 
     def poll(self, owner: str, woken: bool = False) -> Counter[str]:
         """Look after everything that is open; how often each thing happened.
 
-        ``owner`` names this invocation. ``woken`` says that a launch has called it: what that launch has started may
-        show in the index, which is eventually consistent, only after a moment.
+        ``owner`` names this invocation. ``woken`` says that a launch has called it, and not the schedule: what that
+        launch has started may show in the index, which is eventually consistent, only after a moment.
         """
-        happened = self._announce_forgotten()
-        happened["delayed"] += self.delay.report()
-        happened += self.reconciler.settle_unknown_launches()
+        happened = Counter[str]() if woken else self._look_after_what_is_overdue()
         patient, held = woken, False
         looked: dict[str, datetime] = {}
         try:
             while True:
                 running = self.table.jobs_in(JobStatus.RUNNING)
-                waiting = self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + WAITED_FOR)
+                is_needed = bool(running) or self.sender.anything_waits(WAITED_FOR)
                 now = self.clock()
-                if running or waiting:
+                if is_needed:
                     held = self.table.hold_lease(LEASE_NAME, owner, now, now + LEASE)
-                if not (running or waiting) or not held:
+                if not is_needed or not held:
                     # Once more after a moment: the index may lag, and the poller at work may just be leaving.
                     if not patient:
                         break
@@ -141,7 +141,7 @@ class Poll:
                 if any(self._due_in(job, looked, notified) <= 0 for job in running):
                     happened += self._look_at(running)
                     looked = {str(job.ica_job_id): now for job in running}
-                happened += self._send_what_is_due(waiting)
+                happened += self.sender.send()
                 nap = min((self._due_in(job, looked, notified) for job in running), default=LONGEST_NAP_SECONDS)
                 nap = min(max(nap, SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS)
                 if self.seconds_left() < nap + LEAST_SECONDS_TO_LOOK:
@@ -170,7 +170,13 @@ class Poll:
             return Counter()
         self.sleep(gather + 0.1)  # whoever comes now looks later than we
         happened = self._look_at(self.table.jobs_in(JobStatus.RUNNING))
-        return happened + self._send_what_is_due(self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock()))
+        return happened + self.sender.send()
+
+    def _look_after_what_is_overdue(self) -> Counter[str]:
+        """What has waited for a minute may wait for another: seen to once for each time that the schedule calls."""
+        happened = self._announce_forgotten()
+        happened["delayed"] += self.delay.report()
+        return happened + self.reconciler.settle_unknown_launches()
 
     def _announce_forgotten(self) -> Counter[str]:
         happened: Counter[str] = Counter()
@@ -183,26 +189,6 @@ class Poll:
                 logger.exception("copy not announced", extra={"copy_id": copy_id})
                 happened["unannounced"] += 1
         return happened
-
-    def _send_what_is_due(self, waiting: Sequence[Job]) -> Counter[str]:
-        """Queued jobs that are due get a launch message: no more than there are slots, and each copy in its turn.
-
-        They waited for a slot or a folder, ICA had asked for fewer calls, or their message was lost.
-        """
-        now = self.clock()
-        due = [job for job in waiting if datetime.fromisoformat(job.due_at or "") < now]
-        if not due:
-            return Counter()
-        in_flight = [*self.table.jobs_in(JobStatus.RUNNING), *self.table.jobs_in(JobStatus.LAUNCHING)]
-        sent = []
-        try:
-            for job in choose(due, in_flight, self.slots):
-                if self.table.postpone(job, now + LOST_MESSAGE_AGE):
-                    logger.info("launch message sent again", extra={**_fields(job), "held_up_by": job.held_up_by})
-                    sent.append(job)
-        finally:  # what was postponed is sent, whatever breaks
-            self.queue.send(LaunchRequest(job.copy_id, job.job_id, job.attempt) for job in sent)
-        return Counter(sent_again=len(sent))
 
     def _look_at(self, running: list[Job]) -> Counter[str]:
         if not running:

@@ -20,7 +20,7 @@ from icav2_copy_batch.domain.ica import CopyBatch, IcaData, IcaError, IcaJob, Ic
 from icav2_copy_batch.domain.job import MAX_REASON_CHARACTERS, Clock, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.slots import CLOCKS_APART
 from icav2_copy_batch.domain.uri import is_project_id, parse_uri
-from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
+from icav2_copy_batch.send import LOST_MESSAGE_AGE
 
 LOOK_AGAIN = timedelta(minutes=5)
 """When a search that could not decide is made again."""

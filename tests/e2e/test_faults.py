@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.domain.job import timestamp
-from icav2_copy_batch.launch import SLOW_DOWN_LEASE_NAME
+from icav2_copy_batch.send import SLOW_DOWN_LEASE_NAME
 from local.demo import subscribed
 from local.manifests import Manifest, bclconvert_manifest
 from local.stack import TOKEN, LocalStack, StackOptions, local_stack

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +17,8 @@ from moto.core.models import botocore_stubber
 
 Answer = Callable[[AWSPreparedRequest], AWSResponse | None]
 """An answer to one request; None leaves it to moto."""
+ONE_AT_A_TIME = Lock()
+"""Moto copies all tables to take a transaction back, also what another thread writes meanwhile."""
 
 
 @dataclass
@@ -57,7 +60,10 @@ def seen() -> Iterator[AwsCalls]:
         operation = event_name.rpartition(".")[2]
         calls.sent.append((operation, request))
         answer = calls.answers.get(operation)
-        return (answer(request) if answer else None) or to_moto(stubber, event_name, request, **more)
+        if answer and (answered := answer(request)):
+            return answered
+        with ONE_AT_A_TIME:
+            return to_moto(stubber, event_name, request, **more)
 
     with patch.object(BotocoreStubber, "__call__", look):
         yield calls
@@ -65,7 +71,8 @@ def seen() -> Iterator[AwsCalls]:
 
 def moto(request: AWSPreparedRequest) -> AWSResponse:
     """Moto's answer, for an answer of the test's own that does something before or after it."""
-    answered = botocore_stubber.process_request(request)
+    with ONE_AT_A_TIME:
+        answered = botocore_stubber.process_request(request)
     assert answered
     return _response(request, *answered)
 

@@ -42,8 +42,7 @@ def create(table: EitherTable, total_jobs: int = 1, copy_id: str = "c", task_tok
 
 def create_jobs(table: EitherTable, destinations: Sequence[str], copy_id: str = "c") -> list[Job]:
     planned = [PlannedJob(destination, pack_sources(SOURCES)) for destination in destinations]
-    table.create_jobs(copy_id, planned, CopyOptions(), at(0), due_at=at(900))
-    return list(table.jobs(copy_id))
+    return fakes.create_due_jobs(table, copy_id, planned, CopyOptions(), at(0), due_at=at(900))
 
 
 def now(table: EitherTable, job: Job) -> Job:
@@ -131,6 +130,7 @@ def everything(table: EitherTable) -> list[str]:
     if isinstance(table, CopyTable):
         return sorted(json.dumps(item, sort_keys=True, default=repr) for item in items())
     rows: list[Any] = [*table.copies.values(), *table.job_items.values(), *table.folders.values()]
+    rows += table.backlog_items.values()
     counts: list[Any] = [*table.leases.items(), *(+table.slots).items()]
     return sorted(json.dumps(each, sort_keys=True, default=_listed) for each in [*map(asdict, rows), *counts])
 

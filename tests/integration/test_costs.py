@@ -7,6 +7,7 @@ import json
 from collections import Counter
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import JobStatus
@@ -15,7 +16,7 @@ from icav2_copy_batch.domain.uri import parse_uri
 from local.manifests import Manifest, bclconvert_manifest
 from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome, Script
-from tests.integration.aws_calls import AwsCalls, text_of
+from tests.integration.aws_calls import AwsCalls, moto, text_of
 from tests.integration.pipeline import Pipeline
 from tests.integration.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE
 from tests.integration.tables import DESTINATION, at, copy_of, items, now, passed, run, size_of
@@ -106,13 +107,16 @@ def largest_job_item() -> int:
 def test_a_job_that_passes_takes_sixteen_units_however_many_sources_it_has(
     table: CopyTable, aws: AwsCalls, sources: int
 ) -> None:
-    """One creates it, six claim it with its slot and folder, one notes its ICA job, eight end and count it."""
+    """One creates it, six claim it with its slot and folder, one notes its ICA job, eight end and count it.
+
+    Before them another has taken it from the backlog.
+    """
     table.create_copy(copy_of())
     hard_to_pack = [
         f"icav2://from/run/{hashlib.sha256(bytes([n % 256, n // 256])).hexdigest()}" for n in range(sources)
     ]
     began = len(aws.sent)
-    table.create_jobs("c", [PlannedJob(DESTINATION, pack_sources(hard_to_pack))], CopyOptions(), at(0), at(900))
+    table.create_jobs("c", [PlannedJob(DESTINATION, pack_sources(hard_to_pack))], CopyOptions(), at(0))
     created, _ = written(aws, began)
     assert created == (1 if sources == 2 else 2), "many sources are an item of their own, written once"
     began = len(aws.sent)
@@ -125,11 +129,37 @@ def test_a_job_that_passes_takes_sixteen_units_however_many_sources_it_has(
 
 
 def test_a_job_that_has_no_slot_costs_no_refused_claim(pipeline: Pipeline, table: CopyTable, aws: AwsCalls) -> None:
-    pipeline.references |= {"MaxRunningJobs": "2"}
     pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest(*map(str, range(30)))})
     pipeline.ingest()
+    pipeline.references |= {"MaxRunningJobs": "2"}
     began = len(aws.sent)
     pipeline.launch()
     assert [job.status for job in table.jobs("run")].count(JobStatus.RUNNING) == 2
     units, _ = written(aws, began)
     assert units == 2 * (6 + 1) + 28 + 1, "two are started, the others wait, and the poller is woken"
+
+
+def test_what_a_look_costs_does_not_grow_with_what_waits(pipeline: Pipeline, table: CopyTable, aws: AwsCalls) -> None:
+    pipeline.references |= {"MaxRunningJobs": "2"}
+    found: list[int] = []
+
+    def count(request: AWSPreparedRequest) -> AWSResponse:
+        answer = moto(request)
+        found.append(json.loads(answer.content)["Count"])
+        return answer
+
+    aws.answer("Query", count)
+    pipeline.ica.set(job_seconds=10_000)
+    costs = []
+    for waiting, backlogs in ((5, 1), (200, 2)):
+        names = [f"{backlogs} {number}" for number in range(waiting)]
+        pipeline.submit({"copy_id": f"run-{backlogs}", "manifest": pipeline.manifest(*names)})
+        pipeline.ingest()
+        pipeline.launch()
+        pipeline.poll()
+        found.clear()
+        began = len(aws.sent)
+        pipeline.poll()
+        costs.append((written(aws, began), len(found), sum(found) - backlogs))
+        assert len(table.backlogs()) == backlogs
+    assert costs[0] == costs[1]

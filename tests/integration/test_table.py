@@ -95,7 +95,7 @@ def test_a_job_that_cannot_be_written_is_an_error(table: CopyTable, aws: AwsCall
     aws.refuse("PutItem", "AccessDeniedException", only="JOB#000002")
     planned = [PlannedJob(DESTINATION, b"")] * 3
     with pytest.raises(PutError, match="AccessDenied"):
-        table.create_jobs("c", planned, CopyOptions(), at(0), at(900))
+        table.create_jobs("c", planned, CopyOptions(), at(0))
 
 
 def test_an_announcement_that_cannot_be_noted_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
@@ -413,7 +413,7 @@ def test_a_copy_of_more_than_one_page_of_jobs_is_read_to_the_end(table: CopyTabl
     sources = [f"icav2://from/{chance.randbytes(20).hex()}" for _ in range(1200)]
     packed = pack_sources(sources)
     assert len(packed) * 45 > 1_100_000
-    table.create_jobs("c", [PlannedJob(DESTINATION, packed)] * 45, CopyOptions(), at(0), at(900))
+    table.create_jobs("c", [PlannedJob(DESTINATION, packed)] * 45, CopyOptions(), at(0))
     jobs = list(table.jobs("c"))
     assert [job.job_id for job in jobs] == [f"{number:06d}" for number in range(1, 46)]
     assert aws.count("Query") > 1

@@ -17,7 +17,7 @@ from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome
-from icav2_copy_batch.domain.slots import FOLDER_REST, Slots
+from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
 from tests import fakes
 from tests.integration.tables import (
     DESTINATION,
@@ -117,8 +117,8 @@ def test_a_job_that_runs_is_not_given_up_by_the_holder_of_a_former_claim(either_
 def test_a_claimed_job_is_known_as_such(either_table: EitherTable) -> None:
     options = CopyOptions("OVERWRITE", copy_user_tags=False, copy_technical_tags=True, copy_instrument_info=False)
     either_table.create_copy(copy_of())
-    either_table.create_jobs("c", [PlannedJob(DESTINATION, pack_sources(SOURCES))], options, at(0), due_at=at(900))
-    (job,) = either_table.jobs("c")
+    planned = [PlannedJob(DESTINATION, pack_sources(SOURCES))]
+    (job,) = fakes.create_due_jobs(either_table, "c", planned, options, at(0), at(900))
     assert either_table.wait(request(job), at(5), "no slot")
     assert claim(either_table, job, 10) is Claim.CLAIMED
     claimed = now(either_table, job)
@@ -142,7 +142,7 @@ def test_a_claimed_job_is_known_as_such(either_table: EitherTable) -> None:
 @pytest.mark.parametrize("flag", ["copy_user_tags", "copy_technical_tags", "copy_instrument_info"])
 def test_options_come_back_as_they_were_written(either_table: EitherTable, action: str, flag: str) -> None:
     options = replace(CopyOptions(action), **{flag: False})  # type: ignore[arg-type]
-    either_table.create_jobs("c", [PlannedJob(DESTINATION, b"")], options, at(0), at(900))
+    either_table.create_jobs("c", [PlannedJob(DESTINATION, b"")], options, at(0))
     assert [job.options for job in either_table.jobs("c")] == [options]
 
 
@@ -339,6 +339,93 @@ def test_of_two_pollers_that_find_a_job_overdue_one_sees_to_it(either_table: Eit
     (job,) = create(either_table)
     assert [either_table.postpone(job, at(5000)), either_table.postpone(job, at(5001))] == [True, False]
     assert now(either_table, job).due_at == timestamp(at(5000))
+
+
+def a_backlog(table: EitherTable, jobs: int = 3, copy_id: str = "c", since: float = 0) -> tuple[list[Job], Backlog]:
+    """A new copy's jobs with their backlog, as it is read from the table."""
+    planned = [PlannedJob(f"{DESTINATION}{number}/", pack_sources(SOURCES)) for number in range(jobs)]
+    table.create_jobs(copy_id, planned, CopyOptions(), at(0))
+    table.create_backlogs(backlogs_of(copy_id, planned, timestamp(at(since))))
+    (backlog,) = (each for each in table.backlogs() if each.copy_id == copy_id)
+    return list(table.jobs(copy_id)), backlog
+
+
+def test_the_backlogs_of_all_copies_are_read_the_oldest_first(either_table: EitherTable) -> None:
+    assert either_table.backlogs() == []
+    backlogs = [
+        Backlog("run 2", "p", next=1, last=2, since=timestamp(at(10))),
+        Backlog("run 2", "q" * 2000, next=3, last=900, since=timestamp(at(11))),
+        Backlog("run 1", "p", next=1, last=1, since=timestamp(at(20))),
+    ]
+    either_table.create_backlogs([backlogs[2]])
+    either_table.create_backlogs(backlogs[:2])
+    assert either_table.backlogs() == backlogs
+
+
+def test_a_job_of_a_backlog_is_marked_sent_once(either_table: EitherTable) -> None:
+    (job, *_), backlog = a_backlog(either_table)
+    first, *_ = backlog.first(1)
+    assert either_table.mark_sent(first, at(50), at(350))
+    assert now(either_table, job) == replace(job, queued_at=timestamp(at(50)), due_at=timestamp(at(350)))
+    before = everything(either_table)
+    assert not either_table.mark_sent(first, at(51), at(351))
+    assert everything(either_table) == before
+
+
+def test_a_job_that_is_due_is_marked_sent_once_and_was_queued_when_it_was(either_table: EitherTable) -> None:
+    job = in_status(either_table, JobStatus.QUEUED)
+    assert either_table.wait(request(job), at(40), "no slot")
+    due = Waiting(request(job), job.project, timestamp(at(40)))
+    assert either_table.mark_sent(due, at(50), at(350))
+    assert now(either_table, job) == replace(job, due_at=timestamp(at(350)), held_up_by="no slot")
+    before = everything(either_table)
+    assert not either_table.mark_sent(due, at(51), at(351))
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.QUEUED])
+def test_a_job_that_is_not_queued_is_not_marked_sent(either_table: EitherTable, status: JobStatus) -> None:
+    job = in_status(either_table, status)
+    before = everything(either_table)
+    assert not either_table.mark_sent(Waiting(request(job), job.project, job.due_at), at(50), at(350))
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_another_attempt_is_not_marked_sent(either_table: EitherTable, attempt: int) -> None:
+    job = in_status(either_table, JobStatus.QUEUED)
+    before = everything(either_table)
+    seen = Waiting(replace(request(job), attempt=attempt), job.project, job.due_at)
+    assert not either_table.mark_sent(seen, at(50), at(350))
+    assert everything(either_table) == before
+
+
+def test_a_job_that_is_not_there_is_not_marked_sent_and_not_made(either_table: EitherTable) -> None:
+    for due_at in (None, timestamp(at(40))):
+        assert not either_table.mark_sent(Waiting(LaunchRequest("c", "000001", 1), "p", due_at), at(50), at(350))
+    assert everything(either_table) == []
+
+
+def test_a_backlog_gets_shorter_and_is_gone_when_it_is_empty(either_table: EitherTable) -> None:
+    _, backlog = a_backlog(either_table)
+    _, other = a_backlog(either_table, copy_id="d", since=5)
+    either_table.shorten_backlog(backlog, 3)
+    assert either_table.backlogs() == [replace(backlog, next=3), other]
+    either_table.shorten_backlog(backlog, 2)
+    assert either_table.backlogs() == [replace(backlog, next=3), other], "who is late puts nothing back"
+    either_table.shorten_backlog(backlog, 4)
+    assert either_table.backlogs() == [other]
+    before = everything(either_table)
+    for to in (2, 4):
+        either_table.shorten_backlog(backlog, to)
+    assert everything(either_table) == before
+
+
+def test_a_backlog_of_which_jobs_have_been_taken_is_not_written_over(either_table: EitherTable) -> None:
+    _, backlog = a_backlog(either_table)
+    either_table.shorten_backlog(backlog, 2)
+    either_table.create_backlogs([backlog])
+    assert either_table.backlogs() == [replace(backlog, next=2)]
 
 
 # --- slots -----------------------------------------------------------------------------------------------------------
@@ -633,25 +720,25 @@ def test_there_may_be_no_such_copy_or_job(either_table: EitherTable) -> None:
 
 def test_jobs_are_numbered_in_their_order_however_they_are_written(either_table: EitherTable) -> None:
     planned = [PlannedJob(f"icav2://to/{number}/", pack_sources([f"icav2://from/{number}"])) for number in range(25)]
-    ids = either_table.create_jobs("c", planned, CopyOptions(), at(0), due_at=at(900))
-    assert ids == [f"{number:06d}" for number in range(1, 26)]
+    either_table.create_jobs("c", planned, CopyOptions(), at(0))
     jobs = list(either_table.jobs("c"))
-    assert [job.job_id for job in jobs] == ids
+    assert [job.job_id for job in jobs] == [f"{number:06d}" for number in range(1, 26)]
     assert [(job.destination, job.sources) for job in jobs] == [
         (f"icav2://to/{number}/", [f"icav2://from/{number}"]) for number in range(25)
     ]
     assert {(job.status, job.attempt, job.queued_at, job.due_at) for job in jobs} == {
-        (JobStatus.QUEUED, 1, timestamp(at(0)), timestamp(at(900)))
+        (JobStatus.QUEUED, 1, timestamp(at(0)), None)
     }
+    assert either_table.jobs_in(JobStatus.QUEUED) == [], "the index holds none that is not due"
 
 
 def test_jobs_are_written_in_portions_and_the_last_of_them_is_told(either_table: EitherTable) -> None:
     planned = [PlannedJob(f"icav2://to/{number}/", pack_sources(SOURCES)) for number in range(12)]
     assert either_table.jobs_written("c") == 0
-    assert either_table.create_jobs("c", planned[:10], CopyOptions(), at(0), at(900))[-1] == "000010"
+    either_table.create_jobs("c", planned[:10], CopyOptions(), at(0))
     create(either_table, copy_id="d", total_jobs=11)
     assert either_table.jobs_written("c") == 10
-    assert either_table.create_jobs("c", planned[10:], CopyOptions(), at(5), at(905), first=11) == ["000011", "000012"]
+    either_table.create_jobs("c", planned[10:], CopyOptions(), at(5), first=11)
     assert either_table.jobs_written("c") == 12
     assert [job.destination for job in either_table.jobs("c")] == [job.destination for job in planned]
 
@@ -659,7 +746,7 @@ def test_jobs_are_written_in_portions_and_the_last_of_them_is_told(either_table:
 def test_jobs_of_few_and_of_many_sources_keep_them(either_table: EitherTable) -> None:
     many = [[f"icav2://from/{number}/{each}-{hash_of(each)}" for each in range(number * 20)] for number in range(1, 5)]
     planned = [PlannedJob(f"icav2://to/{number}/", pack_sources(sources)) for number, sources in enumerate(many)]
-    either_table.create_jobs("c", planned, CopyOptions(), at(0), at(900))
+    fakes.create_due_jobs(either_table, "c", planned, CopyOptions(), at(0), at(900))
     assert [job.sources for job in either_table.jobs("c")] == many
     for job in either_table.jobs("c"):
         assert now(either_table, job) == job
@@ -689,7 +776,7 @@ def test_jobs_are_never_written_over(either_table: EitherTable) -> None:
     assert either_table.mark_passed(run(either_table, second), passed(second), at(20))
     before = everything(either_table)
     planned = [PlannedJob(f"icav2://elsewhere/{number}/", pack_sources(SOURCES)) for number in range(3)]
-    assert either_table.create_jobs("c", planned, CopyOptions(), at(50), at(950)) == ["000001", "000002", "000003"]
+    either_table.create_jobs("c", planned, CopyOptions(), at(50))
     assert set(before) < set(everything(either_table))
     assert [job.destination for job in either_table.jobs("c")][2] == "icav2://elsewhere/2/"
 

@@ -23,6 +23,7 @@ from icav2_copy_batch.delay import Delay
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.manifest import Limits
+from icav2_copy_batch.domain.slots import Waiting
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.handlers import complete as complete_handler
 from icav2_copy_batch.handlers import ingest as ingest_handler
@@ -35,6 +36,7 @@ from icav2_copy_batch.items import Items
 from icav2_copy_batch.launch import NOT_STARTED, Launch
 from icav2_copy_batch.poll import Poll
 from icav2_copy_batch.reconcile import Reconcile
+from icav2_copy_batch.send import Send
 from icav2_copy_batch.verify import Verification, Verify
 from local.simulator import bodies
 from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, Script, SubscriptionRequest
@@ -241,8 +243,16 @@ class CopyTable(fakes.Table):
         recent = {key: job for key, (at, job) in self.before.items() if now - at < timedelta(seconds=3)}
         return self.job_items | {key: job for key, job in recent.items() if self.simulation.happens("index lags")}
 
-    def _move(self, verb: str, job: Job, **changes: object) -> Job:
+    def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool:
+        if job := self.job_items.get((waiting.request.copy_id, waiting.request.job_id)):
+            self._remember(job)
+        return super().mark_sent(waiting, now, due_at)
+
+    def _remember(self, job: Job) -> None:
         self.before[job.copy_id, job.job_id] = (self.simulation.engine.now, job)
+
+    def _move(self, verb: str, job: Job, **changes: object) -> Job:
+        self._remember(job)
         moved = super()._move(verb, job, **changes)
         self.simulation.moved(verb, moved)
         return moved
@@ -343,12 +353,13 @@ class Simulation:
         engine = self.engine
         complete = Complete(self.table, self.bucket, self.bus, self.tasks, engine.clock)
         limits = Limits(max_sources_per_job=self.scenario.max_sources_per_job)
+        sender = Send(self.table, self.launch_queue, engine.clock, self.slots, spread=fakes.in_turn)
         self.functions: dict[str, Any] = {
             "complete": complete,
             "ingest": Ingest(
                 self.table,
                 self.bucket,
-                self.launch_queue,
+                sender,
                 self.bus,
                 self.tasks,
                 complete,
@@ -371,6 +382,7 @@ class Simulation:
                 self.table,
                 self.ica,
                 self.launch_queue,
+                sender,
                 complete,
                 Reconcile(self.table, self.ica, self.launch_queue, engine.clock),
                 Verify(self.ica, self.scenario.verification),
@@ -380,7 +392,6 @@ class Simulation:
                 engine.seconds_left,
                 engine.sleep,
                 self.max_attempts,
-                self.slots,
                 spread=fakes.in_turn,
             ),
         }

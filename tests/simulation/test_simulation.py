@@ -6,21 +6,24 @@ import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from random import Random
 from typing import Any
 
 import pytest
 
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
-from icav2_copy_batch.domain.job import Claim, Job
+from icav2_copy_batch.domain.job import Claim, Job, JobStatus
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.launch import Claimed, Launch
-from icav2_copy_batch.poll import Poll
 from icav2_copy_batch.reconcile import Reconcile
+from icav2_copy_batch.send import Send
 from icav2_copy_batch.verify import Verification, Verify
-from local.simulator.model import JobStatus, Outcome
+from local.simulator.model import JobStatus as IcaStatus
+from local.simulator.model import Outcome
 from tests import fakes
 from tests.simulation.scenario import Scenario, Submission, scenario_of, with_stale_writers
 from tests.simulation.simulation import Broken, Simulation, attempts_of
@@ -60,7 +63,7 @@ def calm(**changes: Any) -> Scenario:
         drawn,
         sources=[a, b],
         submissions=[Submission(0, body), Submission(1, body), Submission(2, other)],
-        scripts={"icav2://to a/out 1/": [Outcome(JobStatus.PARTIALLY_SUCCEEDED, 3.0)]},
+        scripts={"icav2://to a/out 1/": [Outcome(IcaStatus.PARTIALLY_SUCCEEDED, 3.0)]},
         switches=drawn.switches | {"failure_rate": 0.0, "job_seconds": "2:4"},
         fault_rates={},
         fault_seconds=600.0,
@@ -166,7 +169,24 @@ def verify_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def send_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Poll, "_send_what_is_due", lambda self, waiting: {})
+    jobs_in = fakes.Table.jobs_in
+
+    def first_messages_only(self: fakes.Table, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+        return [] if status is JobStatus.QUEUED else jobs_in(self, status, due_before)
+
+    monkeypatch.setattr(fakes.Table, "jobs_in", first_messages_only)
+
+
+def forget_what_was_taken_from_a_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if jobs were taken from it before they are marked."""
+    send = Send.send
+
+    def taken_first(self: Send) -> Counter[str]:
+        for backlog in self.table.backlogs():
+            self.table.shorten_backlog(backlog, backlog.next + 1)
+        return send(self)
+
+    monkeypatch.setattr(Send, "send", taken_first)
 
 
 def announce_nothing_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +218,7 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (end_the_claim_of_another, world_of_stale_writers),
     (verify_nothing, any_world),
     (send_nothing_again, any_world),
+    (forget_what_was_taken_from_a_backlog, any_world),
     (announce_nothing_forgotten, any_world),
     (ignore_the_caps, any_world),
 ]

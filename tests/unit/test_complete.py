@@ -47,7 +47,7 @@ class World:
                 task_tokens=self.task_tokens,
             )
         )
-        self.table.create_jobs("run", planned, CopyOptions(), self.clock(), self.clock())
+        fakes.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
         self.table.mark_ingested("run", self.clock())
 
     def end(self, number: int, status: JobStatus, reason: str = "disk full") -> None:

@@ -12,8 +12,8 @@ from icav2_copy_batch.domain.documents import Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.launch import NO_SLOT
 from icav2_copy_batch.reconcile import UNDECIDED
+from icav2_copy_batch.send import NO_SLOT
 from tests import fakes
 from tests.event_files import schema_faults
 
@@ -44,7 +44,7 @@ class World:
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
         packed = pack_sources(["icav2://from/a"])
         planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
-        self.table.create_jobs(copy_id, planned, CopyOptions(), self.clock(), self.clock())
+        fakes.create_due_jobs(self.table, copy_id, planned, CopyOptions(), self.clock(), self.clock())
         if ingested:
             self.table.mark_ingested(copy_id, self.clock())
         return list(self.table.jobs(copy_id))

@@ -16,7 +16,9 @@ from icav2_copy_batch import ingest
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.job import CopyStatus, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits
-from icav2_copy_batch.ingest import LOST_MESSAGE_AGE, Ingest, Ingested, OutOfTime
+from icav2_copy_batch.domain.slots import Backlog, Slots
+from icav2_copy_batch.ingest import Ingest, Ingested, OutOfTime
+from icav2_copy_batch.send import LOST_MESSAGE_AGE, Send
 from tests import fakes
 from tests.event_files import sample, schema_faults
 
@@ -30,9 +32,9 @@ JOBS = [
 ]
 OTHER_MANIFEST = {"icav2://from/b.txt": ["icav2://to/1/"]}
 MAX_BYTES = 1_000_000
-ALL_BUT_THE_LAST = 7
+ALL_BUT_THE_LAST = 6
 """Requests that ingest makes for ``MANIFEST`` before it notes that it has: for the manifest, the copy, two jobs, the
-event and two launch messages."""
+event and the backlog."""
 ACCEPTED, REJECTED = Ingested(accepted=1), Ingested(rejected=1)
 
 
@@ -44,6 +46,7 @@ class World:
     clock: fakes.Clock = field(default_factory=fakes.Clock)
     limits: Limits = field(default_factory=lambda: Limits(max_manifest_bytes=MAX_BYTES))
     seconds_left: float = 900.0
+    slots: Slots = field(default_factory=Slots)
 
     def __post_init__(self) -> None:
         self.table = fakes.Table(self.line)
@@ -52,10 +55,11 @@ class World:
         self.bus = fakes.Bus(self.line)
         self.tasks = fakes.Tasks(self.line)
         self.complete = Complete(self.table, self.bucket, self.bus, self.tasks, self.clock)
+        self.sender = Send(self.table, self.queue, self.clock, self.slots, fakes.in_turn)
         self.ingest = Ingest(
             self.table,
             self.bucket,
-            self.queue,
+            self.sender,
             self.bus,
             self.tasks,
             self.complete,
@@ -66,6 +70,11 @@ class World:
 
     def receive(self, body: object, message_id: str = "1") -> Ingested:
         return self.ingest.receive(message_id, body if isinstance(body, str) else json.dumps(body))
+
+    def send_what_was_lost(self) -> None:
+        """What the poller does once a launch message must have been lost."""
+        self.clock.now += LOST_MESSAGE_AGE + timedelta(seconds=1)
+        self.sender.send()
 
     def upload(self, content: object, key: str = "manifests/run.json", version_id: str = "v1") -> dict[str, Any]:
         """Put a file into our bucket; the notification of it."""
@@ -107,6 +116,7 @@ class World:
             {
                 "copies": self.table.copies,
                 "jobs": self.table.job_items,
+                "backlogs": self.table.backlog_items,
                 "objects": self.bucket.objects,
                 "launched": set(self.queue.sent),
                 "events": {detail["event_id"]: (detail_type, detail) for detail_type, detail in self.bus.events},
@@ -135,6 +145,31 @@ def test_a_message_with_a_manifest_becomes_a_copy_with_its_jobs_and_launch_messa
     )
     assert world.jobs("sqs-1") == JOBS
     assert world.launched() == [(LaunchRequest("sqs-1", "000001", 1), 0), (LaunchRequest("sqs-1", "000002", 1), 0)]
+
+
+def test_as_many_messages_are_sent_at_once_as_there_are_slots_and_the_rest_waits_in_the_backlog(world: World) -> None:
+    world.ingest = replace(world.ingest, sender=replace(world.sender, slots=Slots(total=3)))
+    body = {"copy_id": "run", "manifest": {"icav2://from/a": [f"icav2://to/{number}/" for number in range(5)]}}
+    assert world.receive(body) == ACCEPTED
+    assert [request.job_id for request, _ in world.launched()] == ["000001", "000002", "000003"]
+    (backlog,) = world.table.backlogs()
+    assert (backlog.copy_id, backlog.project, backlog.next, backlog.last) == ("run", "to", 4, 5)
+
+
+def test_what_was_accepted_and_not_sent_is_sent_when_it_comes_again(world: World) -> None:
+    world.line.cut_after = ALL_BUT_THE_LAST + 1
+    with pytest.raises(fakes.LineCut):
+        world.receive({"manifest": MANIFEST})
+    assert world.launched() == []
+    world.line.cut_after = None
+    assert world.receive({"manifest": MANIFEST}) == ACCEPTED
+    assert len(world.launched()) == 2
+
+
+def test_a_rejection_sends_nothing(world: World) -> None:
+    world.table.create_backlogs([Backlog("another", "to", 1, 1, "then")])
+    world.receive({"manifest": {}})
+    assert world.table.backlogs() != []
 
 
 def test_the_jobs_are_queued_and_due_when_a_launch_message_must_have_been_lost(world: World) -> None:
@@ -268,7 +303,7 @@ def test_a_task_that_waits_is_not_answered_before_its_copy_settles(world: World)
 def test_a_redelivered_message_starts_nothing_new(world: World, body: dict[str, Any]) -> None:
     world.receive(body)
     before, sent = world.everything(), list(world.queue.sent)
-    world.clock.forward(hours=2)
+    world.clock.forward(minutes=4)
     assert world.receive(body) == ACCEPTED
     assert world.everything() == before
     assert world.queue.sent == sent
@@ -331,12 +366,14 @@ def test_killed_after_any_request_and_delivered_again_it_ends_in_the_same(body: 
     undisturbed.receive(body)
     requests = undisturbed.line.requests
     assert requests >= 4
+    undisturbed.send_what_was_lost()
     for cut_after in range(1, requests + 1):
         world = fresh(cut_after)
         with pytest.raises(fakes.LineCut):
             world.receive(body)
         world.line.cut_after = None
         world.receive(body)
+        world.send_what_was_lost()
         assert world.everything() == undisturbed.everything(), f"killed after request {cut_after} of {requests}"
 
 
@@ -350,6 +387,9 @@ def test_killed_again_and_again_it_gets_to_the_end(world: World) -> None:
         except fakes.LineCut:
             continue
         break
+    world.line.cut_after = None
+    undisturbed.send_what_was_lost()
+    world.send_what_was_lost()
     assert world.everything() == undisturbed.everything()
 
 
@@ -360,10 +400,10 @@ class SlowTable(fakes.Table):
         super().__init__(world.line)
         self.world, self.firsts = world, list[int]()
 
-    def create_jobs(self, *arguments: Any, first: int = 1) -> list[str]:
+    def create_jobs(self, *arguments: Any, first: int = 1) -> None:
         self.firsts.append(first)
         self.world.seconds_left -= 430
-        return super().create_jobs(*arguments, first=first)  # type: ignore[misc]
+        super().create_jobs(*arguments, first=first)  # type: ignore[misc]
 
 
 def test_more_jobs_than_one_invocation_can_write_are_finished_by_the_next(
@@ -371,17 +411,15 @@ def test_more_jobs_than_one_invocation_can_write_are_finished_by_the_next(
 ) -> None:
     monkeypatch.setattr(ingest, "PORTION", 10)
     slow = SlowTable(world)
-    world.ingest = replace(world.ingest, table=slow)
+    world.ingest = replace(world.ingest, table=slow, sender=replace(world.sender, table=slow))
     world.table = slow
     body = {"manifest": {"icav2://from/a": [f"icav2://to/{number}/" for number in range(25)]}}
-    for done in ("20 of 25 jobs are written", "0 of 25 launch messages are sent"):
-        world.seconds_left = 900
-        with pytest.raises(OutOfTime, match=done):
-            world.receive(body)
-        assert world.queue.sent == []
+    with pytest.raises(OutOfTime, match="20 of 25 jobs are written"):
+        world.receive(body)
+    assert world.queue.sent == []
     world.seconds_left = 900
     assert world.receive(body) == ACCEPTED
-    assert slow.firsts == [1, 11, 11, 21, 21], "only the last portion may have been left half done"
+    assert slow.firsts == [1, 11, 11, 21], "only the last portion may have been left half done"
     assert [job.job_id for job in slow.jobs("sqs-1")] == [f"{number:06d}" for number in range(1, 26)]
     assert [sent.job_id for sent, _ in world.queue.sent] == [f"{number:06d}" for number in range(1, 26)]
 

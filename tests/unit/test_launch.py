@@ -14,23 +14,25 @@ from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchReque
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
 from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
 from icav2_copy_batch.launch import (
-    FEWER_CALLS,
     FIRST_DEFERRAL_SECONDS,
     FOLDER_BUSY_SECONDS,
     LEASE_MARGIN,
-    LONGEST_SLOW_DOWN,
     LOST_ANSWER_AGE,
     MAX_DEFERRAL_SECONDS,
-    NO_SLOT,
     NOT_STARTED,
-    SLOW_DOWN,
-    SLOW_DOWN_LEASE_NAME,
     UNKNOWN_PROJECT,
     WAKES_APART,
     Launch,
     Launched,
+)
+from icav2_copy_batch.send import (
+    FEWER_CALLS,
+    LONGEST_SLOW_DOWN,
+    LOST_MESSAGE_AGE,
+    NO_SLOT,
+    SLOW_DOWN,
+    SLOW_DOWN_LEASE_NAME,
 )
 from tests import fakes
 from tests.unit.small_ica import SmallIca
@@ -75,7 +77,7 @@ class World:
         count = len(destinations)
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), count, count, "s3://our-bucket/m"))
         planned = [PlannedJob(destination, pack_sources(list(sources))) for destination in destinations]
-        self.table.create_jobs(copy_id, planned, options or CopyOptions(), self.clock(), self.clock())
+        fakes.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), self.clock())
         return list(self.table.jobs(copy_id))
 
     def launch(self, *jobs: Job, deferrals: int = 0) -> Launched:

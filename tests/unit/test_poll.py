@@ -15,8 +15,6 @@ from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, Launch
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.ingest import LOST_MESSAGE_AGE
-from icav2_copy_batch.launch import SLOW_DOWN, SLOW_DOWN_LEASE_NAME
 from icav2_copy_batch.poll import (
     LEASE_NAME,
     LEAST_SECONDS_TO_LOOK,
@@ -27,6 +25,7 @@ from icav2_copy_batch.poll import (
     JobKey,
     Poll,
 )
+from icav2_copy_batch.send import LOST_MESSAGE_AGE, SLOW_DOWN, SLOW_DOWN_LEASE_NAME, Send
 from icav2_copy_batch.verify import MISMATCH
 from tests import fakes
 from tests.unit.small_ica import SmallIca
@@ -95,7 +94,7 @@ class World:
     def create(self, copy_id: str = "run", jobs: int = 1, due_in: timedelta = LOST_MESSAGE_AGE) -> list[Job]:
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
         planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", pack_sources(SOURCES)) for number in range(jobs)]
-        self.table.create_jobs(copy_id, planned, CopyOptions(), self.clock(), self.clock() + due_in)
+        fakes.create_due_jobs(self.table, copy_id, planned, CopyOptions(), self.clock(), self.clock() + due_in)
         return list(self.table.jobs(copy_id))
 
     def run(self, job: Job, ica_status: str | None = "RUNNING", reason: str | None = None) -> Job:
@@ -122,6 +121,7 @@ class World:
             self.table,
             self.ica,
             self.queue,
+            Send(self.table, self.queue, self.clock, self.slots, fakes.in_turn),
             self.announcer,
             self.reports,
             self.reports,
@@ -131,7 +131,6 @@ class World:
             lambda: self.seconds_left,
             self.sleep,
             self.max_attempts,
-            self.slots,
             fakes.in_turn,
         )
 
@@ -152,41 +151,7 @@ def world() -> World:
     return World()
 
 
-# --- sending ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_queued_job_that_is_due_gets_one_more_message(world: World) -> None:
-    (job,) = world.create()
-    world.clock.now += LOST_MESSAGE_AGE
-    assert world.poll()["sent_again"] == 0
-    world.clock.forward(seconds=0.001)
-    assert world.poll()["sent_again"] == 1
-    assert world.queue.sent == [(LaunchRequest("run", "000001", 1), 0)]
-    assert world.now(job).due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
-    assert world.poll()["sent_again"] == 0
-
-
-def test_no_more_messages_are_sent_than_slots_are_free(world: World) -> None:
-    world.slots = Slots(total=5)
-    jobs = world.create(jobs=10, due_in=timedelta())
-    world.run(jobs[0])
-    world.table.claim_for_launch(jobs[1], "project", world.clock(), world.clock() + timedelta(hours=1), Slots())
-    world.clock.forward(seconds=1)
-    assert world.poll()["sent_again"] == 3
-    assert world.sent() == [("run", f"{number:06d}") for number in (3, 4, 5)]
-
-
-def test_each_copy_has_its_turn(world: World) -> None:
-    """A large copy that is due first, and of which two jobs run, holds up no small one."""
-    world.slots = Slots(total=6)
-    large = world.create("large", jobs=20, due_in=timedelta())
-    for job in large[:2]:
-        world.run(job)
-    world.clock.forward(seconds=1)
-    world.create("small", jobs=3, due_in=timedelta())
-    world.clock.forward(seconds=1)
-    world.poll()
-    assert world.sent() == [("small", "000001"), ("small", "000002"), ("large", "000003"), ("small", "000003")]
+# --- sending ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_job_that_was_not_sent_is_sent_once_there_is_a_slot(world: World) -> None:
@@ -199,16 +164,6 @@ def test_a_job_that_was_not_sent_is_sent_once_there_is_a_slot(world: World) -> N
     world.say(running, "SUCCEEDED")
     world.poll()
     world.poll()
-    assert world.sent() == [("run", "000002")]
-
-
-def test_a_queued_job_that_another_has_seen_to_is_not_sent_again(world: World) -> None:
-    world.create(jobs=2, due_in=timedelta())
-    world.clock.forward(seconds=1)
-    seen = world.table.jobs_in(JobStatus.QUEUED)
-    world.table.postpone(seen[0], world.clock() + LOST_MESSAGE_AGE)
-    poller = world.poller()
-    assert poller._send_what_is_due(seen) == Counter(sent_again=1)
     assert world.sent() == [("run", "000002")]
 
 

@@ -39,7 +39,7 @@ class World:
         self.ica, self.clock, self.table, self.queue = ica, fakes.Clock(), fakes.Table(), fakes.Queue()
         self.table.create_copy(Copy("run", "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
         planned = [PlannedJob(f"icav2://{PROJECT}/x{n}/", pack_sources(["icav2://from/a"])) for n in range(jobs)]
-        self.table.create_jobs("run", planned, CopyOptions(), self.clock(), self.clock())
+        fakes.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
         for job in list(self.table.jobs("run")):
             self.table.claim_for_launch(job, project_id, self.clock(), self.clock() + timedelta(minutes=2), Slots())
         self.clock.forward(minutes=2, seconds=1)

@@ -3,90 +3,99 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icav2_copy_batch.domain.job import Job, JobStatus
-from icav2_copy_batch.domain.slots import CLOCKS_APART, FOLDER_REST, Slots, choose
+from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest, job_id_of
+from icav2_copy_batch.domain.manifest import PlannedJob
+from icav2_copy_batch.domain.slots import CLOCKS_APART, FOLDER_REST, Backlog, Slots, Waiting, backlogs_of, choose
 
 PROJECTS, COPIES = "pqr", "abcd"
 
 
-def job(copy_id: str, number: int, project: str = "p") -> Job:
-    return Job(copy_id, f"{number:06d}", JobStatus.QUEUED, 1, f"icav2://{project}/{number}/")
+def job(copy_id: str, number: int, project: str = "p") -> Waiting:
+    return Waiting(LaunchRequest(copy_id, job_id_of(number), 1), project)
+
+
+def flying(waiting: Waiting, ica_project_id: str | None = None) -> Job:
+    """The same job, in flight."""
+    request = waiting.request
+    destination = f"icav2://{waiting.project}/x/"
+    return Job(request.copy_id, request.job_id, JobStatus.RUNNING, 1, destination, ica_project_id=ica_project_id)
 
 
 @st.composite
-def jobs(draw: st.DrawFn, most: int = 30) -> list[Job]:
+def jobs(draw: st.DrawFn, most: int = 30) -> list[Waiting]:
     drawn = draw(st.lists(st.tuples(st.sampled_from(COPIES), st.sampled_from(PROJECTS)), max_size=most))
     return [job(copy_id, number, project) for number, (copy_id, project) in enumerate(drawn)]
+
+
+in_flight_jobs = jobs().map(lambda waiting: [flying(each) for each in waiting])
 
 
 some_slots = st.builds(Slots, st.integers(0, 40), st.integers(0, 20))
 
 
-def projects(of: list[Job]) -> Counter[str]:
-    return Counter(each.destination.split("/")[2] for each in of)
+def projects(of: Iterable[Waiting | Job]) -> Counter[str]:
+    return Counter(each.project for each in of)
 
 
-@given(jobs(), jobs(), some_slots)
-def test_no_more_are_chosen_than_there_are_slots(waiting: list[Job], in_flight: list[Job], slots: Slots) -> None:
+@given(jobs(), in_flight_jobs, some_slots)
+def test_no_more_are_chosen_than_there_are_slots(waiting: list[Waiting], in_flight: list[Job], slots: Slots) -> None:
     chosen = choose(waiting, in_flight, slots)
     assert len(chosen) <= max(slots.total - len(in_flight), 0)
     before, after = projects(in_flight), projects([*in_flight, *chosen])
     assert all(after[project] <= max(slots.per_project, before[project]) for project in after)
 
 
-@given(jobs(), jobs(), some_slots)
-def test_each_is_chosen_once_of_those_that_wait(waiting: list[Job], in_flight: list[Job], slots: Slots) -> None:
+@given(jobs(), in_flight_jobs, some_slots)
+def test_each_is_chosen_once_of_those_that_wait(waiting: list[Waiting], in_flight: list[Job], slots: Slots) -> None:
     chosen = choose(waiting, in_flight, slots)
-    assert len({each.job_id for each in chosen}) == len(chosen)
+    assert len({each.request.job_id for each in chosen}) == len(chosen)
     assert all(each in waiting for each in chosen)
 
 
-@given(jobs(), jobs(), some_slots)
-def test_no_slot_is_left_free_for_which_a_job_waits(waiting: list[Job], in_flight: list[Job], slots: Slots) -> None:
+@given(jobs(), in_flight_jobs, some_slots)
+def test_no_slot_is_left_free_for_which_a_job_waits(waiting: list[Waiting], in_flight: list[Job], slots: Slots) -> None:
     chosen = choose(waiting, in_flight, slots)
     after = projects([*in_flight, *chosen])
     left = [each for each in waiting if each not in chosen]
     is_full = len(in_flight) + len(chosen) >= slots.total
-    assert is_full or all(after[each.destination.split("/")[2]] >= slots.per_project for each in left)
+    assert is_full or all(after[each.project] >= slots.per_project for each in left)
 
 
-@given(jobs(), jobs(), some_slots)
+@given(jobs(), in_flight_jobs, some_slots)
 def test_jobs_of_one_copy_into_one_project_go_in_their_order(
-    waiting: list[Job], in_flight: list[Job], slots: Slots
+    waiting: list[Waiting], in_flight: list[Job], slots: Slots
 ) -> None:
     chosen = choose(waiting, in_flight, slots)
     for copy_id in COPIES:
         for project in PROJECTS:
-            alike = [
-                each
-                for each in waiting
-                if each.copy_id == copy_id and each.destination.startswith(f"icav2://{project}/")
-            ]
+            alike = [each for each in waiting if each.request.copy_id == copy_id and each.project == project]
             of_chosen = [each for each in chosen if each in alike]
             assert of_chosen == alike[: len(of_chosen)]
 
 
-@given(jobs(), jobs(), st.integers(0, 40))
+@given(jobs(), in_flight_jobs, st.integers(0, 40))
 def test_no_copy_gets_a_slot_before_one_that_waits_with_fewer_in_flight(
-    waiting: list[Job], in_flight: list[Job], total: int
+    waiting: list[Waiting], in_flight: list[Job], total: int
 ) -> None:
     """At each choice, of the copies that still wait, it is one of those with the fewest in flight."""
-    flying = Counter(each.copy_id for each in in_flight)
-    left = Counter(each.copy_id for each in waiting)
+    of_copy = Counter(each.copy_id for each in in_flight)
+    left = Counter(each.request.copy_id for each in waiting)
     for each in choose(waiting, in_flight, Slots(total, per_project=1000)):
-        assert flying[each.copy_id] == min(flying[copy_id] for copy_id, count in left.items() if count)
-        flying[each.copy_id] += 1
-        left[each.copy_id] -= 1
+        copy_id = each.request.copy_id
+        assert of_copy[copy_id] == min(of_copy[other] for other, count in left.items() if count)
+        of_copy[copy_id] += 1
+        left[copy_id] -= 1
 
 
 def test_a_large_copy_holds_up_no_small_one() -> None:
     large, small = [job("large", number) for number in range(100)], [job("small", 200)]
     assert choose([*large, *small], [], Slots(total=4)) == [large[0], small[0], *large[1:3]]
-    assert choose([*large[9:], *small], large[:9], Slots(total=10)) == small
+    assert choose([*large[9:], *small], map(flying, large[:9]), Slots(total=10)) == small
 
 
 def test_of_copies_with_as_many_in_flight_the_one_goes_first_that_is_due_first() -> None:
@@ -96,11 +105,45 @@ def test_of_copies_with_as_many_in_flight_the_one_goes_first_that_is_due_first()
 
 def test_a_full_project_holds_up_no_job_into_another() -> None:
     waiting = [job("a", 1, "full"), job("a", 2, "free"), job("b", 3, "full")]
-    assert choose(waiting, [job("c", 9, "full")], Slots(per_project=1)) == [waiting[1]]
+    assert choose(waiting, [flying(job("c", 9, "full"))], Slots(per_project=1)) == [waiting[1]]
+
+
+def test_a_project_is_one_by_its_name_and_by_its_id() -> None:
+    """ICA's answer to a name is known from what is in flight."""
+    in_flight = [flying(job("a", 1, "name"), "id"), flying(job("a", 2, "id"), "id")]
+    waiting = [job("b", 3, "id"), job("b", 4, "name"), job("b", 5, "other")]
+    assert choose(waiting, in_flight, Slots(per_project=2)) == [waiting[2]]
+    assert choose(waiting, in_flight, Slots(per_project=3)) == [waiting[0], waiting[2]]
+
+
+def test_a_copy_has_a_backlog_for_each_project() -> None:
+    planned = [PlannedJob(f"icav2://{project}/{number}/", b"") for project in ("p", "q r") for number in range(3)]
+    assert backlogs_of("a", planned[:5], "then") == [
+        Backlog("a", "p", next=1, last=3, since="then"),
+        Backlog("a", "q r", next=4, last=5, since="then"),
+    ]
+    assert backlogs_of("a", [], "then") == []
+
+
+def test_the_first_of_a_backlog_are_those_that_were_never_sent() -> None:
+    backlog = Backlog("a", "p", next=4, last=6, since="then")
+    assert list(backlog.first(2)) == [job("a", 4), job("a", 5)]
+    assert list(backlog.first(9)) == [job("a", 4), job("a", 5), job("a", 6)]
+    assert list(backlog.first(0)) == []
+
+
+@given(jobs(), in_flight_jobs, some_slots, st.lists(st.integers(0, 30), min_size=3, max_size=3))
+def test_of_each_backlog_only_so_many_matter_as_slots_are_free(
+    waiting: list[Waiting], in_flight: list[Job], slots: Slots, lengths: list[int]
+) -> None:
+    backlogs = [Backlog("a", project, 1, last, "then") for project, last in zip(PROJECTS, lengths, strict=True)]
+    free = max(slots.total - len(in_flight), 0)
+    whole = choose([*waiting, *(each for backlog in backlogs for each in backlog.first(100))], in_flight, slots)
+    assert choose([*waiting, *(each for one in backlogs for each in one.first(free))], in_flight, slots) == whole
 
 
 def test_where_as_many_are_in_flight_as_may_be_or_more_none_is_chosen() -> None:
-    in_flight = [job("a", number) for number in range(5)]
+    in_flight = [flying(job("a", number)) for number in range(5)]
     assert choose([job("b", 9)], in_flight, Slots(total=5)) == []
     assert choose([job("b", 9)], in_flight, Slots(total=3)) == []
 

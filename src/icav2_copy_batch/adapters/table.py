@@ -2,9 +2,10 @@
 
 Keys: ``copy_id`` and ``item`` (``COPY`` or ``JOB#<job id>``). Sources that take more than some bytes have an item of
 their own (``SOURCES#<job id>``), so that they are not written again, and paid for, with each move. The index ``due``
-is sparse: it holds only what the poller has to look at (``due_at`` is removed when a job ends or a copy is announced),
-so that no scan is ever needed. What belongs to no copy (leases, the count of slots in use, the folders in use)
-has a key that begins with ``#``.
+is sparse: it holds only what the poller has to look at (``due_at`` comes with a job's first launch message and goes
+when the job ends or the copy is announced), so that no scan is ever needed, and what waits in a backlog is in no one's
+way. What belongs to no copy (backlogs, leases, the count of slots in use, the folders in use) has a key that begins
+with ``#``.
 
 A job that is LAUNCHING or RUNNING has a slot, and its destination folder to itself and its copy. Both are taken and
 given back by the transaction that makes the job's move: they are right at every moment, whoever dies.
@@ -55,7 +56,7 @@ from icav2_copy_batch.domain.job import (
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
-from icav2_copy_batch.domain.slots import FOLDER_REST, Slots
+from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.uri import parse_uri
 
 COPY_ITEM = "COPY"
@@ -63,6 +64,7 @@ JOB_PREFIX = "JOB#"
 SOURCES_PREFIX = "SOURCES#"
 MOST_SOURCES_BYTES = 256
 """Of packed sources in a job's own item: with more it would soon be larger than 1 KB, the unit that a write costs."""
+BACKLOG_KEY = "#backlog"
 SLOTS_KEY = ("#slots", "SLOTS")
 SLOTS_PREFIX = "project "
 PARALLEL_WRITES = 8
@@ -221,11 +223,26 @@ class FolderItem(Model):
     expires_at = NumberAttribute()
 
 
+class BacklogItem(Model):
+    """The jobs of a copy into one project that were never sent a launch message."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True, default=BACKLOG_KEY)
+    item = UnicodeAttribute(range_key=True)
+    of_copy = UnicodeAttribute()
+    project = UnicodeAttribute()
+    next_number = NumberAttribute()
+    last_number = NumberAttribute()
+    since = UnicodeAttribute()
+
+
 class CopyTable:
     """Every read and write of the table that the product makes."""
 
     def __init__(self, table_name: str) -> None:
-        for model in (CopyItem, JobItem, SourcesItem, LeaseItem, SlotsItem, FolderItem):
+        for model in (CopyItem, JobItem, SourcesItem, LeaseItem, SlotsItem, FolderItem, BacklogItem):
             model.Meta.table_name = table_name
         self._connection = Connection()
 
@@ -255,15 +272,14 @@ class CopyTable:
         planned: Sequence[PlannedJob],
         options: CopyOptions,
         now: datetime,
-        due_at: datetime,
         first: int = 1,
-    ) -> list[str]:
-        """Write the items of a copy's jobs, each unless it is there, and return all their ids in order.
+    ) -> None:
+        """Write the items of a copy's jobs, each unless it is there; ``first`` is the number of the first of these.
 
-        ``first`` is the number of the first of these.
+        They are QUEUED, and due only once they are taken from a backlog.
         """
 
-        def create(numbered: tuple[int, PlannedJob]) -> str:
+        def create(numbered: tuple[int, PlannedJob]) -> None:
             number, plan = numbered
             job_id = job_id_of(number)
             inline = len(plan.packed_sources) <= MOST_SOURCES_BYTES
@@ -279,14 +295,12 @@ class CopyTable:
                 packed_sources=plan.packed_sources if inline else None,
                 options=OptionsMap(**asdict(options)),
                 queued_at=timestamp(now),
-                due_at=timestamp(due_at),
             )
             # The race: a redelivered submission finds jobs that were written, launched or ended before.
             _accepted(lambda: item.save(JobItem.copy_id.does_not_exist()))
-            return job_id
 
         with ThreadPoolExecutor(PARALLEL_WRITES) as pool:
-            return list(pool.map(create, enumerate(planned, start=first)))
+            list(pool.map(create, enumerate(planned, start=first)))
 
     def jobs_written(self, copy_id: str) -> int:
         """The number of the last of a copy's jobs that is in the table; 0 where none is."""
@@ -295,8 +309,19 @@ class CopyTable:
         )
         return next((int(item.job_id) for item in last), 0)
 
+    def create_backlogs(self, backlogs: Sequence[Backlog]) -> None:
+        """Write the backlogs of a copy, whose jobs are all there; each unless it is there."""
+
+        def create(backlog: Backlog) -> None:
+            item = _backlog_item(backlog, next_number=backlog.next, last_number=backlog.last, since=backlog.since)
+            # The race: a redelivered submission finds a backlog of which jobs have been taken.
+            _accepted(lambda: item.save(BacklogItem.copy_id.does_not_exist()))
+
+        with ThreadPoolExecutor(PARALLEL_WRITES) as pool:
+            list(pool.map(create, backlogs))
+
     def mark_ingested(self, copy_id: str, now: datetime) -> None:
-        """Note that all the copy's jobs are written and their launch messages sent."""
+        """Note that all the copy's jobs and backlogs are written."""
         _retried_on_conflict(
             lambda: CopyItem(copy_id).update([CopyItem.ingested_at.set(timestamp(now))], CopyItem.copy_id.exists())
         )
@@ -452,6 +477,33 @@ class CopyTable:
         actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), JobItem.held_up_by.set(held_up_by)]
         return _accepted(lambda: JobItem(request.copy_id, JOB_PREFIX + request.job_id).update(actions, condition))
 
+    def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool:
+        """No move: a launch message for a queued job is about to be sent, which is taken to be lost by ``due_at``."""
+        request = waiting.request
+        in_backlog = waiting.due_at is None
+        condition = (
+            # The race: the job was launched meanwhile, by another message about it.
+            (JobItem.status == JobStatus.QUEUED)
+            # The race: the same, once it has come back for a later attempt.
+            & (JobItem.attempt == request.attempt)
+            # The race: two that find the same job waiting; one of them is to send.
+            & (JobItem.due_at.does_not_exist() if in_backlog else JobItem.due_at == waiting.due_at)
+        )
+        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at))]
+        if in_backlog:
+            actions.append(JobItem.queued_at.set(timestamp(now)))
+        return _accepted(lambda: JobItem(request.copy_id, JOB_PREFIX + request.job_id).update(actions, condition))
+
+    def shorten_backlog(self, backlog: Backlog, to: int) -> None:
+        """Take the jobs before the number ``to`` from a backlog; one that is empty is removed."""
+        item = _backlog_item(backlog)
+        # The race: two that take from it at once; the one that is behind has nothing more to take.
+        behind = BacklogItem.next_number < to
+        if to > backlog.last:
+            _accepted(lambda: item.delete(behind))
+        else:
+            _accepted(lambda: item.update([BacklogItem.next_number.set(to)], behind))
+
     def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool:
         """No move: the poller looks at the job again at another moment."""
         condition = (
@@ -541,6 +593,14 @@ class CopyTable:
         """Open jobs of a status, by way of the index: without sources, options and past attempts."""
         condition = JobItem.due_at < timestamp(due_before) if due_before else None
         return [_job(item) for item in JobItem.due.query(status, condition)]
+
+    def backlogs(self) -> list[Backlog]:
+        """All backlogs that are not empty, the oldest first."""
+        found = [
+            Backlog(each.of_copy, each.project, int(each.next_number), int(each.last_number), each.since)
+            for each in BacklogItem.query(BACKLOG_KEY, consistent_read=True)
+        ]
+        return sorted(found, key=lambda backlog: backlog.since)
 
     def unannounced_copies(self, settled_before: datetime) -> list[str]:
         """Ids of the copies that settled before a moment and are not announced."""
@@ -663,6 +723,11 @@ def _code(reason: CancellationReason | None) -> str | None:
 
 def _item_of(job: Job) -> JobItem:
     return JobItem(job.copy_id, JOB_PREFIX + job.job_id)
+
+
+def _backlog_item(backlog: Backlog, **attributes: Any) -> BacklogItem:
+    key = f"{backlog.copy_id} {job_id_of(backlog.last)}"
+    return BacklogItem(item=key, of_copy=backlog.copy_id, project=backlog.project, **attributes)
 
 
 def _attempt_map(attempt: Attempt) -> AttemptMap:

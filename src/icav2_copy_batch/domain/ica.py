@@ -124,14 +124,14 @@ class IcaError(Exception):
         self.retry_after = retry_after
         """Seconds, where ICA said so."""
 
-
-class IcaUnavailable(IcaError):
-    """Nothing happened, and the same call may work later. It is made again, and no attempt is used up."""
-
     @property
     def is_throttling(self) -> bool:
         """Whether ICA asks for fewer calls, from anybody."""
         return self.http_status == 429
+
+
+class IcaUnavailable(IcaError):
+    """Nothing happened, and the same call may work later. It is made again, and no attempt is used up."""
 
 
 class IcaRefused(IcaError):

@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 
 from icav2_copy_batch.domain.manifest import CopyOptions, unpack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes, uncopied_sources, unpack_outcomes
+from icav2_copy_batch.domain.uri import parse_uri
 
 Clock = Callable[[], datetime]
 """Gives the present moment, with its time zone. Passed in wherever time matters."""
@@ -20,7 +21,7 @@ MAX_REASON_CHARACTERS = 1000
 
 class JobStatus(StrEnum):
     QUEUED = "QUEUED"
-    """Waits for its launch message to be handled."""
+    """Waits for its launch message to be sent, or to be handled."""
     LAUNCHING = "LAUNCHING"
     """Claimed by a launch; whether ICA has started the copy batch is not known here."""
     RUNNING = "RUNNING"
@@ -109,7 +110,7 @@ class Job:
     running_at: str | None = None
     ended_at: str | None = None
     due_at: str | None = None
-    """When the poller has to look at it next; None once it has ended."""
+    """When the poller has to look at it next; None in a backlog, and once it has ended."""
     ica_project_id: str | None = None
     ica_job_id: str | None = None
     ica_batch_id: str | None = None
@@ -126,6 +127,11 @@ class Job:
         """The sources that this attempt has to copy: all, but for those that an earlier one has copied."""
         sources = self.sources
         return uncopied_sources(sources, self.copied) or sources
+
+    @property
+    def project(self) -> str:
+        """The destination's, as the manifest spells it: a name or an id."""
+        return parse_uri(self.destination).project
 
     @property
     def status_since(self) -> str:
@@ -184,7 +190,7 @@ class Copy:
     task_tokens: frozenset[str] = frozenset()
     """Step Functions task tokens to answer when it settles."""
     ingested_at: str | None = None
-    """When all its jobs were written and their launch messages sent."""
+    """When all its jobs and backlogs were written."""
     settled_at: str | None = None
     """When a job last ended; once no job is open, when the copy settled."""
     delayed_at: str | None = None

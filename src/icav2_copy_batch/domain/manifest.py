@@ -255,8 +255,9 @@ def _type_name(value: object) -> str:
 def flip(manifest: object, limits: Limits) -> list[PlannedJob]:
     """Turn ``{source: [destination, …]}`` into one job per destination, or refuse with every problem.
 
-    Jobs stand in the order in which their destinations first appear; a job's sources in manifest order. A
-    destination with more sources than the limits allow becomes several jobs. One pass, linear in the entries.
+    Jobs into one project stand together; projects, and the jobs into each, in the order in which they first appear; a
+    job's sources in manifest order. A destination with more sources than the limits allow becomes several jobs. One
+    pass, linear in the entries.
     """
     if not isinstance(manifest, dict):
         raise Refused([Problem("manifest", f"must be an object of source to destinations, not {_type_name(manifest)}")])
@@ -305,7 +306,10 @@ def flip(manifest: object, limits: Limits) -> list[PlannedJob]:
             fault = f"lies in {tree}, to which {trees[tree]} is copied; submit it later, as another copy"
             problems.add(destination, fault)
     problems.refuse_if_any()
-    return [job for destination, names in folders.items() for job in _split(destination, [*names.values()], limits)]
+    by_project: dict[str, list[PlannedJob]] = {}
+    for destination, names in folders.items():
+        by_project.setdefault(_project(destination), []).extend(_split(destination, [*names.values()], limits))
+    return [job for jobs in by_project.values() for job in jobs]
 
 
 def digest(jobs: Iterable[PlannedJob], options: CopyOptions) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import heapify, heappop, heapreplace
+from itertools import groupby
 
-from icav2_copy_batch.domain.job import Job
+from icav2_copy_batch.domain.job import Job, LaunchRequest, job_id_of
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.uri import parse_uri
 
 CLOCKS_APART = timedelta(seconds=30)
@@ -25,35 +27,68 @@ class Slots:
     per_project: int = 100
 
 
-def choose(waiting: Sequence[Job], in_flight: Iterable[Job], slots: Slots) -> list[Job]:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued job that may have its launch message."""
+
+    request: LaunchRequest
+    project: str
+    """Of its destination, as the manifest spells it."""
+    due_at: str | None = None
+    """None of a job in a backlog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The jobs of one copy into one project that have never had a launch message: numbers ``next`` to ``last``."""
+
+    copy_id: str
+    project: str
+    next: int
+    last: int
+    since: str
+    """When its copy was submitted."""
+
+    def first(self, most: int) -> Iterator[Waiting]:
+        for number in range(self.next, min(self.last, self.next + most - 1) + 1):
+            yield Waiting(LaunchRequest(self.copy_id, job_id_of(number), attempt=1), self.project)
+
+
+def backlogs_of(copy_id: str, planned: Sequence[PlannedJob], since: str) -> list[Backlog]:
+    """All jobs of a copy, in the order of their numbers, as one backlog for each project."""
+    backlogs, last = [], 0
+    for project, jobs in groupby(planned, key=lambda job: parse_uri(job.destination).project):
+        first, last = last + 1, last + sum(1 for _ in jobs)
+        backlogs.append(Backlog(copy_id, project, first, last, since))
+    return backlogs
+
+
+def choose(waiting: Iterable[Waiting], in_flight: Iterable[Job], slots: Slots) -> list[Waiting]:
     """Which of the waiting jobs may go: one after the other of the copy that has the fewest in flight.
 
     A large copy thus holds up no small one. Within a copy the given order is kept, but for jobs whose destination
     project is full.
     """
     under_way = list(in_flight)
+    ids = {job.project: job.ica_project_id for job in under_way if job.ica_project_id}
     of_copy = Counter(job.copy_id for job in under_way)
-    of_project = Counter(_project(job) for job in under_way)
-    queues: dict[str, deque[Job]] = defaultdict(deque)
-    for job in waiting:
-        queues[job.copy_id].append(job)
+    of_project = Counter(ids.get(job.project, job.project) for job in under_way)
+    queues: dict[str, deque[tuple[str, Waiting]]] = defaultdict(deque)
+    for each in waiting:
+        queues[each.request.copy_id].append((ids.get(each.project, each.project), each))
     turns = [(of_copy[copy_id], number, copy_id) for number, copy_id in enumerate(queues)]
     heapify(turns)
-    chosen: list[Job] = []
+    chosen: list[Waiting] = []
     while turns and len(under_way) + len(chosen) < slots.total:
         count, number, copy_id = turns[0]
         queue = queues[copy_id]
-        while queue and of_project[_project(queue[0])] >= slots.per_project:
+        while queue and of_project[queue[0][0]] >= slots.per_project:
             queue.popleft()
         if not queue:
             heappop(turns)
             continue
-        job = queue.popleft()
-        of_project[_project(job)] += 1
+        project, job = queue.popleft()
+        of_project[project] += 1
         chosen.append(job)
         heapreplace(turns, (count + 1, number, copy_id))
     return chosen
-
-
-def _project(job: Job) -> str:
-    return parse_uri(job.destination).project

@@ -13,9 +13,9 @@ from icav2_copy_batch.handlers.wiring import (
     complete,
     deadline,
     failed,
-    launch_queue,
     logger,
     metrics,
+    sender,
     settings,
     table,
     tasks,
@@ -45,5 +45,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 @cache
 def _ingest() -> Ingest:
     return Ingest(
-        table(), bucket(), launch_queue(), bus(), tasks(), complete(), utc_now, deadline.seconds_left, settings().limits
+        table(), bucket(), sender(), bus(), tasks(), complete(), utc_now, deadline.seconds_left, settings().limits
     )

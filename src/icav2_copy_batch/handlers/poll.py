@@ -17,6 +17,7 @@ from icav2_copy_batch.handlers.wiring import (
     ica,
     launch_queue,
     metrics,
+    sender,
     settings,
     table,
     utc_now,
@@ -64,6 +65,7 @@ def poll() -> Poll:
         table(),
         ica(),
         launch_queue(),
+        sender(),
         complete(),
         Reconcile(table(), ica(), launch_queue(), utc_now),
         Verify(ica(), Verification(settings().verification)),
@@ -73,5 +75,4 @@ def poll() -> Poll:
         deadline.seconds_left,
         time.sleep,
         settings().max_attempts,
-        settings().slots,
     )

@@ -28,6 +28,7 @@ from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.send import Send
 
 if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica import IcaClient
@@ -173,6 +174,11 @@ def poller() -> Poller:
 @cache
 def tasks() -> TaskTokens:
     return TaskTokens()
+
+
+@cache
+def sender() -> Send:
+    return Send(table(), launch_queue(), utc_now, settings().slots)
 
 
 @cache

@@ -1,0 +1,154 @@
+"""Send: queued jobs get their launch messages, no more than there are free slots, and each copy in its turn.
+
+A copy's jobs come into being as a backlog, which is one small item however many they are: what the poller has to look
+at does not grow with what waits. From the backlogs jobs are taken in order. One that has had its message, and still
+waits, is due at some moment: it found no slot or its folder in use, ICA had asked for fewer calls, or its message was
+lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from uuid import uuid4
+
+from icav2_copy_batch.domain.job import Clock, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.slots import Backlog, Slots, Waiting, choose
+
+if TYPE_CHECKING:
+    from icav2_copy_batch.domain.ica import IcaError
+
+LOST_MESSAGE_AGE = timedelta(minutes=5)
+"""A launch message that has not been handled for so long is taken to be lost."""
+SLOW_DOWN_LEASE_NAME = "slow-down"
+SLOW_DOWN = timedelta(seconds=30)
+"""For how long nobody launches after ICA has answered 429, where it does not say for how long."""
+LONGEST_SLOW_DOWN = timedelta(minutes=10)
+NO_SLOT = "as many ICA jobs as may be are in flight"
+FEWER_CALLS = "ICA has asked for fewer calls (429)"
+FOLDER_BUSY = "another copy writes into"
+PARALLEL = 8
+
+logger = logging.getLogger(__name__)
+
+V = TypeVar("V")
+R = TypeVar("R")
+
+
+class Table(Protocol):
+    def backlogs(self) -> list[Backlog]: ...
+    def shorten_backlog(self, backlog: Backlog, to: int) -> None: ...
+    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
+    def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool: ...
+    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
+    def lease_until(self, name: str) -> str | None: ...
+
+
+class SlowDownTable(Protocol):
+    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
+    def lease_until(self, name: str) -> str | None: ...
+
+
+class Queue(Protocol):
+    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
+
+
+class Spread(Protocol):
+    """Does one thing with each of many, and gives the answers in their order."""
+
+    def __call__(self, do: Callable[[V], R], each: Sequence[V]) -> Sequence[R]: ...
+
+
+def in_threads(do: Callable[[V], R], each: Sequence[V]) -> list[R]:
+    """Side by side."""
+    if len(each) < 2:
+        return [do(one) for one in each]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(do, each))
+
+
+@dataclass(frozen=True)
+class Send:
+    table: Table
+    queue: Queue
+    clock: Clock
+    slots: Slots = field(default_factory=Slots)
+    spread: Spread = in_threads
+    """How the jobs are marked: side by side."""
+
+    def anything_waits(self, within: timedelta) -> bool:
+        """Whether there is, or will be within this time, a queued job to be sent a message for."""
+        return bool(self.table.backlogs() or self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + within))
+
+    def send(self) -> Counter[str]:
+        """Send what is due; how many first messages, and how many once more."""
+        now = self.clock()
+        queued, backlogs = self.table.jobs_in(JobStatus.QUEUED), self.table.backlogs()
+        due = [job for job in queued if _due_at(job) < now]
+        if not (due or backlogs) or slowed_until(self.table, now):
+            return Counter()
+        in_flight = [
+            *self.table.jobs_in(JobStatus.RUNNING),
+            *self.table.jobs_in(JobStatus.LAUNCHING),
+            *(job for job in queued if _due_at(job) >= now and _is_under_way(job)),
+        ]
+        most = max(self.slots.total - len(in_flight), 0)
+        waiting = [Waiting(LaunchRequest(job.copy_id, job.job_id, job.attempt), job.project, job.due_at) for job in due]
+        for backlog in backlogs:
+            waiting += backlog.first(most)
+        chosen = choose(waiting, in_flight, self.slots)
+        sent: list[Waiting] = []
+
+        def mark(each: Waiting) -> None:
+            if self.table.mark_sent(each, now, now + LOST_MESSAGE_AGE):
+                sent.append(each)
+
+        try:
+            self.spread(mark, chosen)
+        finally:  # what was marked is sent, whatever breaks
+            self.queue.send(each.request for each in sent)
+        self._shorten(backlogs, chosen)
+        firsts = sum(each.due_at is None for each in sent)
+        if sent:
+            logger.info("launch messages sent", extra={"first": firsts, "again": len(sent) - firsts})
+        return Counter(sent=firsts, sent_again=len(sent) - firsts)
+
+    def _shorten(self, backlogs: Iterable[Backlog], chosen: Iterable[Waiting]) -> None:
+        """Take the chosen jobs from their backlogs: they have had their messages, or somebody else has seen to it."""
+        taken: Counter[tuple[str, str]] = Counter()
+        for each in chosen:
+            if each.due_at is None:
+                taken[each.request.copy_id, each.project] += 1
+        for backlog in backlogs:
+            if count := taken[backlog.copy_id, backlog.project]:
+                self.table.shorten_backlog(backlog, backlog.next + count)
+
+
+def slow_down(table: SlowDownTable, error: IcaError, now: datetime) -> None:
+    """Where ICA has answered 429: nobody launches for a while. The first to hear it says for how long."""
+    if error.is_throttling:
+        told = timedelta(seconds=error.retry_after or 0)
+        until = now + min(max(told, SLOW_DOWN), LONGEST_SLOW_DOWN)
+        if table.hold_lease(SLOW_DOWN_LEASE_NAME, str(uuid4()), now, until):
+            logger.warning("ICA asks for fewer calls", extra={"until": timestamp(until), "reason": str(error)})
+
+
+def slowed_until(table: SlowDownTable, now: datetime) -> datetime | None:
+    """Until when nobody launches; None where nothing is known against it."""
+    until = table.lease_until(SLOW_DOWN_LEASE_NAME)
+    return datetime.fromisoformat(until) if until and until > timestamp(now) else None
+
+
+def _due_at(job: Job) -> datetime:
+    return datetime.fromisoformat(job.due_at or job.queued_at or "")
+
+
+def _is_under_way(job: Job) -> bool:
+    """Whether a queued job that is not due has its launch message: it may take a slot at any moment."""
+    held_up_by = job.held_up_by or ""
+    return held_up_by != FEWER_CALLS and not held_up_by.startswith(FOLDER_BUSY)

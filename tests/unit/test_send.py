@@ -1,0 +1,317 @@
+"""Send: who gets a launch message, and when; that none is lost or sent for nothing, whoever dies or comes late."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+
+from icav2_copy_batch.domain.job import Copy, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.slots import Slots, Waiting, backlogs_of
+from icav2_copy_batch.send import (
+    FEWER_CALLS,
+    FOLDER_BUSY,
+    LOST_MESSAGE_AGE,
+    NO_SLOT,
+    SLOW_DOWN_LEASE_NAME,
+    Send,
+)
+from tests import fakes
+
+PROJECT_ID = "0d2bb2b9-2d1c-4f4b-9a6e-6c1f4b0f3a55"
+
+
+@dataclass
+class World:
+    line: fakes.Line = field(default_factory=fakes.Line)
+    clock: fakes.Clock = field(default_factory=fakes.Clock)
+    slots: Slots = field(default_factory=Slots)
+
+    def __post_init__(self) -> None:
+        self.table, self.queue = fakes.Table(self.line), fakes.Queue(self.line)
+
+    def submit(self, copy_id: str = "run", jobs: int = 1, projects: str = "p") -> list[Job]:
+        """A copy of so many jobs into each project, as ingest leaves it."""
+        planned = [
+            PlannedJob(f"icav2://{project}/{copy_id}/{number}/", pack_sources(["icav2://from/a"]))
+            for project in projects.split()
+            for number in range(jobs)
+        ]
+        now, count = self.clock(), len(planned)
+        self.table.create_copy(Copy(copy_id, "digest", timestamp(now), count, count, "s3://our-bucket/m"))
+        self.table.create_jobs(copy_id, planned, CopyOptions(), now)
+        self.table.create_backlogs(backlogs_of(copy_id, planned, timestamp(now)))
+        return list(self.table.jobs(copy_id))
+
+    def submit_sent(self, copy_id: str = "run", jobs: int = 1) -> list[Job]:
+        """The same, with a first message for each job that has been used up: it found no slot."""
+        self.submit(copy_id, jobs)
+        slots, self.slots = self.slots, Slots(10_000, 10_000)
+        self.send()
+        self.slots = slots
+        self.queue.sent.clear()
+        for job in self.table.jobs(copy_id):
+            self.wait(job, NO_SLOT)
+        return list(self.table.jobs(copy_id))
+
+    def wait(self, job: Job, held_up_by: str, seconds: float = 0) -> None:
+        request = LaunchRequest(job.copy_id, job.job_id, job.attempt)
+        assert self.table.wait(request, self.clock() + timedelta(seconds=seconds), held_up_by)
+
+    def run(self, job: Job, ica_project_id: str = "project") -> Job:
+        return fakes.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}", ica_project_id)
+
+    def sender(self) -> Send:
+        return Send(self.table, self.queue, self.clock, self.slots, fakes.in_turn)
+
+    def send(self) -> Counter[str]:
+        self.clock.forward(seconds=1)
+        return self.sender().send()
+
+    def now(self, job: Job) -> Job:
+        return self.table.job_items[job.copy_id, job.job_id]
+
+    def sent(self) -> list[str]:
+        return [f"{request.copy_id} {int(request.job_id)}" for request, _ in self.queue.sent]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- first messages --------------------------------------------------------------------------------------------------
+
+
+def test_each_job_of_a_backlog_gets_its_first_message(world: World) -> None:
+    jobs = world.submit(jobs=3)
+    assert {job.due_at for job in jobs} == {None}
+    assert world.send() == Counter(sent=3, sent_again=0)
+    assert world.queue.sent == [(LaunchRequest("run", job.job_id, 1), 0) for job in jobs]
+    assert world.table.backlogs() == []
+    for job in world.table.jobs("run"):
+        assert job.due_at == timestamp(world.clock() + LOST_MESSAGE_AGE), "should this one be lost"
+        assert job.queued_at == timestamp(world.clock()), "what waits in a backlog is not late"
+
+
+def test_no_more_first_messages_are_sent_than_slots_are_free_and_the_next_as_they_get_free(world: World) -> None:
+    world.slots = Slots(total=3)
+    jobs = world.submit(jobs=5)
+    assert world.send()["sent"] == 3
+    assert world.send()["sent"] == 0, "those that were sent may take their slots at any moment"
+    running = [world.run(job) for job in jobs[:3]]
+    assert world.send()["sent"] == 0
+    (backlog,) = world.table.backlogs()
+    assert (backlog.next, backlog.last) == (4, 5)
+    world.table.mark_passed(running[1], running[1].ended_attempt("SUCCEEDED", None, world.clock()), world.clock())
+    assert world.send()["sent"] == 1
+    assert world.sent() == ["run 1", "run 2", "run 3", "run 4"]
+
+
+def test_each_copy_has_its_turn(world: World) -> None:
+    """A large copy that came first, and of which two jobs run, holds up no small one."""
+    world.slots = Slots(total=2)
+    large = world.submit("large", jobs=20)
+    world.send()
+    for job in large[:2]:
+        world.run(job)
+    world.queue.sent.clear()
+    world.submit("small", jobs=3)
+    world.slots = Slots(total=6)
+    world.send()
+    assert world.sent() == ["small 1", "small 2", "large 3", "small 3"]
+
+
+def test_of_copies_with_as_many_in_flight_the_older_goes_first(world: World) -> None:
+    for copy_id in ("c", "a", "b"):
+        world.submit(copy_id, jobs=2)
+        world.clock.forward(seconds=1)
+    world.send()
+    assert world.sent() == ["c 1", "a 1", "b 1", "c 2", "a 2", "b 2"]
+
+
+def test_a_full_project_holds_up_no_job_into_another(world: World) -> None:
+    world.slots = Slots(total=10, per_project=2)
+    world.submit(jobs=4, projects="p q")
+    assert world.send()["sent"] == 4
+    assert world.sent() == ["run 1", "run 2", "run 5", "run 6"]
+    assert [(each.project, each.next, each.last) for each in world.table.backlogs()] == [("p", 3, 4), ("q", 7, 8)]
+
+
+def test_a_project_is_full_by_whatever_name_its_jobs_call_it(world: World) -> None:
+    world.slots = Slots(total=10, per_project=2)
+    by_name = world.submit("a", jobs=2, projects="p")
+    world.send()
+    for job in by_name:
+        world.run(job, PROJECT_ID)
+    world.submit("b", jobs=2, projects=PROJECT_ID)
+    assert world.send()["sent"] == 0
+
+
+def test_a_copy_of_very_many_jobs_is_no_more_work_than_one_of_few() -> None:
+    asked = []
+    for jobs in (10, 1000):
+        world = World(slots=Slots(total=5))
+        world.submit(jobs=jobs)
+        before = world.line.requests
+        world.send()
+        asked.append(world.line.requests - before)
+    assert asked[0] == asked[1]
+
+
+# --- once more -------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_whose_message_is_lost_gets_another(world: World) -> None:
+    (job,) = world.submit()
+    world.send()
+    world.clock.now += LOST_MESSAGE_AGE
+    assert world.sender().send() == Counter()
+    assert world.send() == Counter(sent=0, sent_again=1)
+    assert world.sent() == ["run 1", "run 1"]
+    assert world.now(job).due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
+    assert world.send() == Counter()
+
+
+def test_no_more_are_sent_again_than_slots_are_free(world: World) -> None:
+    jobs = world.submit_sent(jobs=10)
+    world.slots = Slots(total=5)
+    world.run(jobs[0])
+    world.table.claim_for_launch(jobs[1], "project", world.clock(), world.clock() + timedelta(hours=1), Slots())
+    assert world.send()["sent_again"] == 3
+    assert world.sent() == ["run 3", "run 4", "run 5"]
+    assert world.send() == Counter(), "with these all slots will be taken"
+
+
+def test_what_was_sent_before_goes_before_the_backlog_of_its_copy(world: World) -> None:
+    world.slots = Slots(total=2)
+    jobs = world.submit(jobs=4)
+    world.send()
+    world.queue.sent.clear()
+    world.wait(jobs[1], NO_SLOT)
+    world.run(jobs[0])
+    world.send()
+    assert world.sent() == ["run 2"]
+
+
+@pytest.mark.parametrize("held_up_by", [FEWER_CALLS, f"{FOLDER_BUSY} icav2://p/run/0/"])
+def test_what_waits_without_a_message_under_way_takes_no_slot_from_others(world: World, held_up_by: str) -> None:
+    world.slots = Slots(total=1)
+    (held_up, *_) = world.submit(jobs=2)
+    world.send()
+    world.wait(held_up, held_up_by, seconds=30)
+    assert world.send()["sent"] == 1
+    assert world.sent() == ["run 1", "run 2"]
+
+
+def test_what_ica_was_unavailable_for_comes_again_by_itself_and_keeps_its_place(world: World) -> None:
+    """Else a whole backlog would be sent, and put off, while ICA is down."""
+    world.slots = Slots(total=1)
+    (put_off, _) = world.submit(jobs=2)
+    world.send()
+    world.wait(put_off, "ICA answered 503", seconds=900)
+    assert world.send() == Counter()
+
+
+def test_nothing_is_sent_while_ica_asks_for_fewer_calls(world: World) -> None:
+    world.submit_sent("again")
+    world.submit()
+    until = world.clock() + timedelta(seconds=10)
+    world.table.hold_lease(SLOW_DOWN_LEASE_NAME, "another", world.clock(), until)
+    assert world.send() == Counter()
+    world.clock.now = until
+    assert world.send() == Counter(sent=1, sent_again=1)
+
+
+# --- who dies, and who is late ---------------------------------------------------------------------------------------
+
+
+def test_killed_anywhere_it_leaves_no_job_without_a_message() -> None:
+    undisturbed = World()
+    undisturbed.submit_sent("again", jobs=2)
+    undisturbed.submit(jobs=4, projects="p q")
+    submitted = undisturbed.line.requests
+    undisturbed.send()
+    requests = undisturbed.line.requests - submitted
+    assert requests > 8 + 2 + 10
+    for cut_after in range(1, requests + 1):
+        world = World()
+        world.submit_sent("again", jobs=2)
+        world.submit(jobs=4, projects="p q")
+        world.line.cut_after = world.line.requests + cut_after
+        with pytest.raises(fakes.LineCut):
+            world.send()
+        world.line.cut_after = None
+        world.send()
+        assert world.table.backlogs() == []
+        world.clock.now += LOST_MESSAGE_AGE
+        world.send()
+        assert set(world.sent()) == set(undisturbed.sent()), f"killed after request {cut_after}"
+
+
+def test_what_was_marked_is_sent_also_when_another_cannot_be_marked(world: World) -> None:
+    jobs = world.submit(jobs=3)
+    mark_sent = world.table.mark_sent
+
+    def breaks_at_the_second(waiting: Waiting, now: datetime, due_at: datetime) -> bool:
+        if waiting.request.job_id == jobs[1].job_id:
+            raise RuntimeError("made by the test")
+        return mark_sent(waiting, now, due_at)
+
+    world.table.mark_sent = breaks_at_the_second  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        world.send()
+    assert world.sent() == ["run 1"]
+    world.table.mark_sent = mark_sent  # type: ignore[method-assign]
+    assert world.send()["sent"] == 2
+    assert world.sent() == ["run 1", "run 2", "run 3"]
+
+
+def test_two_at_once_send_each_message_once(world: World) -> None:
+    """The second has read what waits before the first has sent it."""
+    world.submit_sent("again", jobs=2)
+    world.submit(jobs=2)
+    world.clock.forward(seconds=1)
+    stale_backlogs, stale_queued = world.table.backlogs(), world.table.jobs_in(JobStatus.QUEUED)
+    world.send()
+    sent = world.sent()
+    assert len(sent) == 4
+    world.table.backlogs = lambda: stale_backlogs  # type: ignore[method-assign]
+    world.table.jobs_in = lambda status, due_before=None: (  # type: ignore[method-assign]
+        stale_queued if status is JobStatus.QUEUED else []
+    )
+    assert world.send() == Counter(sent=0, sent_again=0)
+    assert world.sent() == sent
+
+
+def test_one_that_is_late_does_not_put_back_what_was_taken_from_a_backlog(world: World) -> None:
+    world.slots = Slots(total=2)
+    jobs = world.submit(jobs=5)
+    (late,) = world.table.backlogs()
+    world.send()
+    for job in jobs[:2]:
+        world.run(job)
+    world.slots = Slots(total=4)
+    world.send()
+    (backlog,) = world.table.backlogs()
+    assert (backlog.next, backlog.last) == (5, 5)
+    world.table.shorten_backlog(late, late.next + 2)
+    assert world.table.backlogs() == [backlog]
+
+
+# --- whether to stay -------------------------------------------------------------------------------------------------
+
+
+def test_a_backlog_is_waited_for_and_what_is_due_soon(world: World) -> None:
+    soon = timedelta(seconds=60)
+    assert not world.sender().anything_waits(soon)
+    world.submit()
+    assert world.sender().anything_waits(soon)
+    world.send()
+    assert not world.sender().anything_waits(soon), "its message is under way"
+    world.clock.now += LOST_MESSAGE_AGE - soon
+    assert not world.sender().anything_waits(soon)
+    assert world.sender().anything_waits(soon + timedelta(seconds=1))
