@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +38,21 @@ def save(part: str, tables: list[Table], settings: Mapping[str, Any]) -> None:
     MARKDOWN.write_text("\n".join([INTRODUCTION, *(_part(name, results[name]) for name in results)]))
 
 
-@cache
 def _circumstances() -> dict[str, str]:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    commit = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
+    commit = _git("rev-parse", "--short=10", "HEAD") or "unknown"
+    changed = "-dirty" if _git("status", "--porcelain", "--", ".", ":!docs") else ""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit or "unknown",
+        "commit": commit + changed,
         "machine": f"{_processor()}, {os.cpu_count()} processors, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}",
     }
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def _processor() -> str:

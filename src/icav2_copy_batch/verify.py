@@ -70,16 +70,20 @@ class Verify:
         pairs = {
             (job.copy_id, job.job_id): [] if job.options.action_on_exist == "RENAME" else _pairs(job) for job in jobs
         }
-        every = [pair for each in pairs.values() for pair in each]
-        found, refused = self._find({pair.source for pair in every}, {pair.copy for pair in every})
-        return {
-            key: [outcome for pair in each if (outcome := self._outcome(pair, found, refused))]
-            for key, each in pairs.items()
-            if all(uri.project in found.keys() | refused.keys() for pair in each for uri in (pair.source, pair.copy))
-        }
+        together = self._find([pair for each in pairs.values() for pair in each])
+        faults: dict[JobKey, list[SourceOutcome]] = {}
+        for key, each in pairs.items():
+            projects = {uri.project for pair in each for uri in (pair.source, pair.copy)}
+            # What was refused for all of them may be the fault of another.
+            alone = len(pairs) > 1 and projects & together[1].keys()
+            found, refused = self._find(each) if alone else together
+            if projects <= found.keys() | refused.keys():
+                faults[key] = [outcome for pair in each if (outcome := self._outcome(pair, found, refused))]
+        return faults
 
-    def _find(self, sources: set[IcaUri], copies: set[IcaUri]) -> tuple[Found, dict[str, IcaRefused]]:
+    def _find(self, pairs: Sequence[Pair]) -> tuple[Found, dict[str, IcaRefused]]:
         """What is there, or why ICA refuses to say, by project; one that cannot be asked about now is left out."""
+        sources, copies = {pair.source for pair in pairs}, {pair.copy for pair in pairs}
         found: dict[str, dict[str, IcaData]] = {}
         refused: dict[str, IcaRefused] = {}
         for project in sorted({uri.project for uri in sources | copies}):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
+import zlib
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -142,7 +143,7 @@ def test_damaged_gzip_is_refused() -> None:
     data[-8] ^= 1  # the checksum
     ((about, problem),) = refusal(lambda: read(bytes(data)))
     assert about == "the file"
-    assert problem == "is damaged gzip: Error -3 while decompressing data: incorrect data check"
+    assert problem.startswith("is damaged gzip: CRC check failed")
 
 
 def test_something_else_behind_gzip_is_refused() -> None:
@@ -630,8 +631,9 @@ def test_packed_sources_are_much_smaller_than_the_sources_of_a_run() -> None:
 PLAN = [PlannedJob(TO, pack_sources([A, B])), PlannedJob(ELSEWHERE, pack_sources([A]))]
 
 
-def test_the_digest_of_the_same_submission_is_the_same() -> None:
-    again = [PlannedJob(job.destination, bytes(bytearray(job.packed_sources))) for job in PLAN]
+def test_the_digest_of_the_same_submission_is_the_same_however_zlib_packs_it() -> None:
+    again = [PlannedJob(job.destination, zlib.compress(zlib.decompress(job.packed_sources), level=0)) for job in PLAN]
+    assert again != PLAN
     assert digest(PLAN, CopyOptions()) == digest(again, CopyOptions())
 
 
@@ -641,7 +643,7 @@ def test_the_digest_of_the_same_submission_is_the_same() -> None:
         (PLAN[:1], CopyOptions()),
         (PLAN[::-1], CopyOptions()),
         ([PlannedJob(TO, pack_sources([B, A])), PLAN[1]], CopyOptions()),
-        ([PlannedJob(TO[:-1], b"/" + PLAN[0].packed_sources), PLAN[1]], CopyOptions()),
+        ([PlannedJob(TO[:-1], pack_sources(["/" + A, B])), PLAN[1]], CopyOptions()),
         (PLAN, CopyOptions("OVERWRITE")),
         (PLAN, CopyOptions(copy_user_tags=False)),
         (PLAN, CopyOptions(copy_technical_tags=False)),

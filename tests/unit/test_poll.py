@@ -548,6 +548,16 @@ def test_while_ica_notifies_the_poller_looks_seldom(world: World) -> None:
     assert len(world.ica.called("jobs")) == 3, "after 20, 40 and 60 seconds"
 
 
+def test_a_woken_poller_leaves_to_the_schedule_what_is_overdue(world: World) -> None:
+    """Else each launch would have it looked for again."""
+    world.settle("run")
+    world.clock.forward(minutes=2)
+    world.reports.delayed, world.reports.settled = 1, Counter(adopted=1)
+    assert world.poll(woken=True) == Counter()
+    happened = world.poll()
+    assert (happened["copies_completed"], happened["delayed"], happened["adopted"]) == (1, 1, 1)
+
+
 def test_a_woken_poller_looks_once_more_where_there_is_nothing_yet(world: World) -> None:
     """What a launch has started may show in the index only after a moment."""
     world.seconds_left = 900

@@ -11,6 +11,8 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
+from gzip import BadGzipFile, GzipFile
+from io import BytesIO
 from typing import Any
 
 from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, is_encodable, is_plain, uri_fault
@@ -206,19 +208,16 @@ def decode_b64gz(text: str, max_bytes: int) -> object:
 
 def _gunzip(data: bytes, about: str, max_bytes: int) -> bytes:
     """Decompress all members, stopping at one byte over the limit: a gzip bomb is never held in memory."""
-    text = bytearray()
     try:
-        while data:
-            member = zlib.decompressobj(wbits=31)
-            text += member.decompress(data, max_bytes + 1 - len(text))
-            if len(text) > max_bytes:
-                raise Refused([Problem(about, f"decompresses to more than {max_bytes:,} bytes; split the manifest")])
-            if not member.eof:
-                raise Refused([Problem(about, "is gzip cut short: its end is missing")])
-            data = member.unused_data.lstrip(b"\0")  # gzip allows zero padding behind a member
-    except zlib.error as error:
+        with GzipFile(fileobj=BytesIO(data)) as file:
+            text = file.read(max_bytes + 1)
+    except EOFError:
+        raise Refused([Problem(about, "is gzip cut short: its end is missing")]) from None
+    except (zlib.error, BadGzipFile) as error:
         raise Refused([Problem(about, f"is damaged gzip: {error}")]) from None
-    return bytes(text)
+    if len(text) > max_bytes:
+        raise Refused([Problem(about, f"decompresses to more than {max_bytes:,} bytes; split the manifest")])
+    return text
 
 
 def _check(
@@ -316,7 +315,8 @@ def digest(jobs: Iterable[PlannedJob], options: CopyOptions) -> str:
     """A fingerprint of what a submission asks for, the order of its jobs included (they are numbered by it)."""
     fingerprint = hashlib.sha256(json.dumps(astuple(options)).encode())
     for job in jobs:
-        for part in (job.destination.encode(), job.packed_sources):
+        # As text: another zlib may pack it otherwise.
+        for part in (job.destination.encode(), zlib.decompress(job.packed_sources)):
             fingerprint.update(len(part).to_bytes(8, "big") + part)
     return fingerprint.hexdigest()
 
