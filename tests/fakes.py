@@ -283,13 +283,12 @@ class Table:
 
     def shorten_backlog(self, backlog: Backlog, to: int) -> None:
         with self.line.request():
-            present = self.backlog_items.get((backlog.copy_id, backlog.last))
-            if present is None or present.next >= to:
-                return
+            key = (backlog.copy_id, backlog.last)
+            present = self.backlog_items.get(key)
             if to > backlog.last:
-                del self.backlog_items[backlog.copy_id, backlog.last]
-            else:
-                self.backlog_items[backlog.copy_id, backlog.last] = replace(present, next=to)
+                self.backlog_items.pop(key, None)
+            elif present and present.next < to:
+                self.backlog_items[key] = replace(present, next=to)
 
     def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool:
         with self.line.request():

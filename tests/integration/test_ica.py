@@ -210,6 +210,60 @@ def test_a_folder_of_many_sources_is_listed_and_few_of_many_folders_are_asked_fo
     assert ica.calls("GET", DATA) == 2
 
 
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten data to a page, and about five paths to a URL."""
+    monkeypatch.setattr(ica_module, "PAGE_SIZE", "10")
+    monkeypatch.setattr(ica_module, "MAX_QUERY_BYTES", 500)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_of_a_folder_with_very_many_other_files_no_more_is_listed_than_asking_would_take(ica: SimulatedIca) -> None:
+    paths = many_paths(15, folders=1)
+    for path in (*many_paths(115, folders=1), "/one", "/two"):
+        ica.file(path.replace("sample_000", "sample_zzz") if path in paths else path)
+    wanted = [path.replace("sample_000", "sample_zzz") for path in paths]
+    client = ica.client()
+    assert len(client.find(ica.source, ["/one", "/two"])) == 2, "ICA takes several paths"
+    ica.sim.calls.clear()
+    assert client.find(ica.source, wanted).keys() == set(wanted)
+    asking = math.ceil(sum(len("&filePath=") + len(quote(path)) for path in wanted) / 500) + 1
+    assert ica.calls("GET", DATA) <= 2 * asking < 13
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_leftovers_are_found_among_very_many_other_files(ica: SimulatedIca) -> None:
+    others, wanted = (
+        many_paths(100, folders=1),
+        [f"/ilmn-analyses/a run of many samples/Lane_0/z{n}" for n in range(15)],
+    )
+    for path in (*others, "/one", "/two"):
+        ica.file(path, ica.destination)
+    for path in wanted:
+        ica.file(path, ica.destination, status=DataStatus.PARTIAL)
+    client = ica.client()
+    client.find(ica.destination, ["/one", "/two"])
+    assert client.delete_partial_files(ica.destination, wanted) == 15
+    assert ica.arrived().keys() == {*others, "/one", "/two"}
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_what_a_folder_does_not_list_is_asked_for_by_its_path(
+    ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a linked folder does not."""
+    paths = many_paths(15, folders=1)
+    for path in paths:
+        ica.file(path)
+    ask = IcaClient._list_data
+
+    def unlisted(self: IcaClient, project_id: str, **parameters: Any) -> Iterable[IcaData]:
+        return [] if "parent_folder_path" in parameters else ask(self, project_id, **parameters)
+
+    monkeypatch.setattr(IcaClient, "_list_data", unlisted)
+    assert ica.client().find(ica.source, paths).keys() == set(paths)
+
+
 def test_sources_and_folders_are_remembered_for_a_while(ica: SimulatedIca) -> None:
     ica.file("/a")
     client = ica.client()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -30,7 +31,7 @@ from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.launch import UNKNOWN_PROJECT
 from tests import fakes
 from tests.integration import clients, template
-from tests.integration.aws_calls import AwsCalls, json_answer, moto
+from tests.integration.aws_calls import AwsCalls, json_answer, moto, text_of
 from tests.integration.tables import (
     DESTINATION,
     MOVE,
@@ -118,10 +119,27 @@ def test_a_read_that_fails_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
         lambda: table.get_copy("c"),
         lambda: table.get_job("c", "000001"),
         lambda: table.lease_until("poller"),
+        table.backlogs,
     ]
     for read in reads:
         with pytest.raises((QueryError, GetError), match="AccessDenied"):
             read()
+
+
+def test_what_must_not_be_missed_is_read_as_it_is_now(table: CopyTable, aws: AwsCalls) -> None:
+    """The index alone may lag behind; DynamoDB reads it in no other way."""
+    create(table)
+    for read in (
+        lambda: list(table.jobs("c")),
+        lambda: table.jobs_written("c"),
+        lambda: table.get_copy("c"),
+        lambda: table.get_job("c", "000001"),
+        lambda: table.lease_until("poller"),
+        table.backlogs,
+    ):
+        began = len(aws.sent)
+        read()
+        assert all(json.loads(text_of(request)).get("ConsistentRead") for _, request in aws.sent[began:])
 
 
 # --- at the same moment ----------------------------------------------------------------------------------------------

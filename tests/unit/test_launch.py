@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -250,6 +251,19 @@ def test_where_no_slot_is_free_no_claim_is_tried(world: World, monkeypatch: pyte
     assert world.launch(*jobs) == Launched(started=3, held_back=1)
     assert world.launch(jobs[2]) == Launched(held_back=1)
     assert tried == ["000001", "000002", "000004"]
+
+
+def test_where_another_launch_was_faster_one_refused_claim_is_enough(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.slots = Slots(total=10, per_project=1)
+    jobs = world.create(*(f"icav2://to/{number}/" for number in range(5)))
+    world.launch(jobs[0])
+    monkeypatch.setattr(world.table, "slots_in_use", Counter)
+    requests = world.table.line.requests
+    assert world.launch(*jobs[1:]) == Launched(held_back=4)
+    reads, slow_down, claims, waits = 4, 1, 1, 4
+    assert world.table.line.requests - requests == reads + slow_down + claims + waits
 
 
 @pytest.mark.parametrize("slots", [Slots(total=1), Slots(per_project=1)], ids=str)

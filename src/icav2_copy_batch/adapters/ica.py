@@ -648,8 +648,6 @@ def _cheaper_way(paths: Iterable[str]) -> tuple[list[str], list[str]]:
     sparse: list[str] = []
     for inside in _by_folder(paths).values():
         (crowded if len(list(_portions(inside))) > 1 else sparse).extend(inside)
-    if len(_by_folder(sparse)) < len(list(_portions(sparse))):
-        return crowded + sparse, []
     return crowded, sparse
 
 

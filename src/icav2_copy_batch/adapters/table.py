@@ -497,12 +497,11 @@ class CopyTable:
     def shorten_backlog(self, backlog: Backlog, to: int) -> None:
         """Take the jobs before the number ``to`` from a backlog; one that is empty is removed."""
         item = _backlog_item(backlog)
-        # The race: two that take from it at once; the one that is behind has nothing more to take.
-        behind = BacklogItem.next_number < to
         if to > backlog.last:
-            _accepted(lambda: item.delete(behind))
-        else:
-            _accepted(lambda: item.update([BacklogItem.next_number.set(to)], behind))
+            item.delete()
+            return
+        # The race: two that take from it at once; who is late puts nothing back, and makes no backlog that is gone.
+        _accepted(lambda: item.update([BacklogItem.next_number.set(to)], BacklogItem.next_number < to))
 
     def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool:
         """No move: the poller looks at the job again at another moment."""
