@@ -21,6 +21,7 @@ from tests.integration.pipeline import (
     BUCKET,
     HANDLERS,
     SCHEDULED,
+    SECONDS_LEFT,
     Event,
     Pipeline,
     available,
@@ -295,6 +296,21 @@ def test_a_submission_that_cannot_be_dealt_with_comes_again_and_the_others_do_no
     pipeline.aws.moto_only()
     assert pipeline.invoke("IngestFunction", {"Records": [unlucky]}) == {"batchItemFailures": []}
     assert [detail["copy_id"] for _, detail in pipeline.events()] == ["y"]
+
+
+def test_a_submission_for_which_the_time_is_too_short_comes_again_and_is_finished(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x", "y")})
+    event = pipeline.messages("IngestQueue")
+    (record,) = event["Records"]
+    monkeypatch.setitem(SECONDS_LEFT, "IngestFunction", 30)
+    assert pipeline.invoke("IngestFunction", event) == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
+    assert visibility_changes(pipeline) == [(pipeline.references["IngestQueue"], record["receiptHandle"])]
+    assert pipeline.events() == []
+    monkeypatch.setitem(SECONDS_LEFT, "IngestFunction", 900)
+    assert pipeline.invoke("IngestFunction", event) == {"batchItemFailures": []}
+    assert [(name, detail["total_jobs"]) for name, detail in pipeline.events()] == [("CopyStarted", 2)]
 
 
 def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(

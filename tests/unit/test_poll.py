@@ -480,6 +480,16 @@ def test_a_notification_has_what_runs_looked_at_in_one_call(world: World) -> Non
     assert world.now(second).status is JobStatus.PASSED
 
 
+@pytest.mark.parametrize(("running", "gathered"), [(1, 0.05), (10, 0.5), (20, 1.0), (50, 1.0)])
+def test_notifications_are_gathered_for_the_longer_the_more_jobs_run(
+    world: World, running: int, gathered: float
+) -> None:
+    first, *_ = (world.run(job) for job in world.create(jobs=running))
+    world.poller().look_now("this one", {str(first.ica_job_id)})
+    (slept,) = world.slept
+    assert slept == pytest.approx(gathered + 0.1)
+
+
 def test_of_notifications_that_come_together_one_has_ica_asked(world: World) -> None:
     first, second = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
     sleep, others = world.sleep, []
