@@ -92,16 +92,17 @@ class Send:
         due = [job for job in queued if _due_at(job) < now]
         if not (due or backlogs) or slowed_until(self.table, now):
             return Counter()
+        later = [job for job in queued if _due_at(job) >= now]
         in_flight = [
             *self.table.jobs_in(JobStatus.RUNNING),
             *self.table.jobs_in(JobStatus.LAUNCHING),
-            *(job for job in queued if _due_at(job) >= now and _is_under_way(job)),
+            *(job for job in later if job.held_up_by in (None, NO_SLOT)),  # its message may have it launched any moment
         ]
         most = max(self.slots.total - len(in_flight), 0)
         waiting = [Waiting(LaunchRequest(job.copy_id, job.job_id, job.attempt), job.project, job.due_at) for job in due]
         for backlog in backlogs:
             waiting += backlog.first(most)
-        chosen = choose(waiting, in_flight, self.slots)
+        chosen = choose(waiting, in_flight, self.slots, put_off=filter(_was_put_off, later))
         sent: list[Waiting] = []
 
         def mark(each: Waiting) -> None:
@@ -148,7 +149,7 @@ def _due_at(job: Job) -> datetime:
     return datetime.fromisoformat(job.due_at or job.queued_at or "")
 
 
-def _is_under_way(job: Job) -> bool:
-    """Whether a queued job that is not due has its launch message: it may take a slot at any moment."""
+def _was_put_off(job: Job) -> bool:
+    """Whether a queued job that is not due was put off because ICA was unavailable: its message comes later."""
     held_up_by = job.held_up_by or ""
-    return held_up_by != FEWER_CALLS and not held_up_by.startswith(FOLDER_BUSY)
+    return held_up_by not in ("", NO_SLOT, FEWER_CALLS) and not held_up_by.startswith(FOLDER_BUSY)

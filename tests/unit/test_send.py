@@ -207,13 +207,17 @@ def test_what_waits_without_a_message_under_way_takes_no_slot_from_others(world:
     assert world.sent() == ["run 1", "run 2"]
 
 
-def test_what_ica_was_unavailable_for_comes_again_by_itself_and_keeps_its_place(world: World) -> None:
-    """Else a whole backlog would be sent, and put off, while ICA is down."""
-    world.slots = Slots(total=1)
-    (put_off, _) = world.submit(jobs=2)
+def test_what_was_put_off_keeps_its_place_in_its_project_and_takes_none_from_others(world: World) -> None:
+    """Else a whole backlog would be sent, and put off, while ICA is down; or one project would stop all others."""
+    world.slots = Slots(total=2, per_project=1)
+    (put_off, *_) = world.submit("a", jobs=2, projects="p")
     world.send()
     world.wait(put_off, "ICA answered 503", seconds=900)
-    assert world.send() == Counter()
+    assert world.send() == Counter(sent=0, sent_again=0)
+    world.submit("b", jobs=2, projects="q")
+    world.submit("c", jobs=2, projects="r")
+    assert world.send()["sent"] == 2
+    assert world.sent() == ["a 1", "b 1", "c 1"]
 
 
 def test_nothing_is_sent_while_ica_asks_for_fewer_calls(world: World) -> None:

@@ -116,6 +116,13 @@ def test_a_project_is_one_by_its_name_and_by_its_id() -> None:
     assert choose(waiting, in_flight, Slots(per_project=3)) == [waiting[0], waiting[2]]
 
 
+def test_what_was_put_off_counts_in_its_project_alone() -> None:
+    waiting = [job("a", 1, "down"), job("b", 2, "up")]
+    put_off = [flying(job("c", number, "down")) for number in range(3, 6)]
+    assert choose(waiting, [], Slots(total=2, per_project=3), put_off) == [waiting[1]]
+    assert choose(waiting, [], Slots(total=2, per_project=4), put_off) == waiting
+
+
 def test_a_copy_has_a_backlog_for_each_project() -> None:
     planned = [PlannedJob(f"icav2://{project}/{number}/", b"") for project in ("p", "q r") for number in range(3)]
     assert backlogs_of("a", planned[:5], "then") == [

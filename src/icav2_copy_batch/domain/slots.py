@@ -63,16 +63,19 @@ def backlogs_of(copy_id: str, planned: Sequence[PlannedJob], since: str) -> list
     return backlogs
 
 
-def choose(waiting: Iterable[Waiting], in_flight: Iterable[Job], slots: Slots) -> list[Waiting]:
+def choose(
+    waiting: Iterable[Waiting], in_flight: Iterable[Job], slots: Slots, put_off: Iterable[Job] = ()
+) -> list[Waiting]:
     """Which of the waiting jobs may go: one after the other of the copy that has the fewest in flight.
 
     A large copy thus holds up no small one. Within a copy the given order is kept, but for jobs whose destination
-    project is full.
+    project is full. Jobs that are ``put_off`` keep their places in their project, so that not all that waits for a
+    project goes there while ICA is unavailable, and are in the way of no other.
     """
     under_way = list(in_flight)
     ids = {job.project: job.ica_project_id for job in under_way if job.ica_project_id}
     of_copy = Counter(job.copy_id for job in under_way)
-    of_project = Counter(ids.get(job.project, job.project) for job in under_way)
+    of_project = Counter(ids.get(job.project, job.project) for job in [*under_way, *put_off])
     queues: dict[str, deque[tuple[str, Waiting]]] = defaultdict(deque)
     for each in waiting:
         queues[each.request.copy_id].append((ids.get(each.project, each.project), each))
