@@ -487,45 +487,25 @@ def test_the_stream_is_handled_up_to_the_first_record_for_which_not_even_a_dead_
 # --- not all at once -------------------------------------------------------------------------------------------------
 
 
-def test_jobs_beyond_the_slots_stay_in_the_backlog_and_are_launched_each_copy_in_its_turn(
-    pipeline: Pipeline, table: CopyTable, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("in_backlog", [True, False])
+def test_jobs_without_a_slot_wait_and_are_launched_each_copy_in_its_turn(
+    pipeline: Pipeline, table: CopyTable, capsys: pytest.CaptureFixture[str], in_backlog: bool
 ) -> None:
-    pipeline.references |= {"MaxRunningJobs": "2"}
+    """In their backlog; or, where the last slot was taken while their messages were under way, in the index."""
+    two_slots = {"MaxRunningJobs": "2"}
+    pipeline.references |= two_slots if in_backlog else {}
     pipeline.submit({"copy_id": "large", "manifest": pipeline.manifest("x", "y", "z", "w")})
     pipeline.ingest()
     pipeline.submit({"copy_id": "small", "manifest": pipeline.manifest("v")})
     pipeline.ingest()
-    assert [(each.copy_id, each.next, each.last) for each in table.backlogs()] == [("large", 3, 4), ("small", 1, 1)]
-    pipeline.run()
-    assert len(pipeline.ica.world.jobs) == 2
-    assert [(each.copy_id, each.next, each.last) for each in table.backlogs()] == [("large", 4, 4)]
-    pipeline.launch()
-    assert [job.status for job in table.jobs("small")] == [JobStatus.RUNNING]
-    for _ in range(2):
-        pipeline.ica.clock.forward(10)
-        pipeline.poll()
-        pipeline.launch()
-    pipeline.complete()
-    assert pipeline.ica.arrived() == available("x", "y", "z", "w", "v")
-    assert pipeline.ica.world.most_live_jobs == 2
-    assert table.backlogs() == []
-    counted = metrics_in(capsys.readouterr().out)
-    assert (counted["LaunchesHeldBack"], counted["LaunchMessagesSentAgain"]) == (0, 0)
-
-
-def test_jobs_that_find_no_slot_wait_and_are_launched_each_copy_in_its_turn(
-    pipeline: Pipeline, table: CopyTable, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As where two launches took the last slot at once."""
-    pipeline.submit({"copy_id": "large", "manifest": pipeline.manifest("x", "y", "z", "w")})
-    pipeline.ingest()
-    pipeline.submit({"copy_id": "small", "manifest": pipeline.manifest("v")})
-    pipeline.ingest()
-    pipeline.references |= {"MaxRunningJobs": "2"}
+    backlogs = [(each.copy_id, each.next, each.last) for each in table.backlogs()]
+    assert backlogs == ([("large", 3, 4), ("small", 1, 1)] if in_backlog else [])
+    pipeline.references |= two_slots
     pipeline.run()
     assert len(pipeline.ica.world.jobs) == 2
     counted = metrics_in(capsys.readouterr().out)
-    assert (counted["LaunchesHeldBack"], counted["LaunchMessagesSentAgain"]) == (3, 2)
+    held_back = (0, 0) if in_backlog else (3, 2)
+    assert (counted["LaunchesHeldBack"], counted["LaunchMessagesSentAgain"]) == held_back
     pipeline.launch()
     assert [job.status for job in table.jobs("small")] == [JobStatus.RUNNING]
     for _ in range(3):
