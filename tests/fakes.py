@@ -260,12 +260,15 @@ class Table:
                 self.settled(row.copy)
             return True
 
-    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool:
+    def wait(
+        self, request: LaunchRequest, due_at: datetime, held_up_by: str, ica_project_id: str | None = None
+    ) -> bool:
         with self.line.request():
             job = self.job_items.get((request.copy_id, request.job_id))
             if job is None or job.status is not JobStatus.QUEUED or job.attempt != request.attempt:
                 return False
-            waiting = replace(job, due_at=timestamp(due_at), held_up_by=held_up_by)
+            project_id = ica_project_id or job.ica_project_id
+            waiting = replace(job, due_at=timestamp(due_at), held_up_by=held_up_by, ica_project_id=project_id)
             self.job_items[request.copy_id, request.job_id] = waiting
             return True
 
@@ -276,8 +279,8 @@ class Table:
             seen = (JobStatus.QUEUED, request.attempt, waiting.due_at)
             if job is None or (job.status, job.attempt, job.due_at) != seen:
                 return False
-            queued_at = job.queued_at if waiting.due_at else timestamp(now)
-            sent = replace(job, due_at=timestamp(due_at), queued_at=queued_at)
+            queued_at = timestamp(now) if waiting.waited_for_a_slot else job.queued_at
+            sent = replace(job, due_at=timestamp(due_at), queued_at=queued_at, held_up_by=None)
             self.job_items[request.copy_id, request.job_id] = sent
             return True
 

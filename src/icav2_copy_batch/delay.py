@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -16,6 +15,7 @@ from typing import Protocol
 from icav2_copy_batch.domain import documents
 from icav2_copy_batch.domain.documents import Detail
 from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.slots import Backlog
 from icav2_copy_batch.reconcile import UNDECIDED
 from icav2_copy_batch.send import NO_SLOT
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 class Table(Protocol):
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
+    def backlogs(self) -> list[Backlog]: ...
     def unfinished_copies(self, submitted_before: datetime) -> list[str]: ...
     def get_copy(self, copy_id: str) -> Copy | None: ...
     def mark_delayed(self, copy_id: str, now: datetime) -> None: ...
@@ -44,10 +45,23 @@ class Delay:
     def report(self) -> int:
         """Say of each copy once that it takes too long; how many jobs (or unwritten copies) that are now."""
         now = self.clock()
+        before = now - self.limit
         delayed: dict[str, list[Job]] = defaultdict(list)
-        for job in self._delayed_jobs(now - self.limit):
-            delayed[job.copy_id].append(job)
-        for copy_id in self.table.unfinished_copies(now - self.limit):
+        jobs = [
+            job
+            for status in (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
+            for job in self.table.jobs_in(status)
+        ]
+        for job in jobs:
+            if _is_delayed(job, before):
+                delayed[job.copy_id].append(job)
+        in_turn = {job.copy_id for job in jobs}
+        never_in_turn = [
+            backlog.copy_id
+            for backlog in self.table.backlogs()
+            if backlog.since < timestamp(before) and backlog.copy_id not in in_turn
+        ]
+        for copy_id in [*self.table.unfinished_copies(before), *never_in_turn]:
             delayed[copy_id] += []
         for copy_id, jobs in delayed.items():
             try:
@@ -56,17 +70,15 @@ class Delay:
                 logger.exception("delay not reported", extra={"copy_id": copy_id})
         return sum(max(len(jobs), 1) for jobs in delayed.values())
 
-    def _delayed_jobs(self, before: datetime) -> Iterator[Job]:
-        for status in (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING):
-            for job in self.table.jobs_in(status):
-                undecided = status is JobStatus.LAUNCHING and (job.held_up_by or "").startswith(UNDECIDED)
-                waits_for_a_slot = status is JobStatus.QUEUED and job.held_up_by == NO_SLOT
-                if undecided or (job.status_since < timestamp(before) and not waits_for_a_slot):
-                    yield job
-
     def _tell(self, copy_id: str, jobs: list[Job], now: datetime) -> None:
         copy = self.table.get_copy(copy_id)
         if copy and not copy.is_announced and not copy.delayed_at:
             self.bus.put(documents.COPY_DELAYED, documents.delayed_detail(copy, jobs, now))
             self.table.mark_delayed(copy_id, now)
             logger.error("copy delayed", extra={"copy_id": copy_id, "jobs": [job.job_id for job in jobs]})
+
+
+def _is_delayed(job: Job, before: datetime) -> bool:
+    undecided = job.status is JobStatus.LAUNCHING and (job.held_up_by or "").startswith(UNDECIDED)
+    waits_for_a_slot = job.status is JobStatus.QUEUED and job.held_up_by == NO_SLOT
+    return undecided or (job.status_since < timestamp(before) and not waits_for_a_slot)

@@ -1,4 +1,4 @@
-"""Ingest: a submission becomes a copy, its jobs and their launch messages, or is refused with every reason.
+"""Ingest: a submission becomes a copy with its jobs, which wait to be launched, or is refused with every reason.
 
 Killed anywhere, it is done again and ends in the same: each write is one that may be repeated, and the launch messages
 come last (a launch claims its job, so that a message sent twice launches once). A copy of very many jobs is written in
@@ -93,9 +93,13 @@ class Ingested:
 
     accepted: int = 0
     rejected: int = 0
+    sent_again: int = 0
+    """Launch messages of jobs that had had one before."""
 
     def __add__(self, other: Ingested) -> Ingested:
-        return Ingested(self.accepted + other.accepted, self.rejected + other.rejected)
+        return Ingested(
+            self.accepted + other.accepted, self.rejected + other.rejected, self.sent_again + other.sent_again
+        )
 
 
 @dataclass(frozen=True)
@@ -124,9 +128,18 @@ class Ingest:
             return Ingested(rejected=1)
         submissions: Sequence[Sent | Upload] = [sent] if uploads is None else uploads
         accepted = sum(self._submit(submission, parsed) for submission in submissions)
-        if accepted:  # also of a copy that is there: what accepted it may have died before this
-            self.sender.send()
-        return Ingested(accepted, len(submissions) - accepted)
+        sent_again = (
+            self._send() if accepted else 0
+        )  # also of a copy that is there: that time it may not have come to it
+        return Ingested(accepted, len(submissions) - accepted, sent_again)
+
+    def _send(self) -> int:
+        """Have as many jobs launched at once as there are slots; how many had had a message before."""
+        try:
+            return self.sender.send()["sent_again"]
+        except Exception:
+            logger.exception("the poller sends what was not sent")
+            return 0
 
     def _submit(self, submission: Sent | Upload, parsed: object) -> bool:
         """Accept one submission or reject it; whether it was accepted."""

@@ -84,7 +84,9 @@ class Table(Protocol):
     def claim_for_launch(
         self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
     ) -> Claim: ...
-    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool: ...
+    def wait(
+        self, request: LaunchRequest, due_at: datetime, held_up_by: str, ica_project_id: str | None = None
+    ) -> bool: ...
     def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
     def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
@@ -254,14 +256,14 @@ class Launch:
             project_id, refused = UNKNOWN_PROJECT, error
         now = self.clock()
         if in_use.total() >= self.slots.total or in_use[project_id] >= self.slots.per_project:
-            return self._hold_back(request, NO_SLOT, now)
+            return self._hold_back(request, NO_SLOT, now, project_id)
         lease_until = now + timedelta(seconds=self.seconds_left()) + LEASE_MARGIN
         claim = self.table.claim_for_launch(job, project_id, now, lease_until, self.slots)
         if claim is Claim.MOVED_ON:
             return self._nothing_to_do(request)
         if claim is Claim.NO_SLOT:
             in_use[project_id] = self.slots.per_project
-            return self._hold_back(request, NO_SLOT, now)
+            return self._hold_back(request, NO_SLOT, now, project_id)
         if claim is Claim.FOLDER_BUSY:
             busy = f"{FOLDER_BUSY} {destination}"
             return self._hold_back(request, busy, now + timedelta(seconds=FOLDER_BUSY_SECONDS))
@@ -283,10 +285,12 @@ class Launch:
         logger.info("launch message changes nothing", extra=_fields(request))
         return "moved_on"
 
-    def _hold_back(self, request: LaunchRequest, held_up_by: str, until: datetime) -> str:
+    def _hold_back(
+        self, request: LaunchRequest, held_up_by: str, until: datetime, project_id: str | None = None
+    ) -> str:
         """The job waits in the table; the poller, which knows whose turn it is, sends another message."""
         jittered = until + timedelta(seconds=self.between(0, (until - self.clock()).total_seconds()))
-        self.table.wait(request, jittered, held_up_by)
+        self.table.wait(request, jittered, held_up_by, project_id)
         return "held_back"
 
     def _find(self, project: str, paths: Iterable[str], afresh: bool) -> dict[str, IcaData]:

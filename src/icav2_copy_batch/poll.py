@@ -5,8 +5,9 @@ a job was launched and less and less often later, so that a copy waits for ICA a
 this to one at a time. Where ICA tells by notifications that a job has ended, ``look_now`` looks at once, by the same
 code, and the poller looks only for what ICA forgets to tell.
 
-Whatever is open has a moment at which it is due, and something that acts on it then: a queued job gets another launch
-message, a launch whose end nobody saw is settled, a settled copy is announced, and what takes too long is told.
+Whatever is open and not in a backlog has a moment at which it is due, and something that acts on it then: a queued job
+gets another launch message, a launch whose end nobody saw is settled, a settled copy is announced, and what takes too
+long is told. Jobs of the backlogs get their first message as slots get free.
 """
 
 from __future__ import annotations

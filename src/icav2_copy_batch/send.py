@@ -1,9 +1,9 @@
 """Send: queued jobs get their launch messages, no more than there are free slots, and each copy in its turn.
 
-A copy's jobs come into being as a backlog, which is one small item however many they are: what the poller has to look
-at does not grow with what waits. From the backlogs jobs are taken in order. One that has had its message, and still
-waits, is due at some moment: it found no slot or its folder in use, ICA had asked for fewer calls, or its message was
-lost.
+A copy's jobs come into being as a backlog for each project, which is one small item however many they are: what the
+poller has to look at does not grow with the jobs that wait. From the backlogs jobs are taken in order. One that has had
+its message, and still waits, is due at some moment: it found no slot or its folder in use, ICA had asked for fewer
+calls, or its message was lost.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import uuid4
 
@@ -45,13 +46,15 @@ class Table(Protocol):
     def shorten_backlog(self, backlog: Backlog, to: int) -> None: ...
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
     def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool: ...
-    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
+    def lease_until(self, name: str) -> str | None: ...
+
+
+class Leases(Protocol):
     def lease_until(self, name: str) -> str | None: ...
 
 
 class SlowDownTable(Protocol):
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
-    def lease_until(self, name: str) -> str | None: ...
 
 
 class Queue(Protocol):
@@ -88,21 +91,23 @@ class Send:
     def send(self) -> Counter[str]:
         """Send what is due; how many first messages, and how many once more."""
         now = self.clock()
-        queued, backlogs = self.table.jobs_in(JobStatus.QUEUED), self.table.backlogs()
+        # In this order a job that moves on meanwhile is seen twice rather than not at all.
+        backlogs, queued = self.table.backlogs(), self.table.jobs_in(JobStatus.QUEUED)
         due = [job for job in queued if _due_at(job) < now]
         if not (due or backlogs) or slowed_until(self.table, now):
             return Counter()
         later = [job for job in queued if _due_at(job) >= now]
-        in_flight = [
-            *self.table.jobs_in(JobStatus.RUNNING),
-            *self.table.jobs_in(JobStatus.LAUNCHING),
-            *(job for job in later if job.held_up_by in (None, NO_SLOT)),  # its message may have it launched any moment
-        ]
-        most = max(self.slots.total - len(in_flight), 0)
-        waiting = [Waiting(LaunchRequest(job.copy_id, job.job_id, job.attempt), job.project, job.due_at) for job in due]
-        for backlog in backlogs:
-            waiting += backlog.first(most)
-        chosen = choose(waiting, in_flight, self.slots, put_off=filter(_was_put_off, later))
+        claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
+        in_flight = [*claimed, *(job for job in later if not job.held_up_by)]  # these have their message
+        put_off = Counter((job.copy_id, job.project) for job in later if _was_put_off(job))
+        ids = {job.project: job.ica_project_id for job in [*queued, *claimed] if job.ica_project_id}
+        # While ICA is unavailable for a copy's jobs, not all that waits behind them is sent, and put off as well.
+        first = (
+            (each.copy_id, each.first(self.slots.per_project - put_off[each.copy_id, each.project]))
+            for each in backlogs
+        )
+        again = ((job.copy_id, [_waiting(job)]) for job in due)
+        chosen = choose(chain(again, first), in_flight, self.slots, ids)
         sent: list[Waiting] = []
 
         def mark(each: Waiting) -> None:
@@ -139,17 +144,22 @@ def slow_down(table: SlowDownTable, error: IcaError, now: datetime) -> None:
             logger.warning("ICA asks for fewer calls", extra={"until": timestamp(until), "reason": str(error)})
 
 
-def slowed_until(table: SlowDownTable, now: datetime) -> datetime | None:
+def slowed_until(table: Leases, now: datetime) -> datetime | None:
     """Until when nobody launches; None where nothing is known against it."""
     until = table.lease_until(SLOW_DOWN_LEASE_NAME)
     return datetime.fromisoformat(until) if until and until > timestamp(now) else None
 
 
+def _waiting(job: Job) -> Waiting:
+    request = LaunchRequest(job.copy_id, job.job_id, job.attempt)
+    return Waiting(request, job.project, job.due_at, waited_for_a_slot=job.held_up_by == NO_SLOT)
+
+
 def _due_at(job: Job) -> datetime:
-    return datetime.fromisoformat(job.due_at or job.queued_at or "")
+    return datetime.fromisoformat(job.due_at or "")
 
 
 def _was_put_off(job: Job) -> bool:
     """Whether a queued job that is not due was put off because ICA was unavailable: its message comes later."""
     held_up_by = job.held_up_by or ""
-    return held_up_by not in ("", NO_SLOT, FEWER_CALLS) and not held_up_by.startswith(FOLDER_BUSY)
+    return bool(held_up_by) and held_up_by != FEWER_CALLS and not held_up_by.startswith(FOLDER_BUSY)

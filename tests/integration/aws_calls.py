@@ -34,6 +34,14 @@ class AwsCalls:
     def count(self, operation: str) -> int:
         return len(self.requests(operation))
 
+    def table_actions(self, began: int) -> set[tuple[str, bool]]:
+        """The IAM actions on the table since that call, each with whether it was on the index."""
+        return {
+            ("dynamodb:UpdateItem" if called == "TransactWriteItems" else f"dynamodb:{called}", "IndexName" in body)
+            for called, request in self.sent[began:]
+            if "TableName" in (body := text_of(request))
+        }
+
     def answer(self, operation: str, answer: Answer) -> None:
         """Ask ``answer`` first whenever that operation is called."""
         self.answers[operation] = answer

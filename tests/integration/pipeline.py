@@ -83,7 +83,13 @@ class Pipeline:
         for name, value in template.environment(function, self.references).items():
             self.monkeypatch.setenv(name, value)
         forget_containers()
-        return HANDLERS[function](event, Context(SECONDS_LEFT[function]))
+        began = len(self.aws.sent)
+        try:
+            return HANDLERS[function](event, Context(SECONDS_LEFT[function]))
+        finally:
+            allowed = template.table_actions(function)
+            for action, in_index in self.aws.table_actions(began):
+                assert (action, True) in allowed or (not in_index and (action, False) in allowed), (function, action)
 
     # --- what calls the functions ---
 

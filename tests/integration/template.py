@@ -60,6 +60,17 @@ def _resolved(value: Any, values: Mapping[str, str]) -> str:
     return values[name] if name in values else str(template()["Parameters"][name]["Default"])
 
 
+def table_actions(function: str) -> set[tuple[str, bool]]:
+    """What a function may do with the table, such as ``dynamodb:Query``, each with whether it may in the index too."""
+    statements = [each for policy in properties(function)["Policies"] for each in policy.get("Statement", [])]
+    return {
+        (action, "index/due" in str(statement["Resource"]))
+        for statement in statements
+        if "CopyTable" in str(statement["Resource"])
+        for action in statement["Action"]
+    }
+
+
 def create_copy_table() -> None:
     """The table ``CopyTable``; what CloudFormation spells otherwise than the API is translated."""
     described = dict(properties("CopyTable"))

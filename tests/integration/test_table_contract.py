@@ -277,7 +277,10 @@ def test_a_job_that_was_refused_ends_without_ever_running(either_table: EitherTa
 def test_a_queued_job_waits_until_it_is_due_and_knows_for_what(either_table: EitherTable) -> None:
     job = in_status(either_table, JobStatus.QUEUED)
     assert either_table.wait(request(job), at(5000), "no slot")
-    assert now(either_table, job) == replace(job, due_at=timestamp(at(5000)), held_up_by="no slot")
+    waiting = replace(job, due_at=timestamp(at(5000)), held_up_by="no slot")
+    assert now(either_table, job) == waiting
+    assert either_table.wait(request(job), at(5001), "no slot", "another-project")
+    assert now(either_table, job) == replace(waiting, due_at=timestamp(at(5001)), ica_project_id="another-project")
 
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.QUEUED])
@@ -372,12 +375,14 @@ def test_a_job_of_a_backlog_is_marked_sent_once(either_table: EitherTable) -> No
     assert everything(either_table) == before
 
 
-def test_a_job_that_is_due_is_marked_sent_once_and_was_queued_when_it_was(either_table: EitherTable) -> None:
+@pytest.mark.parametrize("waited_for_a_slot", [True, False])
+def test_a_job_that_is_due_is_marked_sent_once(either_table: EitherTable, waited_for_a_slot: bool) -> None:
     job = in_status(either_table, JobStatus.QUEUED)
     assert either_table.wait(request(job), at(40), "no slot")
-    due = Waiting(request(job), job.project, timestamp(at(40)))
+    due = Waiting(request(job), job.project, timestamp(at(40)), waited_for_a_slot)
     assert either_table.mark_sent(due, at(50), at(350))
-    assert now(either_table, job) == replace(job, due_at=timestamp(at(350)), held_up_by="no slot")
+    queued_at = timestamp(at(50)) if waited_for_a_slot else job.queued_at
+    assert now(either_table, job) == replace(job, due_at=timestamp(at(350)), queued_at=queued_at)
     before = everything(either_table)
     assert not either_table.mark_sent(due, at(51), at(351))
     assert everything(either_table) == before

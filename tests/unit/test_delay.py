@@ -11,7 +11,7 @@ from icav2_copy_batch.delay import Delay
 from icav2_copy_batch.domain.documents import Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
-from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.domain.slots import Backlog, Slots
 from icav2_copy_batch.reconcile import UNDECIDED
 from icav2_copy_batch.send import NO_SLOT
 from tests import fakes
@@ -150,6 +150,21 @@ def test_a_copy_that_waits_for_a_slot_is_only_queueing(world: World) -> None:
     world.clock.forward(hours=2)
     assert world.report() == 1
     assert world.told() == [("run", ["000002"])]
+
+
+def test_a_copy_of_which_no_job_has_had_its_turn_for_too_long_is_told_of(world: World) -> None:
+    """Each copy has its turn with the next slot that gets free: none did."""
+    waiting = Backlog("waiting", "to", next=1, last=9, since=timestamp(world.clock()))
+    in_turn = Backlog("in turn", "to", next=2, last=9, since=timestamp(world.clock()))
+    world.table.create_copy(Copy("waiting", "digest", timestamp(world.clock()), 9, 9, "s3://our-bucket/m"))
+    world.table.mark_ingested("waiting", world.clock())
+    world.table.create_backlogs([waiting, in_turn])
+    world.clock.now += LIMIT
+    world.create("in turn")
+    assert world.report() == 0
+    world.clock.forward(seconds=0.001)
+    assert world.report() == 1
+    assert world.told() == [("waiting", [])]
 
 
 def test_a_running_job_that_once_waited_for_a_slot_is_not_queueing(world: World) -> None:

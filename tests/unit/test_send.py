@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from icav2_copy_batch.domain.job import Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
-from icav2_copy_batch.domain.slots import Slots, Waiting, backlogs_of
+from icav2_copy_batch.domain.slots import Backlog, Slots, Waiting, backlogs_of
 from icav2_copy_batch.send import (
     FEWER_CALLS,
     FOLDER_BUSY,
@@ -141,7 +141,7 @@ def test_a_full_project_holds_up_no_job_into_another(world: World) -> None:
     assert [(each.project, each.next, each.last) for each in world.table.backlogs()] == [("p", 3, 4), ("q", 7, 8)]
 
 
-def test_a_project_is_full_by_whatever_name_its_jobs_call_it(world: World) -> None:
+def test_a_project_is_full_by_its_id_where_its_jobs_call_it_by_its_name(world: World) -> None:
     world.slots = Slots(total=10, per_project=2)
     by_name = world.submit("a", jobs=2, projects="p")
     world.send()
@@ -149,6 +149,21 @@ def test_a_project_is_full_by_whatever_name_its_jobs_call_it(world: World) -> No
         world.run(job, PROJECT_ID)
     world.submit("b", jobs=2, projects=PROJECT_ID)
     assert world.send()["sent"] == 0
+
+
+def test_a_project_is_full_by_its_name_once_a_job_has_learned_its_id(world: World) -> None:
+    world.slots = Slots(total=10, per_project=2)
+    by_id = world.submit("a", jobs=2, projects=PROJECT_ID)
+    world.send()
+    for job in by_id:
+        world.run(job, PROJECT_ID)
+    (first, *_) = world.submit("b", jobs=4, projects="p")
+    assert world.send()["sent"] == 2
+    for number in (0, 1):
+        request = replace(world.queue.sent[2 + number][0])
+        world.table.wait(request, world.clock(), NO_SLOT, PROJECT_ID)
+    assert world.send() == Counter(sent=0, sent_again=0)
+    assert world.now(first).held_up_by == NO_SLOT
 
 
 def test_a_copy_of_very_many_jobs_is_no_more_work_than_one_of_few() -> None:
@@ -176,14 +191,29 @@ def test_a_job_whose_message_is_lost_gets_another(world: World) -> None:
     assert world.send() == Counter()
 
 
-def test_no_more_are_sent_again_than_slots_are_free(world: World) -> None:
+@pytest.mark.parametrize("held_up_by", [NO_SLOT, FEWER_CALLS, f"{FOLDER_BUSY} icav2://p/run/0/", "ICA answered 503"])
+def test_no_more_are_sent_again_than_slots_are_free(world: World, held_up_by: str) -> None:
     jobs = world.submit_sent(jobs=10)
+    for job in jobs:
+        world.wait(job, held_up_by)
     world.slots = Slots(total=5)
     world.run(jobs[0])
     world.table.claim_for_launch(jobs[1], "project", world.clock(), world.clock() + timedelta(hours=1), Slots())
     assert world.send()["sent_again"] == 3
     assert world.sent() == ["run 3", "run 4", "run 5"]
     assert world.send() == Counter(), "with these all slots will be taken"
+
+
+@pytest.mark.parametrize(("held_up_by", "since"), [(NO_SLOT, 3600), (FEWER_CALLS, 0), ("ICA answered 503", 0)])
+def test_what_a_job_has_waited_for_a_slot_is_not_late(world: World, held_up_by: str, since: float) -> None:
+    (job,) = world.submit()
+    world.send()
+    sent_at = world.clock()
+    world.wait(job, held_up_by)
+    world.clock.forward(seconds=3599)
+    assert world.send()["sent_again"] == 1
+    sent = world.now(job)
+    assert (sent.held_up_by, sent.status_since) == (None, timestamp(sent_at + timedelta(seconds=since)))
 
 
 def test_what_was_sent_before_goes_before_the_backlog_of_its_copy(world: World) -> None:
@@ -207,17 +237,19 @@ def test_what_waits_without_a_message_under_way_takes_no_slot_from_others(world:
     assert world.sent() == ["run 1", "run 2"]
 
 
-def test_what_was_put_off_keeps_its_place_in_its_project_and_takes_none_from_others(world: World) -> None:
-    """Else a whole backlog would be sent, and put off, while ICA is down; or one project would stop all others."""
-    world.slots = Slots(total=2, per_project=1)
-    (put_off, *_) = world.submit("a", jobs=2, projects="p")
+def test_what_was_put_off_holds_back_the_backlog_behind_it_and_no_other(world: World) -> None:
+    """Else a whole backlog would be sent, and put off, while ICA is down; or one copy would stop all others."""
+    world.slots = Slots(total=5, per_project=2)
+    jobs = world.submit("a", jobs=4, projects="p q")
     world.send()
-    world.wait(put_off, "ICA answered 503", seconds=900)
+    for job in jobs[:2]:
+        world.wait(job, "ICA answered 503", seconds=900)
+    for job in jobs[4:6]:
+        world.run(job)
     assert world.send() == Counter(sent=0, sent_again=0)
-    world.submit("b", jobs=2, projects="q")
-    world.submit("c", jobs=2, projects="r")
+    world.submit("b", jobs=4, projects="p")
     assert world.send()["sent"] == 2
-    assert world.sent() == ["a 1", "b 1", "c 1"]
+    assert world.sent() == ["a 1", "a 2", "a 5", "a 6", "b 1", "b 2"]
 
 
 def test_nothing_is_sent_while_ica_asks_for_fewer_calls(world: World) -> None:
@@ -289,6 +321,38 @@ def test_two_at_once_send_each_message_once(world: World) -> None:
     )
     assert world.send() == Counter(sent=0, sent_again=0)
     assert world.sent() == sent
+
+
+@pytest.mark.parametrize("read", range(1, 6))
+def test_another_between_any_two_reads_does_not_have_the_slots_filled_twice(read: int) -> None:
+    world = World(slots=Slots(total=4))
+    for job in world.submit_sent("again", jobs=2):
+        world.wait(job, NO_SLOT)
+    jobs = world.submit(jobs=10)
+    world.clock.forward(seconds=1)
+    reads = 0
+
+    def another_is_faster() -> None:
+        nonlocal reads
+        reads += 1
+        if reads == read:
+            world.table.jobs_in, world.table.backlogs = jobs_in, backlogs  # type: ignore[method-assign]
+            world.sender().send()
+            world.run(jobs[0])
+
+    jobs_in, backlogs = world.table.jobs_in, world.table.backlogs
+
+    def read_jobs(status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+        another_is_faster()
+        return jobs_in(status, due_before)
+
+    def read_backlogs() -> list[Backlog]:
+        another_is_faster()
+        return backlogs()
+
+    world.table.jobs_in, world.table.backlogs = read_jobs, read_backlogs  # type: ignore[method-assign]
+    world.sender().send()
+    assert len(world.sent()) == len(set(world.sent())) == 4
 
 
 def test_one_that_is_late_does_not_put_back_what_was_taken_from_a_backlog(world: World) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest, job_id_of
 from icav2_copy_batch.domain.manifest import PlannedJob
-from icav2_copy_batch.domain.slots import CLOCKS_APART, FOLDER_REST, Backlog, Slots, Waiting, backlogs_of, choose
+from icav2_copy_batch.domain.slots import CLOCKS_APART, FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
+from icav2_copy_batch.domain.slots import choose as choose_from_runs
 
 PROJECTS, COPIES = "pqr", "abcd"
 
@@ -24,6 +25,13 @@ def flying(waiting: Waiting, ica_project_id: str | None = None) -> Job:
     request = waiting.request
     destination = f"icav2://{waiting.project}/x/"
     return Job(request.copy_id, request.job_id, JobStatus.RUNNING, 1, destination, ica_project_id=ica_project_id)
+
+
+def choose(waiting: Iterable[Waiting], in_flight: Iterable[Job], slots: Slots) -> list[Waiting]:
+    """With each job a run of its own, and projects known by name from what is in flight."""
+    under_way = list(in_flight)
+    ids = {each.project: each.ica_project_id for each in under_way if each.ica_project_id}
+    return choose_from_runs([(each.request.copy_id, [each]) for each in waiting], under_way, slots, ids)
 
 
 @st.composite
@@ -116,13 +124,6 @@ def test_a_project_is_one_by_its_name_and_by_its_id() -> None:
     assert choose(waiting, in_flight, Slots(per_project=3)) == [waiting[0], waiting[2]]
 
 
-def test_what_was_put_off_counts_in_its_project_alone() -> None:
-    waiting = [job("a", 1, "down"), job("b", 2, "up")]
-    put_off = [flying(job("c", number, "down")) for number in range(3, 6)]
-    assert choose(waiting, [], Slots(total=2, per_project=3), put_off) == [waiting[1]]
-    assert choose(waiting, [], Slots(total=2, per_project=4), put_off) == waiting
-
-
 def test_a_copy_has_a_backlog_for_each_project() -> None:
     planned = [PlannedJob(f"icav2://{project}/{number}/", b"") for project in ("p", "q r") for number in range(3)]
     assert backlogs_of("a", planned[:5], "then") == [
@@ -140,13 +141,28 @@ def test_the_first_of_a_backlog_are_those_that_were_never_sent() -> None:
 
 
 @given(jobs(), in_flight_jobs, some_slots, st.lists(st.integers(0, 30), min_size=3, max_size=3))
-def test_of_each_backlog_only_so_many_matter_as_slots_are_free(
+def test_of_each_backlog_only_so_many_matter_as_a_project_has_slots(
     waiting: list[Waiting], in_flight: list[Job], slots: Slots, lengths: list[int]
 ) -> None:
     backlogs = [Backlog("a", project, 1, last, "then") for project, last in zip(PROJECTS, lengths, strict=True)]
-    free = max(slots.total - len(in_flight), 0)
-    whole = choose([*waiting, *(each for backlog in backlogs for each in backlog.first(100))], in_flight, slots)
-    assert choose([*waiting, *(each for one in backlogs for each in one.first(free))], in_flight, slots) == whole
+    whole, bounded = (
+        choose([*waiting, *(each for backlog in backlogs for each in backlog.first(most))], in_flight, slots)
+        for most in (100, slots.per_project)
+    )
+    assert bounded == whole
+
+
+def test_no_more_is_looked_at_than_is_chosen() -> None:
+    looked_at: list[Waiting] = []
+
+    def run(copy_id: str) -> Iterator[Waiting]:
+        for number in range(10**6):
+            looked_at.append(job(copy_id, number))
+            yield looked_at[-1]
+
+    chosen = choose_from_runs([("a", run("a")), ("b", run("b"))], [], Slots(total=5), {})
+    assert len(chosen) == 5
+    assert chosen == looked_at
 
 
 def test_where_as_many_are_in_flight_as_may_be_or_more_none_is_chosen() -> None:

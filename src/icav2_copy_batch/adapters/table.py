@@ -466,7 +466,9 @@ class CopyTable:
 
         return _accepted(write)
 
-    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool:
+    def wait(
+        self, request: LaunchRequest, due_at: datetime, held_up_by: str, ica_project_id: str | None = None
+    ) -> bool:
         """No move: the launch message of a queued job is used up, and the poller sends another when it is due."""
         condition = (
             # The race: the job was launched meanwhile, by another message about it.
@@ -475,22 +477,23 @@ class CopyTable:
             & (JobItem.attempt == request.attempt)
         )
         actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), JobItem.held_up_by.set(held_up_by)]
+        if ica_project_id:
+            actions.append(JobItem.ica_project_id.set(ica_project_id))
         return _accepted(lambda: JobItem(request.copy_id, JOB_PREFIX + request.job_id).update(actions, condition))
 
     def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool:
         """No move: a launch message for a queued job is about to be sent, which is taken to be lost by ``due_at``."""
         request = waiting.request
-        in_backlog = waiting.due_at is None
         condition = (
             # The race: the job was launched meanwhile, by another message about it.
             (JobItem.status == JobStatus.QUEUED)
             # The race: the same, once it has come back for a later attempt.
             & (JobItem.attempt == request.attempt)
             # The race: two that find the same job waiting; one of them is to send.
-            & (JobItem.due_at.does_not_exist() if in_backlog else JobItem.due_at == waiting.due_at)
+            & (JobItem.due_at == waiting.due_at if waiting.due_at else JobItem.due_at.does_not_exist())
         )
-        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at))]
-        if in_backlog:
+        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), JobItem.held_up_by.remove()]
+        if waiting.waited_for_a_slot:
             actions.append(JobItem.queued_at.set(timestamp(now)))
         return _accepted(lambda: JobItem(request.copy_id, JOB_PREFIX + request.job_id).update(actions, condition))
 

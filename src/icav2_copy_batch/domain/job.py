@@ -135,7 +135,7 @@ class Job:
 
     @property
     def status_since(self) -> str:
-        """When it came into its status; of a queued job, when this attempt was first queued."""
+        """When it came into its status; of a queued job, since when it waits for anything but a slot."""
         since = {JobStatus.LAUNCHING: self.claimed_at, JobStatus.RUNNING: self.running_at}.get(self.status)
         return since or self.queued_at or ""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import heapify, heappop, heapreplace
@@ -36,6 +36,8 @@ class Waiting:
     """Of its destination, as the manifest spells it."""
     due_at: str | None = None
     """None of a job in a backlog."""
+    waited_for_a_slot: bool = True
+    """And for nothing else: what it has waited until now is not counted as late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +66,37 @@ def backlogs_of(copy_id: str, planned: Sequence[PlannedJob], since: str) -> list
 
 
 def choose(
-    waiting: Iterable[Waiting], in_flight: Iterable[Job], slots: Slots, put_off: Iterable[Job] = ()
+    waiting: Iterable[tuple[str, Iterable[Waiting]]], in_flight: Iterable[Job], slots: Slots, ids: Mapping[str, str]
 ) -> list[Waiting]:
     """Which of the waiting jobs may go: one after the other of the copy that has the fewest in flight.
 
-    A large copy thus holds up no small one. Within a copy the given order is kept, but for jobs whose destination
-    project is full. Jobs that are ``put_off`` keep their places in their project, so that not all that waits for a
-    project goes there while ICA is unavailable, and are in the way of no other.
+    ``waiting`` are runs of jobs of one copy, by its id, of which no more is looked at than is chosen. A large copy
+    holds up no small one. Within a copy the given order is kept, but for jobs whose destination project is full.
+    ``ids`` are the ids of projects, as far as they are known by name.
     """
     under_way = list(in_flight)
-    ids = {job.project: job.ica_project_id for job in under_way if job.ica_project_id}
     of_copy = Counter(job.copy_id for job in under_way)
-    of_project = Counter(ids.get(job.project, job.project) for job in [*under_way, *put_off])
-    queues: dict[str, deque[tuple[str, Waiting]]] = defaultdict(deque)
-    for each in waiting:
-        queues[each.request.copy_id].append((ids.get(each.project, each.project), each))
+    of_project = Counter(ids.get(job.project, job.project) for job in under_way)
+
+    def in_turn(runs: Iterable[Iterable[Waiting]]) -> Iterator[Waiting]:
+        for run in runs:
+            for each in run:
+                if of_project[ids.get(each.project, each.project)] < slots.per_project:
+                    yield each
+
+    runs_of: dict[str, list[Iterable[Waiting]]] = defaultdict(list)
+    for copy_id, run in waiting:
+        runs_of[copy_id].append(run)
+    queues = {copy_id: in_turn(runs) for copy_id, runs in runs_of.items()}
     turns = [(of_copy[copy_id], number, copy_id) for number, copy_id in enumerate(queues)]
     heapify(turns)
     chosen: list[Waiting] = []
     while turns and len(under_way) + len(chosen) < slots.total:
         count, number, copy_id = turns[0]
-        queue = queues[copy_id]
-        while queue and of_project[queue[0][0]] >= slots.per_project:
-            queue.popleft()
-        if not queue:
+        if job := next(queues[copy_id], None):
+            of_project[ids.get(job.project, job.project)] += 1
+            chosen.append(job)
+            heapreplace(turns, (count + 1, number, copy_id))
+        else:
             heappop(turns)
-            continue
-        project, job = queue.popleft()
-        of_project[project] += 1
-        chosen.append(job)
-        heapreplace(turns, (count + 1, number, copy_id))
     return chosen

@@ -39,6 +39,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             failures.append(record)
     metrics.add_metric("SubmissionsAccepted", "Count", total.accepted)
     metrics.add_metric("SubmissionsRejected", "Count", total.rejected)
+    metrics.add_metric("LaunchMessagesSentAgain", "Count", total.sent_again)
     return failed(failures)
 
 
