@@ -145,7 +145,8 @@ def test_what_a_look_costs_does_not_grow_with_what_waits(pipeline: Pipeline, tab
 
     def count(request: AWSPreparedRequest) -> AWSResponse:
         answer = moto(request)
-        found.append(json.loads(answer.content)["Count"])
+        if "#backlog" not in text_of(request):
+            found.append(json.loads(answer.content)["Count"])
         return answer
 
     aws.answer("Query", count)
@@ -160,6 +161,6 @@ def test_what_a_look_costs_does_not_grow_with_what_waits(pipeline: Pipeline, tab
         found.clear()
         began = len(aws.sent)
         pipeline.poll()
-        costs.append((written(aws, began), len(found), sum(found) - backlogs))
+        costs.append((written(aws, began), len(found), sum(found)))
         assert len(table.backlogs()) == backlogs
     assert costs[0] == costs[1]

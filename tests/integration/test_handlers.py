@@ -546,7 +546,7 @@ def test_every_invocation_prints_its_metrics(
     """Zeros as well: an alarm on a metric that is never sent never rings."""
     pipeline.invoke(function, SCHEDULED if function == "PollFunction" else {"Records": []})
     expected = {
-        "IngestFunction": {"SubmissionsAccepted", "SubmissionsRejected"},
+        "IngestFunction": {"SubmissionsAccepted", "SubmissionsRejected", "LaunchMessagesSentAgain"},
         "LaunchFunction": {"AttemptsStarted", "LaunchesDeferred", "LaunchesHeldBack", "LaunchesUnknown", "JobsFailed"},
         "PollFunction": set(poll.METRICS.values()),
         "NotifyFunction": set(poll.METRICS.values()),
