@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -14,6 +16,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
 from moto.core.models import botocore_stubber
+from moto.dynamodb import models as dynamodb_models
+from moto.dynamodb.models.table import Table
 
 Answer = Callable[[AWSPreparedRequest], AWSResponse | None]
 """An answer to one request; None leaves it to moto."""
@@ -73,8 +77,20 @@ def seen() -> Iterator[AwsCalls]:
         with ONE_AT_A_TIME:
             return to_moto(stubber, event_name, request, **more)
 
-    with patch.object(BotocoreStubber, "__call__", look):
+    backups = SimpleNamespace(deepcopy=backup)
+    with patch.object(BotocoreStubber, "__call__", look), patch.object(dynamodb_models, "copy", backups):
         yield calls
+
+
+def backup(value: Any) -> Any:
+    """What moto keeps of a table for each transaction; without a copy of every record of its stream: none changes."""
+    if not isinstance(value, Table) or not value.stream_shard:
+        return copy.deepcopy(value)
+    shard, value.stream_shard = value.stream_shard, None
+    table = copy.deepcopy(value)
+    value.stream_shard, table.stream_shard = shard, copy.copy(shard)
+    table.stream_shard.table, table.stream_shard.items = table, list(shard.items)
+    return table
 
 
 def moto(request: AWSPreparedRequest) -> AWSResponse:
