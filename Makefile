@@ -33,7 +33,7 @@ local: setup ## Leave the same stack running until Ctrl-C (variables: see README
 	@PYTHONPATH=src $(BIN)/python -m local.serve
 
 test: setup ## Unit, integration and end-to-end tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 soak: setup ## The promise, over 10,000 seeds of the simulated world (SEEDS=number)
 	@PYTHONPATH=src $(BIN)/python -m tests.simulation.soak --seeds $(SEEDS)
