@@ -274,6 +274,7 @@ def test_a_job_for_which_there_is_no_slot_waits_for_the_poller_to_have_its_turn(
     waiting = world.now(second)
     assert (waiting.status, waiting.attempt, waiting.queued_at) == (JobStatus.QUEUED, 1, second.queued_at)
     assert (waiting.due_at, waiting.held_up_by) == (timestamp(world.clock()), NO_SLOT)
+    assert waiting.ica_project_id == "id-of-to", "noted, so that the project is known to be full by this name too"
     assert world.queue.sent == []
     assert len(world.ica.called("start_copy_batch")) == 1
 

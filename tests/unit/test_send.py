@@ -355,6 +355,23 @@ def test_another_between_any_two_reads_does_not_have_the_slots_filled_twice(read
     assert len(world.sent()) == len(set(world.sent())) == 4
 
 
+def test_a_job_whose_copy_batch_is_started_between_two_reads_is_not_overlooked(world: World) -> None:
+    world.slots = Slots(total=1)
+    (job, _) = world.submit(jobs=2)
+    world.send()
+    world.table.claim_for_launch(job, "project", world.clock(), world.clock() + timedelta(minutes=5), Slots())
+    jobs_in = world.table.jobs_in
+
+    def read_jobs(status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+        found = jobs_in(status, due_before)
+        if status is not JobStatus.QUEUED:  # after the first of the two reads
+            world.table.mark_running(world.now(job), "ica-job", "ica-batch", world.clock(), world.clock())
+        return found
+
+    world.table.jobs_in = read_jobs  # type: ignore[method-assign]
+    assert world.send()["sent"] == 0
+
+
 def test_one_that_is_late_does_not_put_back_what_was_taken_from_a_backlog(world: World) -> None:
     world.slots = Slots(total=2)
     jobs = world.submit(jobs=5)
