@@ -163,6 +163,9 @@ def test_no_more_is_looked_at_than_is_chosen() -> None:
     chosen = choose_from_runs([("a", run("a")), ("b", run("b"))], [], Slots(total=5), {})
     assert len(chosen) == 5
     assert chosen == looked_at
+    looked_at.clear()
+    assert len(choose_from_runs([(copy_id, run(copy_id)) for copy_id in COPIES], [], Slots(per_project=6), {})) == 6
+    assert len(looked_at) == 6 + len(COPIES), "of a full project one each"
 
 
 def test_where_as_many_are_in_flight_as_may_be_or_more_none_is_chosen() -> None:

@@ -70,9 +70,9 @@ def choose(
 ) -> list[Waiting]:
     """Which of the waiting jobs may go: one after the other of the copy that has the fewest in flight.
 
-    ``waiting`` are runs of jobs of one copy, by its id, of which no more is looked at than is chosen. A large copy
-    holds up no small one. Within a copy the given order is kept, but for jobs whose destination project is full.
-    ``ids`` are the ids of projects, as far as they are known by name.
+    ``waiting`` are runs of jobs of one copy into one project, by the copy's id, of which no more is looked at than is
+    chosen. A large copy holds up no small one. Within a copy the given order is kept, but for runs whose project is
+    full. ``ids`` are the ids of projects, as far as they are known by name.
     """
     under_way = list(in_flight)
     of_copy = Counter(job.copy_id for job in under_way)
@@ -81,8 +81,9 @@ def choose(
     def in_turn(runs: Iterable[Iterable[Waiting]]) -> Iterator[Waiting]:
         for run in runs:
             for each in run:
-                if of_project[ids.get(each.project, each.project)] < slots.per_project:
-                    yield each
+                if of_project[ids.get(each.project, each.project)] >= slots.per_project:
+                    break
+                yield each
 
     runs_of: dict[str, list[Iterable[Waiting]]] = defaultdict(list)
     for copy_id, run in waiting:
