@@ -1,7 +1,8 @@
 """Delay: nobody is left waiting in silence.
 
 A job that has been in one status for too long, a launch about which ICA cannot tell, a copy whose jobs were never all
-written: nothing is started on a guess, but a person hears of it, by an alarm and by one event for the copy.
+written or have not had their turn: nothing is started on a guess, but a person hears of it, by an alarm and by one
+event for the copy.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Delay:
     """How long a job may stay in one status."""
 
     def report(self) -> int:
-        """Say of each copy once that it takes too long; how many jobs (or unwritten copies) that are now."""
+        """Say of each copy once that it takes too long; how many jobs (or copies without such jobs) that are now."""
         now = self.clock()
         before = now - self.limit
         delayed: dict[str, list[Job]] = defaultdict(list)

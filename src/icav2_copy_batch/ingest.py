@@ -128,9 +128,8 @@ class Ingest:
             return Ingested(rejected=1)
         submissions: Sequence[Sent | Upload] = [sent] if uploads is None else uploads
         accepted = sum(self._submit(submission, parsed) for submission in submissions)
-        sent_again = (
-            self._send() if accepted else 0
-        )  # also of a copy that is there: that time it may not have come to it
+        # Also where the copy is there already: what accepted it may have died before this.
+        sent_again = self._send() if accepted else 0
         return Ingested(accepted, len(submissions) - accepted, sent_again)
 
     def _send(self) -> int:

@@ -4,8 +4,8 @@ Keys: ``copy_id`` and ``item`` (``COPY`` or ``JOB#<job id>``). Sources that take
 their own (``SOURCES#<job id>``), so that they are not written again, and paid for, with each move. The index ``due``
 is sparse: it holds only what the poller has to look at (``due_at`` comes with a job's first launch message and goes
 when the job ends or the copy is announced), so that no scan is ever needed, and what waits in a backlog is in no one's
-way. What belongs to no copy (backlogs, leases, the count of slots in use, the folders in use) has a key that begins
-with ``#``.
+way. What is looked at for all copies (backlogs, leases, the count of slots in use, the folders in use) has a key that
+begins with ``#``.
 
 A job that is LAUNCHING or RUNNING has a slot, and its destination folder to itself and its copy. Both are taken and
 given back by the transaction that makes the job's move: they are right at every moment, whoever dies.
@@ -470,32 +470,20 @@ class CopyTable:
         self, request: LaunchRequest, due_at: datetime, held_up_by: str, ica_project_id: str | None = None
     ) -> bool:
         """No move: the launch message of a queued job is used up, and the poller sends another when it is due."""
-        condition = (
-            # The race: the job was launched meanwhile, by another message about it.
-            (JobItem.status == JobStatus.QUEUED)
-            # The race: the same, once it has come back for a later attempt.
-            & (JobItem.attempt == request.attempt)
-        )
         actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), JobItem.held_up_by.set(held_up_by)]
         if ica_project_id:
             actions.append(JobItem.ica_project_id.set(ica_project_id))
-        return _accepted(lambda: JobItem(request.copy_id, JOB_PREFIX + request.job_id).update(actions, condition))
+        return _accepted(lambda: _item_of(request).update(actions, _still_queued(request)))
 
     def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool:
         """No move: a launch message for a queued job is about to be sent, which is taken to be lost by ``due_at``."""
         request = waiting.request
-        condition = (
-            # The race: the job was launched meanwhile, by another message about it.
-            (JobItem.status == JobStatus.QUEUED)
-            # The race: the same, once it has come back for a later attempt.
-            & (JobItem.attempt == request.attempt)
-            # The race: two that find the same job waiting; one of them is to send.
-            & (JobItem.due_at == waiting.due_at if waiting.due_at else JobItem.due_at.does_not_exist())
-        )
+        # The race: two that find the same job waiting; one of them is to send.
+        as_seen = JobItem.due_at == waiting.due_at if waiting.due_at else JobItem.due_at.does_not_exist()
         actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), JobItem.held_up_by.remove()]
         if waiting.waited_for_a_slot:
             actions.append(JobItem.queued_at.set(timestamp(now)))
-        return _accepted(lambda: JobItem(request.copy_id, JOB_PREFIX + request.job_id).update(actions, condition))
+        return _accepted(lambda: _item_of(request).update(actions, _still_queued(request) & as_seen))
 
     def shorten_backlog(self, backlog: Backlog, to: int) -> None:
         """Take the jobs before the number ``to`` from a backlog; one that is empty is removed."""
@@ -723,7 +711,18 @@ def _code(reason: CancellationReason | None) -> str | None:
     return reason.code if reason else None
 
 
-def _item_of(job: Job) -> JobItem:
+def _still_queued(request: LaunchRequest) -> Condition:
+    """The condition of a change to a queued job that is no move."""
+    condition: Condition = (
+        # The race: the job was launched meanwhile, by another message about it.
+        (JobItem.status == JobStatus.QUEUED)
+        # The race: the same, once it has come back for a later attempt.
+        & (JobItem.attempt == request.attempt)
+    )
+    return condition
+
+
+def _item_of(job: Job | LaunchRequest) -> JobItem:
     return JobItem(job.copy_id, JOB_PREFIX + job.job_id)
 
 
