@@ -43,14 +43,13 @@ from icav2_copy_batch.domain.job import (
 )
 from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
 from icav2_copy_batch.send import (
     FEWER_CALLS,
     FOLDER_BUSY,
     LOST_MESSAGE_AGE,
     NO_SLOT,
-    Spread,
-    in_threads,
     slow_down,
     slowed_until,
 )

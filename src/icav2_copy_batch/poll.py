@@ -22,7 +22,8 @@ from typing import Any, Protocol
 from icav2_copy_batch.domain.ica import VERDICTS, IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
-from icav2_copy_batch.send import LOST_MESSAGE_AGE, Spread, in_threads, slow_down
+from icav2_copy_batch.domain.spread import Spread, in_threads
+from icav2_copy_batch.send import LOST_MESSAGE_AGE, slow_down
 from icav2_copy_batch.verify import MISMATCH
 
 LEASE_NAME = "poller"

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from icav2_copy_batch.domain.job import Clock, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.slots import Backlog, Slots, Waiting, choose
+from icav2_copy_batch.domain.spread import Spread, in_threads
 
 if TYPE_CHECKING:
     from icav2_copy_batch.domain.ica import IcaError
@@ -33,12 +33,8 @@ LONGEST_SLOW_DOWN = timedelta(minutes=10)
 NO_SLOT = "as many ICA jobs as may be are in flight"
 FEWER_CALLS = "ICA has asked for fewer calls (429)"
 FOLDER_BUSY = "another copy writes into"
-PARALLEL = 8
 
 logger = logging.getLogger(__name__)
-
-V = TypeVar("V")
-R = TypeVar("R")
 
 
 class Table(Protocol):
@@ -59,20 +55,6 @@ class SlowDownTable(Protocol):
 
 class Queue(Protocol):
     def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
-
-
-class Spread(Protocol):
-    """Does one thing with each of many, and gives the answers in their order."""
-
-    def __call__(self, do: Callable[[V], R], each: Sequence[V]) -> Sequence[R]: ...
-
-
-def in_threads(do: Callable[[V], R], each: Sequence[V]) -> list[R]:
-    """Side by side."""
-    if len(each) < 2:
-        return [do(one) for one in each]
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        return list(pool.map(do, each))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import groupby, islice
 from typing import Any, Protocol
@@ -55,6 +54,7 @@ from icav2_copy_batch.domain.ica import (
     failure_of,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions
+from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import is_project_id, parent_path
 
 MEDIA_TYPE = "application/vnd.illumina.v3+json"
@@ -71,7 +71,6 @@ MAX_TRIES = 6
 MAX_WAIT_SECONDS = 10.0
 DELETION_SECONDS = 2.0
 """How long a deletion is given before it is looked at, each time."""
-PARALLEL_CALLS = 8
 REMEMBERED_SECONDS = 300.0
 """How long a container remembers projects by name, folders, and sources."""
 MOST_REMEMBERED = 100_000
@@ -105,8 +104,12 @@ class IcaClient:
         seconds_left: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
+        spread: Spread = in_threads,
     ) -> None:
-        """``base_url`` ends in ``/ica/rest``; ``seconds_left`` says how long this invocation may still take."""
+        """``base_url`` ends in ``/ica/rest``; ``seconds_left`` says how long this invocation may still take.
+
+        ``spread`` makes the calls that need not wait for each other.
+        """
         configuration = Configuration(host=base_url.rstrip("/"))
         # We retry, and only what may be repeated. libica declares a number and hands on what it is given.
         configuration.retries = urllib3.Retry(0, redirect=0)  # type: ignore[assignment]
@@ -120,6 +123,7 @@ class IcaClient:
         self._seconds_left = seconds_left
         self._sleep = sleep
         self._monotonic = monotonic
+        self._spread = spread
         self._project_ids: dict[str, tuple[str, float]] = {}
         self._remembered: dict[tuple[str, str], tuple[IcaData, float]] = {}
         self._told_from_memory: set[str] = set()
@@ -292,8 +296,7 @@ class IcaClient:
             held_up = above.get(parent_path(path), "") is None
             return None if held_up else self._create_folder(project_id, path, stale.get(path, ""))
 
-        with ThreadPoolExecutor(PARALLEL_CALLS) as pool:
-            return dict(zip(paths, pool.map(create, paths), strict=True))
+        return dict(zip(paths, self._spread(create, paths), strict=True))
 
     def _create_folder(self, project_id: str, path: str, stale_id: str) -> str | None:
         """Create one folder in its parent; its id, or None after a conflict. ``stale_id`` makes for another key."""
@@ -322,8 +325,7 @@ class IcaClient:
         ours = self._data_seen(project_id, paths)
         leftovers = [data for data in ours if data.status == "PARTIAL"]
         if leftovers:
-            with ThreadPoolExecutor(PARALLEL_CALLS) as pool:
-                list(pool.map(lambda data: self._delete(project_id, data.data_id), leftovers))
+            self._spread(lambda data: self._delete(project_id, data.data_id), leftovers)
         # An earlier launch may have begun to delete some; SKIP could take those for files that are there.
         remaining = {data.data_id: data.path for data in ours if data.status in ("PARTIAL", "DELETING")}
         while remaining:
