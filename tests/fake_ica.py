@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from icav2_copy_batch.adapters.ica import DELETION_SECONDS
+from icav2_copy_batch.adapters.ica import DELETION_SECONDS, INCOMPLETE
 from icav2_copy_batch.domain.ica import (
     CONSEQUENCES,
     CopyBatch,
@@ -19,7 +19,8 @@ from icav2_copy_batch.domain.ica import (
 )
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions
-from icav2_copy_batch.domain.uri import is_project_id
+from icav2_copy_batch.domain.uri import is_project_id, parent_path
+from local.simulator.bodies import moment
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Datum, IcaError, Job
 from local.simulator.world import World
 
@@ -62,6 +63,26 @@ class Ica:
         return self._call(
             lambda: [data(it) for it in self._contents(project_id) if not it.is_folder and it.path.startswith(folder)]
         )
+
+    def tree_pages(self, project_id: str, folder: str) -> Iterator[list[IcaData]]:
+        yield self.list_tree(project_id, folder)
+
+    def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]:
+        return [
+            it
+            for it in self.list_tree(project_id, folder)
+            if it.status in INCOMPLETE and (recursive or parent_path(it.path) == folder)
+        ]
+
+    def find_by_ids(self, project_id: str, data_ids: Iterable[str]) -> dict[str, IcaData]:
+        wanted = set(data_ids)
+        if not wanted:
+            return {}
+        return self._call(lambda: {it.id: data(it) for it in self._contents(project_id) if it.id in wanted})
+
+    def read_data(self, project_id: str, data_id: str) -> IcaData | None:
+        found = self._call(lambda: [data(it) for it in self._contents(project_id) if it.id == data_id])
+        return found[0] if found else None
 
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]:
         def ensure() -> dict[str, str | None]:
@@ -115,7 +136,7 @@ class Ica:
     def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]:
         return self._call(
             lambda: [
-                CopyBatchItem(item.source.id, item.status.value, item.reason)
+                CopyBatchItem(item.source.id, item.status.value, item.reason, data(item.made) if item.made else None)
                 for item in self._batch(project_id, batch_id).items
             ]
         )
@@ -172,7 +193,7 @@ class Ica:
 
 def data(it: Datum) -> IcaData:
     size = None if it.is_folder else it.size
-    return IcaData(it.id, it.path, it.status.value, size, it.etag)
+    return IcaData(it.id, it.path, it.status.value, size, it.etag, moment(it.created))
 
 
 __all__ = ["Ica", "IcaUnavailable", "Wire"]

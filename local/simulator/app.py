@@ -196,7 +196,8 @@ def _data_filters(sim: Simulator, request: Request) -> list[Callable[[Datum], bo
         *("parentFolderPath", "type", "status", "sort", *DATE_FILTERS),
     )
     filters: list[Callable[[Datum], bool]] = []
-    if ids := set(many(request, "id")):
+    if asked := many(request, "id"):
+        ids = set(asked[:1] if sim.world.switches.several_ids == "first_only" else asked)
         filters.append(lambda datum: datum.id in ids)
     path_mode = one(request, "filePathMatchMode", PATH_MODES)
     if paths := [path.lower() for path in many(request, "filePath")]:

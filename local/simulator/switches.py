@@ -52,6 +52,7 @@ class Switches:
     several_file_paths: Literal["honoured", "first_only", "refused"] = switch(
         "honoured", "a listing with more than one filePath"
     )
+    several_ids: Literal["honoured", "first_only"] = switch("honoured", "a listing of data with more than one id")
     default_page_size: int = switch(20, "rows in a page if the client does not say")
     max_page_size: int = switch(1000, "largest pageSize, more is a 400")
     end_of_pages: Literal["empty", "null"] = switch("empty", "nextPageToken of the last page")

@@ -23,6 +23,7 @@ from local.simulator.world import World
 
 TOKEN = "a-token-that-nobody-may-read"
 DATA = "/api/projects/{project_id}/data"
+ONE_DATUM = "/api/projects/{project_id}/data/{data_id}"
 CREATE_FOLDER = "/api/projects/{project_id}/data:createFolder"
 DELETE = "/api/projects/{project_id}/data/{data_id}:delete"
 COPY_BATCH = "/api/projects/{project_id}/dataCopyBatch"

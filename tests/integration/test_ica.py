@@ -36,8 +36,19 @@ from icav2_copy_batch.domain.ica import (
     StartedCopyBatch,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions
+from local.simulator.bodies import moment
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
-from tests.integration.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE, TOKEN, SimulatedIca, Tokens, until
+from tests.integration.simulated_ica import (
+    COPY_BATCH,
+    CREATE_FOLDER,
+    DATA,
+    DELETE,
+    ONE_DATUM,
+    TOKEN,
+    SimulatedIca,
+    Tokens,
+    until,
+)
 
 SPECIAL_NAMES = [
     "a b",
@@ -111,8 +122,9 @@ def test_a_path_is_found_in_its_own_case_and_not_as_a_prefix(ica: SimulatedIca) 
     wanted = ica.file("/run/a.txt", size=7)
     for other in ("/run/A.txt", "/RUN/a.txt", "/run/a.txt.md5", "/run/a.txt2/x"):
         ica.file(other)
+    created = moment(ica.clock())
     assert ica.client().find(ica.source, ["/run/a.txt"]) == {
-        "/run/a.txt": IcaData(wanted.id, "/run/a.txt", "AVAILABLE", 7, wanted.etag)
+        "/run/a.txt": IcaData(wanted.id, "/run/a.txt", "AVAILABLE", 7, wanted.etag, created)
     }
 
 
@@ -373,6 +385,68 @@ def test_a_tree_is_listed_with_all_its_files_and_no_others(ica: SimulatedIca) ->
     assert {data.path for data in ica.client().list_tree(ica.source, "/run/")} == paths
 
 
+def test_a_tree_is_listed_a_page_at_a_time(ica: SimulatedIca) -> None:
+    """Each page is asked for when it is wanted."""
+    paths = [f"/run/{n % 7}/{n}" for n in range(2001)]
+    for path in paths:
+        ica.file(path)
+    pages = ica.client().tree_pages(ica.source, "/run/")
+    assert ica.calls("GET", DATA) == 0
+    first = next(pages)
+    assert ica.calls("GET", DATA) == 1
+    assert len(first) == 1000
+    assert sorted(data.path for page in (first, *pages) for data in page) == sorted(paths)
+    assert ica.calls("GET", DATA) == 3
+
+
+# --- data by their ids -----------------------------------------------------------------------------------------------
+
+
+def test_data_are_found_by_their_ids_wherever_they_lie(ica: SimulatedIca) -> None:
+    """Many in one call; what is gone, or in another project, is left out."""
+    files = [ica.file(f"/run/{number}") for number in range(300)]
+    folder, elsewhere = ica.world.at(ica.source, "/run/"), ica.file("/a", ica.destination)
+    assert folder
+    ica.world.discard(files[0])
+    client = ica.client()
+    found = client.find_by_ids(ica.source, [*(it.id for it in files), folder.id, elsewhere.id])
+    assert {data_id: data.path for data_id, data in found.items()} == {it.id: it.path for it in (*files[1:], folder)}
+    assert found[files[1].id] == client.find(ica.source, ["/run/1"])["/run/1"]
+    assert ica.calls("GET", ONE_DATUM) == 0
+    assert ica.sim.answers["414"] == 0
+
+
+def test_no_ids_take_no_call(ica: SimulatedIca) -> None:
+    assert ica.client().find_by_ids(ica.source, []) == {}
+    assert ica.sim.calls.total() == 0
+
+
+def test_data_are_found_by_their_ids_although_ica_looks_at_one_of_them_alone(ica: SimulatedIca) -> None:
+    ica.set(several_ids="first_only")
+    ids = [ica.file(f"/run/{number}").id for number in range(5)]
+    assert ica.client().find_by_ids(ica.source, [*ids, ica.file("/a", ica.destination).id]).keys() == set(ids)
+
+
+def test_data_are_read_by_their_id_with_the_time_when_they_were_created(ica: SimulatedIca) -> None:
+    file, folder = ica.file("/run/a.txt", size=7), ica.folder("/to/")
+    created = moment(ica.clock())
+    ica.clock.forward(100)
+    client = ica.client()
+    assert client.read_data(ica.source, file.id) == IcaData(file.id, "/run/a.txt", "AVAILABLE", 7, file.etag, created)
+    assert client.read_data(ica.destination, folder.id) == IcaData(folder.id, "/to/", "AVAILABLE", created_at=created)
+    assert client.read_data(ica.destination, file.id) is None
+    ica.world.delete(ica.source, file.id)
+    data = client.read_data(ica.source, file.id)
+    assert data
+    assert data.status == "DELETING"
+
+
+def test_data_that_may_not_be_read_are_not_taken_for_gone(ica: SimulatedIca) -> None:
+    ica.fault("status", "GET", "/data/", status=403)
+    with pytest.raises(IcaRefused, match="403"):
+        ica.client().read_data(ica.source, ica.file("/a").id)
+
+
 # --- making folders --------------------------------------------------------------------------------------------------
 
 ON_EXISTING = ["conflict", "duplicate", "return_existing"]
@@ -579,6 +653,32 @@ def test_a_folder_that_is_being_deleted_is_not_taken_for_one_that_is_there(ica: 
     ica.world.settle()
     assert made["/run/"] != doomed.id
     assert ica.folders() == ["/run/"]
+
+
+# --- incomplete files ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_the_incomplete_files_of_a_folder_are_found_by_their_status(ica: SimulatedIca, recursive: bool) -> None:
+    """In it alone, or in those below it too; and not in one whose name begins like its."""
+    for number in range(2000):
+        ica.file(f"/run/{number}", ica.destination)
+    paths = {"/run/a", "/run/b", "/run/deep/er/c", "/Run/d", "/run2/e", "/f"}
+    for path in paths:
+        ica.file(path, ica.destination, status=DataStatus.PARTIAL)
+    ica.world.delete(ica.destination, ica.file("/run/b", ica.destination).id)
+    found = ica.client().incomplete_files(ica.destination, "/run/", recursive)
+    expected = {"/run/a": "PARTIAL", "/run/b": "DELETING"} | ({"/run/deep/er/c": "PARTIAL"} if recursive else {})
+    assert {data.path: data.status for data in found} == expected
+    assert ica.calls("GET", DATA) == 1
+
+
+def test_the_root_has_incomplete_files_too(ica: SimulatedIca) -> None:
+    ica.file("/a", ica.destination, status=DataStatus.PARTIAL)
+    ica.file("/b/c", ica.destination, status=DataStatus.PARTIAL)
+    client = ica.client()
+    assert {data.path for data in client.incomplete_files(ica.destination, "/", recursive=False)} == {"/a"}
+    assert {data.path for data in client.incomplete_files(ica.destination, "/", recursive=True)} == {"/a", "/b/c"}
 
 
 # --- leftovers -------------------------------------------------------------------------------------------------------
@@ -951,9 +1051,21 @@ def test_a_copy_batch_says_what_has_become_of_each_of_its_sources(prepared: Prep
     batch_id, job_id = prepared.start()
     prepared.ica.clock.forward(10)
     prepared.ica.world.settle()
-    found = prepared.ica.client().copy_batch_items(prepared.ica.destination, batch_id)
-    items = prepared.ica.world.jobs[job_id].items
-    assert found == [CopyBatchItem(item.source.id, item.status.value, item.reason) for item in items]
+    ica, client = prepared.ica, prepared.ica.client()
+    found = client.copy_batch_items(ica.destination, batch_id)
+    items = ica.world.jobs[job_id].items
+    assert found == [
+        CopyBatchItem(
+            item.source.id,
+            item.status.value,
+            item.reason,
+            client.read_data(ica.destination, item.made.id) if item.made else None,
+        )
+        for item in items
+    ]
+    assert {item.created.path for item in found if item.created} == {
+        path for path, status in ica.arrived().items() if status == "AVAILABLE"
+    }
     assert {item.is_copied for item in found} == {True, False}
     assert [item.data_id for item in found] == prepared.sources
 

@@ -11,6 +11,7 @@ from icav2_copy_batch.adapters.ica import IcaClient
 from icav2_copy_batch.domain.ica import CopyBatch, CopyBatchItem, IcaRefused, IcaUnavailable, StartedCopyBatch
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions
+from local.simulator.bodies import moment
 from local.simulator.model import DataStatus
 from tests import fake_ica
 from tests.integration.simulated_ica import SimulatedIca
@@ -76,6 +77,33 @@ def test_a_tree_is_all_files_below_a_folder(either: EitherIca, ica: SimulatedIca
     assert sorted(data.path for data in either.list_tree(ica.source, "/a/")) == ["/a/1", "/a/b/2"]
 
 
+def test_data_are_known_by_their_ids(either: EitherIca, ica: SimulatedIca) -> None:
+    file, gone, elsewhere = ica.file("/a/1"), ica.file("/a/2"), ica.file("/a/1", ica.destination)
+    ica.world.discard(gone)
+    found = either.find_by_ids(ica.source, [file.id, gone.id, elsewhere.id])
+    assert found == {file.id: either.read_data(ica.source, file.id)}
+    assert found[file.id].created_at == moment(file.created)
+    assert either.read_data(ica.source, gone.id) is None
+    assert either.find_by_ids(ica.source, []) == {}
+
+
+@pytest.mark.parametrize(("recursive", "expected"), [(False, {"/a/1"}), (True, {"/a/1", "/a/b/2"})])
+def test_incomplete_files_are_found_in_a_folder(
+    either: EitherIca, ica: SimulatedIca, recursive: bool, expected: set[str]
+) -> None:
+    for path in ("/a/1", "/a/b/2", "/ab/3"):
+        ica.file(path, status=DataStatus.PARTIAL)
+    ica.file("/a/4")
+    assert {data.path for data in either.incomplete_files(ica.source, "/a/", recursive)} == expected
+
+
+def test_a_tree_comes_in_pages(either: EitherIca, ica: SimulatedIca) -> None:
+    for path in ("/a/1", "/a/b/2", "/ab/3"):
+        ica.file(path)
+    pages = either.tree_pages(ica.source, "/a/")
+    assert sorted(data.path for page in pages for data in page) == ["/a/1", "/a/b/2"]
+
+
 def test_folders_are_made_once_with_their_parents(either: EitherIca, ica: SimulatedIca) -> None:
     made = either.ensure_folders(ica.destination, ["/a/b/", "/"])
     assert made["/"] is None
@@ -114,6 +142,9 @@ def test_a_copy_batch_can_be_read_back(either: EitherIca, ica: SimulatedIca) -> 
     assert sorted(item.is_copied for item in items.values()) == [False, True]
     assert all((item.reason is None) == item.is_copied for item in items.values())
     assert all(isinstance(item, CopyBatchItem) for item in items.values())
+    assert [item.created.path for item in items.values() if item.created] == [
+        path for path, status in ica.arrived().items() if status == "AVAILABLE"
+    ]
 
 
 def test_jobs_are_listed_from_a_moment_on_newest_first(either: EitherIca, ica: SimulatedIca) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaRefused, StartedCopyBatch
 from icav2_copy_batch.domain.manifest import CopyOptions
+from icav2_copy_batch.domain.uri import parent_path
 
 Trouble = Callable[[tuple[object, ...]], IcaError | None]
 
@@ -59,6 +60,27 @@ class SmallIca:
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
         self._call("list_tree", project_id, folder)
         return [it for path, it in self.data.items() if path.startswith(folder) and not path.endswith("/")]
+
+    def tree_pages(self, project_id: str, folder: str) -> Iterator[list[IcaData]]:
+        yield self.list_tree(project_id, folder)
+
+    def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]:
+        self._call("incomplete_files", project_id, folder, recursive)
+        return [
+            it
+            for path, it in self.data.items()
+            if it.status in ("PARTIAL", "DELETING") and not path.endswith("/")
+            if (path.startswith(folder) if recursive else parent_path(path) == folder)
+        ]
+
+    def find_by_ids(self, project_id: str, data_ids: Iterable[str]) -> dict[str, IcaData]:
+        wanted = list(data_ids)
+        self._call("find_by_ids", project_id, *wanted)
+        return {it.data_id: it for it in self.data.values() if it.data_id in wanted}
+
+    def read_data(self, project_id: str, data_id: str) -> IcaData | None:
+        self._call("read_data", project_id, data_id)
+        return next((it for it in self.data.values() if it.data_id == data_id), None)
 
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]:
         wanted = list(folders)

@@ -64,6 +64,8 @@ JOBS_WORTH_A_PAGE = 4
 """For each so many jobs another page of the list is looked through before they are asked for one by one."""
 MAX_OFFSET_ROWS = 200_000
 """ICA gives no rows beyond this by offset."""
+INCOMPLETE = ("PARTIAL", "DELETING")
+"""Statuses of a file that is there and is none, which SKIP may take for one."""
 MAX_QUERY_BYTES = 7000
 """Of the encoded paths in one URL; with the rest of it well below 8 KB."""
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
@@ -140,7 +142,7 @@ class IcaClient:
         known = self._project_ids.get(project)
         if known and known[1] > self._monotonic():
             return known[0]
-        found = self._pages(self._projects.get_projects_without_preload_content, search=project)
+        found = self._rows(self._projects.get_projects_without_preload_content, search=project)
         ids = {item["id"] for item in found if item.get("name") == project}
         if len(ids) != 1:
             raise IcaRefused(
@@ -240,10 +242,56 @@ class IcaClient:
 
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
         """All files below a folder."""
-        listed = self._list_data(
-            project_id, file_path=[folder], file_path_match_mode="STARTS_WITH_CASE_INSENSITIVE", type="FILE"
-        )
-        return [data for data in listed if data.path.startswith(folder)]
+        return [data for page in self.tree_pages(project_id, folder) for data in page]
+
+    def tree_pages(self, project_id: str, folder: str) -> Iterator[list[IcaData]]:
+        """All files below a folder, a page at a time: each page is one call, made when it is asked for.
+
+        A page may be empty, and others follow.
+        """
+        for page in self._data_pages(project_id, **_below(folder), type="FILE"):
+            yield [data for data in page if data.path.startswith(folder)]
+
+    def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]:
+        """The files in a folder that are PARTIAL or DELETING; with ``recursive``, those in the folders below too."""
+        where: dict[str, Any] = _below(folder) if recursive else {"parent_folder_path": folder}
+        return [
+            data
+            for data in self._list_data(project_id, **where, type="FILE", status=list(INCOMPLETE))
+            if data.status in INCOMPLETE
+            and (data.path.startswith(folder) if recursive else parent_path(data.path) == folder)
+        ]
+
+    def find_by_ids(self, project_id: str, data_ids: Iterable[str]) -> dict[str, IcaData]:
+        """The data of a project that have these ids, whatever their paths are now; an id that is gone is left out.
+
+        Many are asked for in one call. Where that finds one of several at most, each other is read by itself.
+        """
+        found: dict[str, IcaData] = {}
+        wanted = list(dict.fromkeys(data_ids))
+        for ids in _portions(wanted, "id"):
+            here = {data.data_id: data for data in self._list_data(project_id, id=ids)}
+            here = {data_id: here[data_id] for data_id in ids if data_id in here}
+            missing = [data_id for data_id in ids if data_id not in here]
+            if len(here) <= 1:
+                # Either these are gone, or ICA has looked at one of the ids alone.
+                read = self._spread(lambda data_id: self.read_data(project_id, data_id), missing)
+                here |= {data.data_id: data for data in read if data}
+            found |= here
+        return found
+
+    def read_data(self, project_id: str, data_id: str) -> IcaData | None:
+        """A file or folder by its id, as it is now: lists may lag behind. None where ICA has none of that id."""
+        operation = self._data.get_project_data_without_preload_content
+        try:
+            answer = self._call(operation, project_id=project_id, data_id=data_id)
+        except IcaRefused as error:
+            if error.http_status != 404:
+                raise
+            return None
+        if not (data := _data(answer)):
+            raise IcaUnavailable(f"ICA's answer about {data_id} has no id or no path")
+        return data
 
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]:
         """The ids of these folders, creating them and their parents; None for the project's root.
@@ -350,18 +398,12 @@ class IcaClient:
                 raise
 
     def _list_data(self, project_id: str, **filters: Any) -> Iterator[IcaData]:
-        pages = self._pages(self._data.get_project_data_list_without_preload_content, project_id=project_id, **filters)
-        for item in pages:
-            data = item.get("data") or {}
-            details = data.get("details") or {}
-            if data.get("id") and details.get("path"):
-                yield IcaData(
-                    data_id=data["id"],
-                    path=details["path"],
-                    status=details.get("status", ""),
-                    size=details.get("fileSizeInBytes"),
-                    etag=details.get("objectETag"),
-                )
+        return (data for page in self._data_pages(project_id, **filters) for data in page)
+
+    def _data_pages(self, project_id: str, **filters: Any) -> Iterator[list[IcaData]]:
+        operation = self._data.get_project_data_list_without_preload_content
+        for page in self._pages(operation, project_id=project_id, **filters):
+            yield [data for item in page if (data := _data(item))]
 
     # --- copying -----------------------------------------------------------------------------------------------------
 
@@ -444,7 +486,7 @@ class IcaClient:
 
     def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]:
         """The sources of a copy batch, each with what has become of it."""
-        items = self._pages(
+        items = self._rows(
             self._batches.get_project_data_copy_batch_items_without_preload_content,
             project_id=project_id,
             batch_id=batch_id,
@@ -454,6 +496,7 @@ class IcaClient:
                 data_id=_text(item, "request", "dataId"),
                 status=_text(item, "processing", "status"),
                 reason=item["processing"].get("additionalStatusInformation"),
+                created=_data(item.get("createdProjectData") or {}),
             )
             for item in items
         ]
@@ -470,13 +513,16 @@ class IcaClient:
 
     # --- calling -----------------------------------------------------------------------------------------------------
 
-    def _pages(self, operation: Callable[..., Any], **parameters: Any) -> Iterator[dict[str, Any]]:
+    def _rows(self, operation: Callable[..., Any], **parameters: Any) -> Iterator[dict[str, Any]]:
+        return (row for page in self._pages(operation, **parameters) for row in page)
+
+    def _pages(self, operation: Callable[..., Any], **parameters: Any) -> Iterator[list[dict[str, Any]]]:
         page_token = ""
         while True:
             page = self._call(operation, page_size=PAGE_SIZE, page_token=page_token, **parameters)
             if not isinstance(page.get("items"), list):
                 raise IcaUnavailable("ICA answered with a page that has no items")
-            yield from page["items"]
+            yield page["items"]
             page_token = page.get("nextPageToken") or ""
             if not page_token:
                 return
@@ -596,6 +642,22 @@ def _text(answer: Mapping[str, Any], *keys: str) -> str:
     return value
 
 
+def _data(answer: Mapping[str, Any]) -> IcaData | None:
+    """A file or folder as ICA shows it; None where its id or its path is missing."""
+    data = answer.get("data") or {}
+    details = data.get("details") or {}
+    if not data.get("id") or not details.get("path"):
+        return None
+    return IcaData(
+        data_id=data["id"],
+        path=details["path"],
+        status=details.get("status", ""),
+        size=details.get("fileSizeInBytes"),
+        etag=details.get("objectETag"),
+        created_at=details.get("timeCreated"),
+    )
+
+
 def _job(answer: Mapping[str, Any]) -> IcaJob:
     return IcaJob(
         job_id=_text(answer, "id"),
@@ -621,17 +683,22 @@ def _problem_message(status: int, body: bytes) -> str:
     return f"ICA answered {status} {said}".strip()
 
 
-def _portions(paths: Iterable[str]) -> Iterator[list[str]]:
-    """Paths in portions that fit into a URL."""
+def _below(folder: str) -> dict[str, Any]:
+    """The filter of a listing for all that lies below a folder, however deep. ICA's prefix has no regard to case."""
+    return {"file_path": [folder], "file_path_match_mode": "STARTS_WITH_CASE_INSENSITIVE"}
+
+
+def _portions(values: Iterable[str], parameter: str = "filePath") -> Iterator[list[str]]:
+    """Values of a repeated parameter, paths unless said otherwise, in portions that fit into a URL."""
     portion: list[str] = []
     size = 0
-    for path in paths:
-        path_size = len("&filePath=") + len(quote(path))
-        if portion and size + path_size > MAX_QUERY_BYTES:
+    for value in values:
+        value_size = len(f"&{parameter}=") + len(quote(value))
+        if portion and size + value_size > MAX_QUERY_BYTES:
             yield portion
             portion, size = [], 0
-        portion.append(path)
-        size += path_size
+        portion.append(value)
+        size += value_size
     if portion:
         yield portion
 

@@ -26,6 +26,8 @@ class IcaData:
     """Bytes; None for a folder."""
     etag: str | None = None
     """The object's, as the cloud provider gave it; not of every kind of copy the same as its source's."""
+    created_at: str | None = None
+    """As ICA writes it: UTC, ISO 8601, by ICA's clock. None where ICA does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class CopyBatchItem:
     status: str
     """QUEUED, COPYING, COPIED, PARTIALLY_COPIED, FAILED, or one that is new to us."""
     reason: str | None = None
+    created: IcaData | None = None
+    """What it has made at the destination, as ICA showed it with the item. None where ICA does not say."""
 
     @property
     def is_copied(self) -> bool:
