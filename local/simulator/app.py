@@ -273,7 +273,7 @@ async def create_folder(sim: Simulator, request: Request) -> Answer:
     if not isinstance(begun, PendingFolder):
         return _answer_data(sim, begun, 201)
     if sim.world.switches.create_folder_seconds:
-        await asyncio.sleep(sim.world.switches.create_folder_seconds)
+        await sim.sleep(sim.world.switches.create_folder_seconds)
         sim.world.settle()
     return _answer_data(sim, sim.world.finish_folder(begun), 201)
 

@@ -25,6 +25,7 @@ STATUS_NEVER_SEEN = '"status":"FROBNICATED"'
 ANY_JOB_STATUS = re.compile('"status":"(' + "|".join(JobStatus) + ')"')
 
 Notify = Callable[[str, str], None]
+Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,15 @@ class Token:
 class Simulator:
     """What stands between the network and a World."""
 
-    def __init__(self, world: World, token: str, notify: Notify = lambda queue_url, body: None) -> None:
-        self.world, self.notify = world, notify
+    def __init__(
+        self,
+        world: World,
+        token: str,
+        notify: Notify = lambda queue_url, body: None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        """`sleep` lets a call take its time; the handlers wait for nothing else."""
+        self.world, self.notify, self.sleep = world, notify, sleep
         self.tokens = {token: Token(world.now)}
         self.troubles: list[Trouble] = []
         self.replies: dict[tuple[str, str], Reply] = {}
@@ -124,7 +132,7 @@ class Simulator:
         """The response, or None if the client is not to get one."""
         for fault in faults:
             if fault.kind == "delay":
-                await asyncio.sleep(fault.delay)
+                await self.sleep(fault.delay)
         kinds = {fault.kind for fault in faults}
         if "drop_before" in kinds:
             return None

@@ -134,6 +134,11 @@ def test_a_path_where_nothing_is_is_left_out(ica: SimulatedIca, path: str) -> No
     assert ica.client().find(ica.source, [path]) == {}
 
 
+def test_in_a_project_that_is_not_there_nothing_is_found_but_a_refusal(ica: SimulatedIca) -> None:
+    with pytest.raises(IcaRefused, match="404"):
+        ica.client().find(str(uuid4()), ["/a"])
+
+
 def test_files_and_folders_are_found_together(ica: SimulatedIca) -> None:
     ica.file("/run/sub/a.txt")
     ica.file("/run/sub2")
@@ -899,6 +904,14 @@ def test_ica_itself_says_why_it_refuses(prepared: Prepared) -> None:
         prepared.start()
 
 
+def test_a_folder_that_is_being_deleted_is_a_conflict_which_may_pass(prepared: Prepared) -> None:
+    prepared.ica.set(delete_seconds=10_000)
+    prepared.ica.world.delete(prepared.ica.destination, prepared.folder_id)
+    with pytest.raises(IcaUnavailable) as conflict:
+        prepared.start()
+    assert conflict.value.http_status == 409
+
+
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
 
@@ -1081,6 +1094,13 @@ def test_something_that_is_no_copy_batch_is_a_refusal(prepared: Prepared) -> Non
     for project_id, some_id in ((prepared.ica.destination, job_id), (prepared.ica.source, batch_id)):
         with pytest.raises(IcaRefused, match="404"):
             prepared.ica.client().copy_batch(project_id, some_id)
+
+
+def test_an_id_that_is_none_is_refused(ica: SimulatedIca) -> None:
+    """A job of another kind may have any subject."""
+    for read in (ica.client().copy_batch, ica.client().copy_batch_items):
+        with pytest.raises(IcaRefused):
+            read(ica.destination, "no id")
 
 
 # --- trouble ---------------------------------------------------------------------------------------------------------

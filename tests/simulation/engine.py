@@ -40,12 +40,12 @@ class Engine:
         self.processes: set[Process] = set()
         self._hub = getcurrent()
         self._serials = count()
-        self._agenda: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._agenda: list[tuple[datetime, int, Callable[[], object]]] = []
 
     def clock(self) -> datetime:
         return self.now
 
-    def later(self, seconds: float, act: Callable[[], None]) -> None:
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
         heappush(self._agenda, (self.now + timedelta(seconds=seconds), next(self._serials), act))
 
     def start(self, name: str, seconds: float, work: Callable[[], Any], done: Callable[[Any], None]) -> None:

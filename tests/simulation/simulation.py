@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 from unittest.mock import patch
 
+import tenacity
+
+from icav2_copy_batch.adapters.ica import IcaClient
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.delay import Delay
-from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.slots import Waiting
@@ -39,19 +41,16 @@ from icav2_copy_batch.reconcile import Reconcile
 from icav2_copy_batch.send import Send
 from icav2_copy_batch.verify import Verification, Verify
 from local.simulator import bodies
+from local.simulator.gate import Simulator
 from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, Script, SubscriptionRequest
 from local.simulator.switches import Switches, build
 from local.simulator.world import World
 from tests import fakes
-from tests.fake_ica import Ica, Wire
-from tests.simulation.engine import Engine, Killed
+from tests.simulation.engine import Engine, Killed, Process
 from tests.simulation.scenario import Scenario, Submission, scenario_of
-
-T = TypeVar("T")
+from tests.simulation.wire import HOST, TOKEN, Tokens, Wire, pause
 
 OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
-LATEST = timedelta(seconds=100)
-"""Within this time ICA carries out what it carries out late: less than the ``LOST_ANSWER_AGE`` of launch."""
 TIMEOUTS = {"ingest": 900.0, "launch": 300.0, "poll": 900.0, "notify": 120.0, "complete": 120.0}
 VISIBILITY = {"ingest": 5400.0, "launch": 1800.0, "notify": 720.0}
 MAX_RECEIVES = 9
@@ -183,45 +182,6 @@ class AwsLine(fakes.Line):
         sim.after(self._service)
 
 
-class IcaWire(Wire):
-    """A call to ICA in virtual time, with all that ICA is known to do."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
-
-    def sleep(self, seconds: float) -> None:
-        if self._simulation.engine.seconds_left() < seconds + 20:
-            raise IcaUnavailable("no time left to wait")
-        self._simulation.engine.sleep(seconds)
-
-    def call(self, act: Callable[[], T], *, starts: bool = False) -> T:
-        sim = self._simulation
-        lost = IcaAnswerLost if starts else IcaUnavailable
-        sim.before("ICA", may_fail=False)
-        if sim.engine.now < sim.outage_until:
-            sim.count("ICA 503")
-            if starts and sim.engine.rng.random() < 0.3:
-                act()
-            raise lost("503")
-        if sim.happens("ICA 429"):
-            raise IcaUnavailable("429", http_status=429)
-        if sim.happens("ICA 503"):
-            raise lost("503")
-        if sim.happens("ICA unreachable"):
-            raise IcaUnavailable("connection refused")
-        if starts and sim.happens("ICA late"):
-            sim.engine.later(sim.engine.rng.uniform(20, LATEST.total_seconds()), lambda: sim.carry_out_late(act))
-            sim.engine.sleep(20)
-            raise lost("time-out; carried out later")
-        if sim.happens("ICA slow"):
-            sim.engine.sleep(sim.engine.rng.uniform(2, 19))
-        answer = act()
-        if sim.happens("ICA answer lost"):
-            raise lost("connection dropped")
-        sim.after("ICA", may_fail=False)
-        return answer
-
-
 class CopyTable(fakes.Table):
     """The table, with an index that lags behind it, and with the invariants of each move."""
 
@@ -258,6 +218,16 @@ class CopyTable(fakes.Table):
         return moved
 
 
+@dataclass(frozen=True)
+class Functions:
+    """What one container of a Lambda function holds from one invocation to the next; of these it uses one."""
+
+    ingest: Ingest
+    launch: Launch
+    poll: Poll
+    complete: Complete
+
+
 @dataclass
 class Faults:
     """How often each thing goes wrong, per call or message, while the faults last."""
@@ -283,7 +253,7 @@ class Simulation:
         self._serial = 0
         skew = timedelta(seconds=rng.uniform(-30, 30))
         self.world = World(lambda: self.engine.now + skew, rng, build(Switches, self.scenario.switches))
-        self.ica = Ica(self.world, IcaWire(self))
+        self.wire = Wire(self, Simulator(self.world, TOKEN, sleep=pause))
         self.table = CopyTable(self)
         self.bucket = fakes.Bucket(self.line("S3"))
         self.bus = fakes.Bus(self.line("EventBridge"))
@@ -294,7 +264,8 @@ class Simulation:
         self.max_attempts = self.scenario.max_attempts
         self.slots = self.scenario.slots
         self.stream_records = 0
-        self._build_functions()
+        self.idle: dict[str, list[Functions]] = defaultdict(list)
+        self.at_work: dict[Process, Functions] = {}
         self._stock()
 
     # --- chance ------------------------------------------------------------------------------------------------------
@@ -341,22 +312,26 @@ class Simulation:
         if may_fail and self.happens(f"{service} answer lost"):
             raise AwsTrouble(service)
 
-    def carry_out_late(self, act: Callable[[], Any]) -> None:
-        try:
-            act()
-        except Exception:  # nobody listens
-            self.count("ICA late, refused")
-
     # --- the functions -----------------------------------------------------------------------------------------------
 
-    def _build_functions(self) -> None:
+    def container(self) -> Functions:
+        """A new container: its client of ICA remembers what it sees, for as long as the container lives."""
         engine = self.engine
+        ica = IcaClient(
+            HOST,
+            Tokens(),
+            engine.seconds_left,
+            sleep=engine.sleep,
+            monotonic=lambda: engine.now.timestamp(),
+            spread=fakes.in_turn,
+            wire=self.wire,
+        )
         complete = Complete(self.table, self.bucket, self.bus, self.tasks, engine.clock)
         limits = Limits(max_sources_per_job=self.scenario.max_sources_per_job)
         sender = Send(self.table, self.launch_queue, engine.clock, self.slots, spread=fakes.in_turn)
-        self.functions: dict[str, Any] = {
-            "complete": complete,
-            "ingest": Ingest(
+        return Functions(
+            complete=complete,
+            ingest=Ingest(
                 self.table,
                 self.bucket,
                 sender,
@@ -367,9 +342,9 @@ class Simulation:
                 engine.seconds_left,
                 limits,
             ),
-            "launch": Launch(
+            launch=Launch(
                 self.table,
-                self.ica,
+                ica,
                 self.launch_queue,
                 SimpleNamespace(wake=self._wake),
                 engine.clock,
@@ -378,15 +353,15 @@ class Simulation:
                 between=engine.rng.uniform,
                 spread=fakes.in_turn,
             ),
-            "poll": Poll(
+            poll=Poll(
                 self.table,
-                self.ica,
+                ica,
                 self.launch_queue,
                 sender,
                 complete,
-                Reconcile(self.table, self.ica, self.launch_queue, engine.clock),
-                Verify(self.ica, self.scenario.verification),
-                Items(self.ica),
+                Reconcile(self.table, ica, self.launch_queue, engine.clock),
+                Verify(ica, self.scenario.verification),
+                Items(ica),
                 Delay(self.table, self.bus, engine.clock, timedelta(minutes=60)),
                 engine.clock,
                 engine.seconds_left,
@@ -394,7 +369,12 @@ class Simulation:
                 self.max_attempts,
                 spread=fakes.in_turn,
             ),
-        }
+        )
+
+    def _mine(self) -> Functions:
+        """The functions in the container of the process that runs."""
+        assert self.engine.current
+        return self.at_work[self.engine.current]
 
     @contextmanager
     def wired(self) -> Iterator[None]:
@@ -402,14 +382,15 @@ class Simulation:
         handlers = (ingest_handler, launch_handler, poll_handler, notify_handler, complete_handler)
         metrics = SimpleNamespace(add_metric=self._metric)
         with ExitStack() as patches:
+            patches.enter_context(patch.object(tenacity.wait, "random", self.engine.rng))
             for handler in handlers:
                 patches.enter_context(patch.object(handler, "begin", lambda context: None))
                 patches.enter_context(patch.object(handler, "metrics", metrics))
-            patches.enter_context(patch.object(ingest_handler, "_ingest", lambda: self.functions["ingest"]))
-            patches.enter_context(patch.object(launch_handler, "_launch", lambda: self.functions["launch"]))
-            patches.enter_context(patch.object(poll_handler, "poll", lambda: self.functions["poll"]))
-            patches.enter_context(patch.object(notify_handler, "poller", lambda: self.functions["poll"]))
-            patches.enter_context(patch.object(complete_handler, "complete", lambda: self.functions["complete"]))
+            patches.enter_context(patch.object(ingest_handler, "_ingest", lambda: self._mine().ingest))
+            patches.enter_context(patch.object(launch_handler, "_launch", lambda: self._mine().launch))
+            patches.enter_context(patch.object(poll_handler, "poll", lambda: self._mine().poll))
+            patches.enter_context(patch.object(notify_handler, "poller", lambda: self._mine().poll))
+            patches.enter_context(patch.object(complete_handler, "complete", lambda: self._mine().complete))
             patches.enter_context(patch.object(complete_handler, "time", SimpleNamespace(sleep=self.engine.sleep)))
             patches.enter_context(patch.object(complete_handler, "dead_letters", lambda: self))
             patches.enter_context(patch.object(wiring, "source_queue", self._source_queue))
@@ -437,14 +418,24 @@ class Simulation:
         }[function].__wrapped__  # type: ignore[attr-defined]
         context = SimpleNamespace(aws_request_id=f"request-{self.serial()}")
 
+        def work() -> Any:
+            assert self.engine.current
+            idle = self.idle[function]
+            self.at_work[self.engine.current] = idle.pop() if idle else self.container()
+            return handler(event, context)
+
         def told(result: Any) -> None:
+            assert self.engine.current
+            container = self.at_work.pop(self.engine.current)
             if isinstance(result, Killed):
                 self.count(f"{function} killed")
-            elif isinstance(result, BaseException) and not isinstance(result, AwsTrouble):
+            else:
+                self.idle[function].append(container)
+            if isinstance(result, Exception) and not isinstance(result, AwsTrouble):
                 self.broken.append(f"{function} ended with {result!r}")
             done(result)
 
-        self.engine.start(function, TIMEOUTS[function], lambda: handler(event, context), told)
+        self.engine.start(function, TIMEOUTS[function], work, told)
 
     def _wake(self) -> None:
         with self.line("Lambda").request():

@@ -107,15 +107,18 @@ class IcaClient:
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         spread: Spread = in_threads,
+        wire: Any = None,
     ) -> None:
         """``base_url`` ends in ``/ica/rest``; ``seconds_left`` says how long this invocation may still take.
 
-        ``spread`` makes the calls that need not wait for each other.
+        ``spread`` makes the calls that need not wait for each other. ``wire`` carries the requests in place of libica's
+        ``RESTClientObject`` and its connection pool.
         """
         configuration = Configuration(host=base_url.rstrip("/"))
         # We retry, and only what may be repeated. libica declares a number and hands on what it is given.
         configuration.retries = urllib3.Retry(0, redirect=0)  # type: ignore[assignment]
         client = ApiClient(configuration)
+        client.rest_client = wire or client.rest_client
         client.user_agent = "icav2-copy-batch"
         self._data = ProjectDataApi(client)
         self._projects = ProjectApi(client)
@@ -453,7 +456,7 @@ class IcaClient:
                 found |= {job.job_id: job for job in listed if job.job_id in wanted}
                 if len(found) == len(wanted) or len(listed) < int(PAGE_SIZE):
                     break
-        for job_id in wanted - found.keys():
+        for job_id in sorted(wanted - found.keys()):
             try:
                 answer = self._call(self._jobs.get_job_without_preload_content, job_id=job_id)
                 found[job_id] = _job(answer)

@@ -1,0 +1,191 @@
+"""The way from our client of ICA to the simulated ICA: in memory and in virtual time, with all that can happen on it.
+
+It stands where libica has its connection pool, and steps the simulator's own request handlers by hand: no socket, no
+thread, no event loop. What ICA has begun to carry out it ends, whether or not anybody waits for the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Coroutine, Generator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import compile_path
+from starlette.types import Message
+from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
+
+from icav2_copy_batch.adapters.ica import READ_SECONDS
+from local.simulator.app import ENDPOINTS, no_such_endpoint
+from local.simulator.gate import BASE, Handler, Simulator
+from local.simulator.model import IcaError
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+TOKEN = "the-token-of-the-simulated-world"
+HOST = f"https://ica{BASE}"
+LATEST = timedelta(seconds=100)
+"""Within this time ICA carries out what it carries out late: less than the ``LOST_ANSWER_AGE`` of launch."""
+
+POOL, CONNECTION = HTTPConnectionPool("ica"), HTTPConnection("ica")
+ROUTES = [(method, compile_path(BASE + path)[0], path, handler) for method, path, handler in ENDPOINTS]
+
+
+class Tokens:
+    def token(self, *, fresh: bool = False) -> str:
+        return TOKEN
+
+
+@types.coroutine
+def pause(seconds: float) -> Generator[float, None, None]:
+    """What the simulator's handlers sleep by: whoever steps them is told for how long."""
+    yield seconds
+
+
+@dataclass
+class Received:
+    """An answer, with what libica and our client ask of urllib3's response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def response(self) -> Received:
+        return self
+
+    def getheaders(self) -> Mapping[str, str]:
+        return self.headers
+
+    def read(self) -> bytes:
+        return self.body
+
+
+@dataclass(eq=False)
+class Exchange:
+    """A request that has reached ICA."""
+
+    goes_on_at: datetime
+    steps: Coroutine[float, None, Response] | None = None
+    response: Response | None = None
+    aborted: bool = False
+    """ICA has cut the connection."""
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Wire:
+    """Carries requests as libica's ``RESTClientObject`` does, and raises what urllib3 raises."""
+
+    def __init__(self, simulation: Simulation, simulator: Simulator) -> None:
+        self._simulation, self._simulator = simulation, simulator
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        post_params: Any = None,
+        _request_timeout: Any = None,
+    ) -> Received:
+        sim, starts = self._simulation, url.endswith("/dataCopyBatch")
+
+        def ask() -> Exchange:
+            return self._ask(method, url, headers or {}, body)
+
+        sim.before("ICA", may_fail=False)
+        if sim.engine.now < sim.outage_until:
+            sim.count("ICA 503")
+            if starts and sim.engine.rng.random() < 0.3:
+                ask()
+            return self._refused(503)
+        if sim.happens("ICA 429"):
+            return self._refused(429)
+        if sim.happens("ICA 503"):
+            return self._refused(503)
+        if sim.happens("ICA unreachable"):
+            raise MaxRetryError(POOL, url, NewConnectionError(CONNECTION, "connection refused"))
+        if starts and sim.happens("ICA late"):
+            sim.engine.later(sim.engine.rng.uniform(READ_SECONDS, LATEST.total_seconds()), ask)
+            sim.engine.sleep(READ_SECONDS)
+            raise ReadTimeoutError(POOL, url, "timed out; carried out later")
+        if sim.happens("ICA slow"):
+            sim.engine.sleep(sim.engine.rng.uniform(2, READ_SECONDS - 1))
+        response = self._wait(ask(), url)
+        if sim.happens("ICA answer lost"):
+            raise ProtocolError("connection dropped")
+        sim.after("ICA", may_fail=False)
+        return Received(response.status_code, response.headers, bytes(response.body))
+
+    def _refused(self, status: int) -> Received:
+        refusal = Request({"type": "http", "method": "", "path": "", "headers": [], "server": ("ica", 443)})
+        response = self._simulator.refuse(IcaError(status, "a fault of the simulated world"), refusal)
+        return Received(status, response.headers, bytes(response.body))
+
+    def _wait(self, exchange: Exchange, url: str) -> Response:
+        """What ICA answers within the time that our client waits for it."""
+        engine = self._simulation.engine
+        deadline = engine.now + timedelta(seconds=READ_SECONDS)
+        while exchange.response is None:
+            engine.sleep((min(exchange.goes_on_at, deadline) - engine.now).total_seconds())
+            if exchange.response is None and engine.now >= deadline:
+                raise ReadTimeoutError(POOL, url, "timed out")
+        if exchange.aborted:
+            raise ProtocolError("connection dropped")
+        return exchange.response
+
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Exchange:
+        """Let ICA begin to carry out a request."""
+        exchange = Exchange(self._simulation.engine.now)
+        template, handler, request = self._routed(method, url, headers, body, exchange)
+        exchange.steps = self._simulator.answer(handler, template, request)
+        self._go_on(exchange)
+        return exchange
+
+    def _go_on(self, exchange: Exchange) -> None:
+        engine = self._simulation.engine
+        assert exchange.steps
+        try:
+            seconds = exchange.steps.send(None)
+        except StopIteration as end:
+            exchange.response = end.value
+        else:
+            exchange.goes_on_at = engine.now + timedelta(seconds=seconds)
+            engine.later(seconds, partial(self._go_on, exchange))
+
+    def _routed(
+        self, method: str, url: str, headers: Mapping[str, str], body: Any, exchange: Exchange
+    ) -> tuple[str, Handler, Request]:
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        scope = {
+            "type": "http",
+            "method": method,
+            "scheme": "https",
+            "server": ("ica", 443),
+            "path": path,
+            "raw_path": parts.path.encode(),
+            "query_string": parts.query.encode(),
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+            "state": {"transport": exchange},
+        }
+        content = b"" if body is None else json.dumps(body).encode()
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        for of_route, pattern, template, handler in ROUTES:
+            if of_route == method and (match := pattern.match(path)):
+                return template, handler, Request({**scope, "path_params": match.groupdict()}, receive)
+        return "unknown", no_such_endpoint, Request(scope, receive)
