@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
+from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,
     Attempt,
@@ -39,6 +40,10 @@ R = TypeVar("R")
 def in_turn(do: Callable[[T], R], each: Sequence[T]) -> list[R]:
     """One after the other, where the product does things side by side."""
     return [do(one) for one in each]
+
+
+FORGET_LAUNCH: dict[str, None] = dict.fromkeys(("lease_until", "intent", "answer_lost_at", "undecided_since"))
+"""What a job that leaves LAUNCHING loses."""
 
 
 class LineCut(Exception):
@@ -190,6 +195,7 @@ class Table:
                 present,
                 claimed_at=timestamp(now),
                 due_at=timestamp(lease_until),
+                lease_until=timestamp(lease_until),
                 ica_project_id=ica_project_id,
                 held_up_by=None,
             )
@@ -197,7 +203,8 @@ class Table:
 
     def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
         with self.line.request():
-            return self._leave("release", job, now, claimed_at=None, due_at=timestamp(due_at), held_up_by=held_up_by)
+            changes = {"claimed_at": None, "due_at": timestamp(due_at), "held_up_by": held_up_by}
+            return self._leave("release", job, now, **changes, **FORGET_LAUNCH)
 
     def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
         with self.line.request():
@@ -212,6 +219,7 @@ class Table:
                 ica_job_id=ica_job_id,
                 ica_batch_id=ica_batch_id,
                 held_up_by=None,
+                **FORGET_LAUNCH,
             )
             return True
 
@@ -245,7 +253,7 @@ class Table:
             if row is None or row.copy.open_jobs <= 0:
                 return False
             attempts = self._attempts_with(job, ended)
-            changes = {"ended_at": timestamp(now), "attempts": attempts, "due_at": None}
+            changes = {"ended_at": timestamp(now), "attempts": attempts, "due_at": None, **FORGET_LAUNCH}
             if not self._leave(verb, job, now, **changes, **({"reason": ended.reason} if ended.reason else {})):
                 return False
             passed = MOVES[verb].target is JobStatus.PASSED
@@ -301,6 +309,32 @@ class Table:
                 return False
             later = replace(present, due_at=timestamp(due_at), held_up_by=held_up_by or present.held_up_by)
             self.job_items[job.copy_id, job.job_id] = later
+            return True
+
+    def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool:
+        return self._change_claimed(job, lambda present: replace(present, intent=intent, due_at=timestamp(due_at)))
+
+    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
+        def lost(present: Job) -> Job:
+            return replace(present, answer_lost_at=timestamp(now), due_at=timestamp(due_at), held_up_by=held_up_by)
+
+        return self._change_claimed(job, lost)
+
+    def mark_undecided(self, job: Job, now: datetime, held_up_by: str) -> bool:
+        def undecided(present: Job) -> Job:
+            since = present.undecided_since or timestamp(now)
+            return replace(present, undecided_since=since, held_up_by=held_up_by)
+
+        return self._change_claimed(job, undecided)
+
+    def _change_claimed(self, job: Job, change: Callable[[Job], Job]) -> bool:
+        """What a launch, or the search for what it has started, notes of a claimed job."""
+        with self.line.request():
+            present = self.job_items.get((job.copy_id, job.job_id))
+            claim = (JobStatus.LAUNCHING, job.attempt, job.claimed_at)
+            if present is None or (present.status, present.attempt, present.claimed_at) != claim:
+                return False
+            self.job_items[job.copy_id, job.job_id] = change(present)
             return True
 
     def _leave(self, verb: str, job: Job, now: datetime, **changes: object) -> bool:
@@ -398,7 +432,18 @@ class Table:
             ]
         # The index holds no sources, options or past attempts.
         return [
-            replace(job, packed_sources=b"", copied=b"", options=CopyOptions(), attempts=(), ended_at=None, reason=None)
+            replace(
+                job,
+                packed_sources=b"",
+                copied=b"",
+                options=CopyOptions(),
+                attempts=(),
+                ended_at=None,
+                lease_until=None,
+                intent=None,
+                answer_lost_at=None,
+                reason=None,
+            )
             for _, job in sorted(due, key=lambda pair: pair[0])
         ]
 

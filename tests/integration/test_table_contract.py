@@ -6,6 +6,7 @@ Every move that is allowed, every one that is not, and what is taken and given b
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from pynamodb.exceptions import UpdateError
 
 from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome
@@ -134,6 +136,7 @@ def test_a_claimed_job_is_known_as_such(either_table: EitherTable) -> None:
         claimed_at=timestamp(at(10)),
         due_at=timestamp(at(1210)),
         ica_project_id=PROJECT,
+        lease_until=timestamp(at(1210)),
     )
     assert claimed.sources == SOURCES
 
@@ -149,6 +152,7 @@ def test_options_come_back_as_they_were_written(either_table: EitherTable, actio
 def test_a_released_job_is_queued_in_the_same_attempt_since_when_it_was_before(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     claimed = launch(either_table, job)
+    note_all_that_a_launch_notes(either_table, claimed)
     assert either_table.release(claimed, at(30), at(930), "ICA was unavailable")
     expected = replace(job, due_at=timestamp(at(930)), ica_project_id=PROJECT, held_up_by="ICA was unavailable")
     assert now(either_table, job) == expected
@@ -158,7 +162,7 @@ def test_a_released_job_is_queued_in_the_same_attempt_since_when_it_was_before(e
 def test_a_running_job_knows_its_copy_batch(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     claimed = launch(either_table, job)
-    assert either_table.postpone(claimed, at(50), "the answer was lost")
+    note_all_that_a_launch_notes(either_table, claimed)
     assert either_table.mark_running(claimed, "ica-job", "ica-batch", at(11), due_at=at(12))
     assert now(either_table, job) == replace(
         claimed,
@@ -167,6 +171,7 @@ def test_a_running_job_knows_its_copy_batch(either_table: EitherTable) -> None:
         ica_batch_id="ica-batch",
         running_at=timestamp(at(11)),
         due_at=timestamp(at(12)),
+        lease_until=None,
     )
 
 
@@ -269,6 +274,77 @@ def test_a_job_that_was_refused_ends_without_ever_running(either_table: EitherTa
     assert ended.attempts == (
         Attempt(1, "REFUSED", timestamp(at(12)), timestamp(at(0)), timestamp(at(10)), reason="no such source"),
     )
+
+
+# --- what a launch notes before and after it asks ICA -----------------------------------------------------------------
+
+INTENT = Intent.of(timestamp(at(11)), "fol.to", ["fil.a", "fil.b"])
+NOTE: dict[str, Callable[[EitherTable, Job], bool]] = {
+    "record_intent": lambda table, job: table.record_intent(job, INTENT, at(71)),
+    "mark_answer_lost": lambda table, job: table.mark_answer_lost(job, at(12), at(13), "the answer was lost"),
+    "mark_undecided": lambda table, job: table.mark_undecided(job, at(500), "nobody can tell"),
+}
+
+
+def note_all_that_a_launch_notes(table: EitherTable, job: Job) -> None:
+    for note in NOTE.values():
+        assert note(table, job)
+
+
+def test_a_claimed_job_knows_what_was_about_to_be_asked_for_and_what_came_of_it(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    claimed = launch(either_table, job)
+    assert either_table.record_intent(claimed, INTENT, at(71))
+    asked = replace(claimed, intent=INTENT, due_at=timestamp(at(71)))
+    assert now(either_table, job) == asked
+    assert either_table.mark_answer_lost(claimed, at(12), at(13), "lost")
+    lost = replace(asked, answer_lost_at=timestamp(at(12)), due_at=timestamp(at(13)), held_up_by="lost")
+    assert now(either_table, job) == lost
+    for second in (500, 900):
+        assert either_table.mark_undecided(claimed, at(second), f"undecided at {second}")
+    undecided = replace(lost, undecided_since=timestamp(at(500)), held_up_by="undecided at 900")
+    assert now(either_table, job) == undecided
+    (listed,) = either_table.jobs_in(JobStatus.LAUNCHING)
+    assert listed.undecided_since == timestamp(at(500))
+
+
+def test_the_root_of_a_project_is_asked_for_without_a_folder(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    intent = Intent.of(timestamp(at(11)), None, ["fol.a"])
+    assert either_table.record_intent(launch(either_table, job), intent, at(71))
+    assert now(either_table, job).intent == intent
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.LAUNCHING])
+@pytest.mark.parametrize("note", NOTE)
+def test_nothing_is_noted_of_a_job_that_no_launch_holds(
+    either_table: EitherTable, note: str, status: JobStatus
+) -> None:
+    job = in_status(either_table, status)
+    before = everything(either_table)
+    assert not NOTE[note](either_table, job)
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("otherwise", [{"attempt": 1}, {"claimed_at": timestamp(at(29))}], ids=str)
+@pytest.mark.parametrize("note", NOTE)
+def test_only_the_holder_of_the_claim_notes_anything(
+    either_table: EitherTable, note: str, otherwise: dict[str, Any]
+) -> None:
+    """A launch that was taken for dead, and goes on, must not ask ICA for a job that another launch holds."""
+    job = in_status(either_table, JobStatus.LAUNCHING)
+    before = everything(either_table)
+    assert not NOTE[note](either_table, replace(job, **otherwise))
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("verb", OUT_OF_LAUNCHING)
+def test_what_a_launch_has_noted_is_gone_with_its_claim(either_table: EitherTable, verb: str) -> None:
+    claimed = in_status(either_table, JobStatus.LAUNCHING)
+    note_all_that_a_launch_notes(either_table, claimed)
+    assert MOVE[verb](either_table, claimed)
+    job = now(either_table, claimed)
+    assert (job.lease_until, job.intent, job.answer_lost_at, job.undecided_since) == (None, None, None, None)
 
 
 # --- waiting ---------------------------------------------------------------------------------------------------------
@@ -909,7 +985,7 @@ def test_the_index_holds_the_open_jobs_and_what_the_poller_needs_of_them(
     if status not in ENDED:
         either_table.postpone(job, at(5000), "held up")
         job = now(either_table, job)
-    unread = {"packed_sources": b"", "options": CopyOptions(), "attempts": ()}
+    unread = {"packed_sources": b"", "options": CopyOptions(), "attempts": (), "lease_until": None}
     found = [] if status in ENDED else [replace(job, **unread)]  # type: ignore[arg-type]
     listed = {each: either_table.jobs_in(each) for each in JobStatus}
     assert listed == {each: [] for each in JobStatus} | {status: found}

@@ -43,6 +43,7 @@ from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,
     Attempt,
@@ -89,6 +90,7 @@ class DueIndex(GlobalSecondaryIndex["JobItem"]):
                 "ica_project_id",
                 "ica_job_id",
                 "ica_batch_id",
+                "undecided_since",
                 "held_up_by",
                 "open_jobs",
                 "settled_at",
@@ -111,6 +113,15 @@ class AttemptMap(MapAttribute[str, Any]):
     ica_batch_id = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     packed_outcomes = BinaryAttribute(legacy_encoding=False, null=True)
+
+
+class IntentMap(MapAttribute[str, Any]):
+    asked_at = UnicodeAttribute()
+    folder_id = UnicodeAttribute(null=True)
+    count = NumberAttribute()
+    digest = UnicodeAttribute()
+    id_filter = BinaryAttribute(legacy_encoding=False)
+    has_folders = BooleanAttribute()
 
 
 class OptionsMap(MapAttribute[str, Any]):
@@ -165,6 +176,10 @@ class JobItem(Model):
     ica_project_id = UnicodeAttribute(null=True)
     ica_job_id = UnicodeAttribute(null=True)
     ica_batch_id = UnicodeAttribute(null=True)
+    lease_until = UnicodeAttribute(null=True)
+    intent = IntentMap(null=True)
+    answer_lost_at = UnicodeAttribute(null=True)
+    undecided_since = UnicodeAttribute(null=True)
     held_up_by = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     open_jobs = NumberAttribute(null=True)  # of a copy's item, as read through the index; so are the next two
@@ -345,6 +360,7 @@ class CopyTable:
         actions: list[Action] = [
             JobItem.claimed_at.set(timestamp(now)),
             JobItem.due_at.set(timestamp(lease_until)),
+            JobItem.lease_until.set(timestamp(lease_until)),
             JobItem.ica_project_id.set(ica_project_id),
             JobItem.held_up_by.remove(),
         ]
@@ -395,6 +411,7 @@ class CopyTable:
             JobItem.claimed_at.remove(),
             JobItem.due_at.set(timestamp(due_at)),
             JobItem.held_up_by.set(held_up_by),
+            *_forget_launch(),
         ]
         return self._leave("release", job, now, actions)
 
@@ -406,6 +423,7 @@ class CopyTable:
             JobItem.ica_job_id.set(ica_job_id),
             JobItem.ica_batch_id.set(ica_batch_id),
             JobItem.held_up_by.remove(),
+            *_forget_launch(),
         ]
         item, moves = _item_of(job), _to("mark_running", actions)
         return _accepted(lambda: item.update(moves, _may_move("mark_running", job)))
@@ -440,6 +458,7 @@ class CopyTable:
             JobItem.attempts.set(_attempts_with(job, ended)),
             JobItem.due_at.remove(),
             *([JobItem.reason.set(ended.reason)] if ended.reason else []),
+            *_forget_launch(),
         ]
         copy_actions: list[Action] = [
             CopyItem.open_jobs.add(-1),
@@ -507,6 +526,34 @@ class CopyTable:
         if held_up_by:
             actions.append(JobItem.held_up_by.set(held_up_by))
         return _accepted(lambda: _item_of(job).update(actions, condition))
+
+    def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool:
+        """No move: a launch is about to ask ICA for this. False when the claim is not its own any more: it must not.
+
+        From ``due_at`` on it is searched for in ICA.
+        """
+        actions: list[Action] = [
+            JobItem.intent.set(_intent_map(intent)),
+            JobItem.due_at.set(timestamp(due_at)),
+        ]
+        return _accepted(lambda: _item_of(job).update(actions, _same_claim(job)))
+
+    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
+        """No move: the launch has given up waiting for ICA's answer, and asks for nothing more."""
+        actions: list[Action] = [
+            JobItem.answer_lost_at.set(timestamp(now)),
+            JobItem.due_at.set(timestamp(due_at)),
+            JobItem.held_up_by.set(held_up_by),
+        ]
+        return _accepted(lambda: _item_of(job).update(actions, _same_claim(job)))
+
+    def mark_undecided(self, job: Job, now: datetime, held_up_by: str) -> bool:
+        """No move: nobody can tell whether ICA has started a copy batch for the job. The first such moment is kept."""
+        actions: list[Action] = [
+            JobItem.undecided_since.set(JobItem.undecided_since | timestamp(now)),
+            JobItem.held_up_by.set(held_up_by),
+        ]
+        return _accepted(lambda: _item_of(job).update(actions, _same_claim(job)))
 
     # --- announcing a settled copy -----------------------------------------------------------------------------------
 
@@ -644,6 +691,25 @@ def _may_move(verb: str, job: Job) -> Condition:
     return condition
 
 
+def _same_claim(job: Job) -> Condition:
+    """The condition of a change to a job that a launch has claimed, which is no move."""
+    condition: Condition = (
+        # The race: the job has moved on.
+        (JobItem.status == JobStatus.LAUNCHING)
+        # The race: the same, once it has been claimed for a later attempt.
+        & (JobItem.attempt == job.attempt)
+        # The race: the same, once it has been claimed anew for this attempt.
+        & (JobItem.claimed_at == job.claimed_at)
+    )
+    return condition
+
+
+def _forget_launch() -> list[Action]:
+    """What is kept of a launch is of no use once its job has left LAUNCHING."""
+    kept = (JobItem.lease_until, JobItem.intent, JobItem.answer_lost_at, JobItem.undecided_since)
+    return [each.remove() for each in kept]
+
+
 def _to(verb: str, actions: list[Action]) -> list[Action]:
     return [JobItem.status.set(MOVES[verb].target), *actions]
 
@@ -731,6 +797,15 @@ def _backlog_item(backlog: Backlog, **attributes: Any) -> BacklogItem:
     return BacklogItem(item=key, of_copy=backlog.copy_id, project=backlog.project, **attributes)
 
 
+def _intent_map(intent: Intent) -> IntentMap:
+    return IntentMap(**asdict(intent))
+
+
+def _intent(item: IntentMap) -> Intent:
+    held = item.as_dict()
+    return Intent(**{**held, "folder_id": held.get("folder_id"), "count": int(held["count"])})
+
+
 def _attempt_map(attempt: Attempt) -> AttemptMap:
     return AttemptMap(**{**asdict(attempt), "packed_outcomes": attempt.packed_outcomes or None})
 
@@ -772,6 +847,10 @@ def _job(item: JobItem) -> Job:
         ica_project_id=item.ica_project_id,
         ica_job_id=item.ica_job_id,
         ica_batch_id=item.ica_batch_id,
+        lease_until=item.lease_until,
+        intent=_intent(item.intent) if item.intent else None,
+        answer_lost_at=item.answer_lost_at,
+        undecided_since=item.undecided_since,
         held_up_by=item.held_up_by,
         reason=item.reason,
     )

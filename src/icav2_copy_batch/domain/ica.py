@@ -42,6 +42,8 @@ class IcaJob:
     """As ICA writes it: UTC, ISO 8601."""
     subject_id: str | None = None
     """What it carries out: of a copy batch's job, presumably the batch's id."""
+    subject_type: str | None = None
+    """Which kind of thing that is. The name of a copy batch's kind is not documented: it is learned from our own."""
     project_id: str | None = None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 
+from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.manifest import CopyOptions, unpack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes, uncopied_sources, unpack_outcomes
 from icav2_copy_batch.domain.uri import parse_uri
@@ -114,6 +115,14 @@ class Job:
     ica_project_id: str | None = None
     ica_job_id: str | None = None
     ica_batch_id: str | None = None
+    lease_until: str | None = None
+    """Of a claimed job: when its launch must have ended, and what it may have asked of ICA is carried out."""
+    intent: Intent | None = None
+    """Of a claimed job: what its launch was about to ask ICA for. Without one, nothing was asked for."""
+    answer_lost_at: str | None = None
+    """When the launch gave up waiting for ICA's answer."""
+    undecided_since: str | None = None
+    """Since when it cannot be found out whether ICA has started a copy batch: a person has to say."""
     held_up_by: str | None = None
     """What kept it from moving on when it was last tried, in a sentence."""
     reason: str | None = None
