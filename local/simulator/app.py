@@ -468,6 +468,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
             http=Connection,
             log_level="warning",
             access_log=False,
+            date_header=False,  # each answer has the one of ICA's clock
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=4 * 1024 * 1024,

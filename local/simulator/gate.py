@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Literal
 
 from starlette.requests import Request
@@ -126,6 +127,8 @@ class Simulator:
         self.answers[str(response.status_code) if response else "dropped"] += 1
         if response is None:
             request.state.transport.abort()
+        else:
+            response.headers["Date"] = format_datetime(self.world.now, usegmt=True)
         return response or Response()
 
     async def _despite(self, faults: list[Fault], handler: "Handler", request: Request) -> Response | None:

@@ -17,7 +17,6 @@ from icav2_copy_batch.domain import documents
 from icav2_copy_batch.domain.documents import Detail
 from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.slots import Backlog
-from icav2_copy_batch.reconcile import UNDECIDED
 from icav2_copy_batch.send import NO_SLOT
 
 logger = logging.getLogger(__name__)
@@ -80,6 +79,5 @@ class Delay:
 
 
 def _is_delayed(job: Job, before: datetime) -> bool:
-    undecided = job.status is JobStatus.LAUNCHING and (job.held_up_by or "").startswith(UNDECIDED)
     waits_for_a_slot = job.status is JobStatus.QUEUED and job.held_up_by == NO_SLOT
-    return undecided or (job.status_since < timestamp(before) and not waits_for_a_slot)
+    return bool(job.undecided_since) or (job.status_since < timestamp(before) and not waits_for_a_slot)

@@ -31,6 +31,7 @@ from icav2_copy_batch.domain.ica import (
     IcaUnavailable,
     StartedCopyBatch,
 )
+from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MAX_REASON_CHARACTERS,
     Attempt,
@@ -45,6 +46,7 @@ from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
+from icav2_copy_batch.reconcile import LOST_ANSWER_AGE
 from icav2_copy_batch.send import (
     FEWER_CALLS,
     FOLDER_BUSY,
@@ -63,11 +65,13 @@ UNKNOWN_PROJECT = "unknown"
 """Of whose slots one is taken by a job that is claimed only to be refused."""
 NOT_STARTED = "REFUSED"
 """Outcome of an attempt for which ICA started no copy batch."""
-LOST_ANSWER_AGE = timedelta(minutes=2)
-"""After this a request whose answer was lost is taken to be carried out, or never to be."""
 FIRST_DEFERRAL_SECONDS = 5
 MAX_DEFERRAL_SECONDS = 900
 """SQS's longest delay."""
+ANSWER_AGE = timedelta(minutes=1)
+"""A launch that has asked so long ago has had its answer, or has died: what it asked for is searched for in ICA."""
+LOOK_FOR_LOST = timedelta(seconds=1)
+"""The search for a copy batch whose answer was lost begins after this."""
 LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=SECONDS_TO_START)
 """A claim is taken to be at work for so long after its invocation must have ended: what it started shows by then."""
 
@@ -76,6 +80,10 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K")
 V = TypeVar("V")
 R = TypeVar("R")
+
+
+class MovedOn(Exception):
+    """Somebody else has taken this job out of the launch's hands: ICA must not be asked for it."""
 
 
 class Table(Protocol):
@@ -89,7 +97,8 @@ class Table(Protocol):
     def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
     def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
-    def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool: ...
+    def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool: ...
+    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
     def lease_until(self, name: str) -> str | None: ...
     def slots_in_use(self) -> Counter[str]: ...
@@ -221,7 +230,7 @@ class Launch:
         ):
             for one, ended in zip(each, self.spread(self._start, each), strict=True):
                 carry_out(one.claim.request, partial(self._end_launch, one.claim, ended))
-        if outcomes["started"]:
+        if outcomes["started"] or outcomes["unknown"]:
             self._wake_poller()
         return Launched(
             started=outcomes["started"],
@@ -345,14 +354,17 @@ class Launch:
                 return prepared.trouble
             if self.seconds_left() < SECONDS_TO_START:
                 return IcaUnavailable("too little time was left to start a copy batch")
-            batch = self.ica.start_copy_batch(
-                claim.project_id, prepared.folder_id, _known(prepared.source_ids), claim.job.options
-            )
+            now, data_ids = self.clock(), _known(prepared.source_ids)
+            intent = Intent.of(timestamp(now), prepared.folder_id, data_ids)
+            # Before ICA is asked: what was started is then known by it, whoever dies.
+            if not self.table.record_intent(claim.job, intent, now + ANSWER_AGE):
+                return MovedOn()
+            batch = self.ica.start_copy_batch(claim.project_id, prepared.folder_id, data_ids, claim.job.options)
             fields = {**_fields(claim.job), "ica_job_id": batch.job_id, "ica_batch_id": batch.batch_id}
             logger.info("copy batch started", extra=fields)
             now = self.clock()
             if not self.table.mark_running(claim.job, batch.job_id, batch.batch_id, now, due_at=now):
-                logger.error("a copy batch was started for a job that has moved on", extra=fields)
+                logger.warning("a copy batch was started for a job that has moved on: adopted already?", extra=fields)
         except Exception as error:
             return error
         return None
@@ -362,6 +374,8 @@ class Launch:
         match trouble:
             case None:
                 return "started"
+            case MovedOn():
+                return self._nothing_to_do(claim.request)
             case IcaUnavailable():
                 return self._defer(claim.request, trouble, claim.job)
             case IcaRefused():
@@ -390,7 +404,8 @@ class Launch:
     def _leave_unknown(self, claim: Claimed, error: IcaAnswerLost) -> str:
         """The job stays LAUNCHING until the poller has looked in ICA whether the copy batch was started."""
         logger.error("unknown whether a copy batch was started", extra={**_fields(claim.job), "reason": str(error)})
-        self.table.postpone(claim.job, self.clock() + LOST_ANSWER_AGE, str(error)[:MAX_REASON_CHARACTERS])
+        now = self.clock()
+        self.table.mark_answer_lost(claim.job, now, now + LOOK_FOR_LOST, str(error)[:MAX_REASON_CHARACTERS])
         return "unknown"
 
     def _refuse(self, claim: Claimed, error: IcaRefused) -> str:

@@ -128,8 +128,9 @@ class Poll:
         try:
             while True:
                 running = self.table.jobs_in(JobStatus.RUNNING)
-                is_needed = bool(running) or self.sender.anything_waits(WAITED_FOR)
                 now = self.clock()
+                launching = self.table.jobs_in(JobStatus.LAUNCHING, due_before=now + WAITED_FOR)
+                is_needed = bool(running or launching) or self.sender.anything_waits(WAITED_FOR)
                 if is_needed:
                     held = self.table.hold_lease(LEASE_NAME, owner, now, now + LEASE)
                 if not is_needed or not held:
@@ -143,6 +144,8 @@ class Poll:
                 if any(self._due_in(job, looked, notified) <= 0 for job in running):
                     happened += self._look_at(running)
                     looked = {str(job.ica_job_id): now for job in running}
+                if any(str(job.due_at) < timestamp(now) for job in launching):
+                    happened += self.reconciler.settle_unknown_launches()
                 happened += self.sender.send()
                 nap = min((self._due_in(job, looked, notified) for job in running), default=LONGEST_NAP_SECONDS)
                 nap = min(max(nap, SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS)
@@ -178,7 +181,7 @@ class Poll:
         """What has waited for a minute may wait for another: seen to once for each time that the schedule calls."""
         happened = self._announce_forgotten()
         happened["delayed"] += self.delay.report()
-        return happened + self.reconciler.settle_unknown_launches()
+        return happened
 
     def _announce_forgotten(self) -> Counter[str]:
         happened: Counter[str] = Counter()

@@ -117,6 +117,7 @@ class SimulatedIca:
             "seconds_left": lambda: seconds - (self.clock() - start).total_seconds(),
             "sleep": self.sleep,
             "monotonic": lambda: self.clock.now.timestamp(),
+            "clock": self.clock,
         }
         return IcaClient(**{**arguments, **other})
 

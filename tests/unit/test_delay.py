@@ -12,7 +12,6 @@ from icav2_copy_batch.domain.documents import Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.slots import Backlog, Slots
-from icav2_copy_batch.reconcile import UNDECIDED
 from icav2_copy_batch.send import NO_SLOT
 from tests import fakes
 from tests.event_files import schema_faults
@@ -180,10 +179,9 @@ def test_a_launch_about_which_ica_cannot_tell_is_told_of_at_once(world: World) -
     claimed = world.launch(job)
     world.table.postpone(claimed, world.clock(), "the answer was lost")
     assert world.report() == 0
-    postponed = world.table.job_items["run", job.job_id]
-    world.table.postpone(postponed, world.clock(), f"{UNDECIDED}: ICA job 1 cannot be read")
+    world.table.mark_undecided(claimed, world.clock(), "ICA job 1 cannot be read")
     assert world.report() == 1
-    assert world.bus.events[0].detail["delayed_jobs"][0]["reason"].startswith(UNDECIDED)
+    assert world.bus.events[0].detail["delayed_jobs"][0]["reason"] == "ICA job 1 cannot be read"
 
 
 def test_a_copy_whose_jobs_were_never_all_written_is_told_of(world: World) -> None:

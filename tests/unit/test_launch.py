@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.domain.ica import SECONDS_TO_START, IcaAnswerLost, IcaError, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
@@ -19,7 +20,7 @@ from icav2_copy_batch.launch import (
     FIRST_DEFERRAL_SECONDS,
     FOLDER_BUSY_SECONDS,
     LEASE_MARGIN,
-    LOST_ANSWER_AGE,
+    LOOK_FOR_LOST,
     MAX_DEFERRAL_SECONDS,
     NOT_STARTED,
     UNKNOWN_PROJECT,
@@ -500,6 +501,39 @@ def test_a_source_in_the_project_of_its_destination_is_refused_unless_that_is_al
     assert world.launch(job) == (Launched(started=1) if allowed else Launched(refused=1))
 
 
+# --- the intent ------------------------------------------------------------------------------------------------------
+
+
+def test_what_will_be_asked_for_is_written_down_before_ica_is_asked(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    asked: list[Job] = []
+
+    def look(_: object) -> None:
+        asked.append(world.now(job))
+
+    world.ica.troubles["start_copy_batch"] = look
+    assert world.launch(job) == Launched(started=1)
+    (held,) = asked
+    expected = Intent.of(timestamp(world.clock()), "folder /x/", ["/run/b.txt", "/run/a.txt"])
+    assert (held.status, held.intent) == (JobStatus.LAUNCHING, expected)
+    assert world.now(job).intent is None, "which is of no use any more once its ICA job is known"
+
+
+def test_a_launch_whose_claim_has_been_taken_from_it_asks_ica_for_nothing(world: World) -> None:
+    """It stood still for so long that it was taken for dead, and another launch holds the job."""
+    (job,) = world.create("icav2://to/x/")
+
+    def taken_meanwhile(_: object) -> None:
+        claimed = world.now(job)
+        if claimed.status is JobStatus.LAUNCHING:
+            assert world.table.release(claimed, world.clock(), world.clock(), "taken for dead")
+
+    world.ica.troubles["ensure_folders"] = taken_meanwhile
+    assert world.launch(job) == Launched()
+    assert world.ica.called("start_copy_batch") == []
+    assert world.now(job).status is JobStatus.QUEUED
+
+
 # --- unknown ---------------------------------------------------------------------------------------------------------
 
 
@@ -510,7 +544,9 @@ def test_a_job_whose_answer_is_lost_stays_as_it_is_until_somebody_has_looked(wor
     assert world.launch(job) == Launched(unknown=1)
     left = world.now(job)
     assert (left.status, left.held_up_by) == (JobStatus.LAUNCHING, "the connection was dropped")
-    assert left.due_at == world.after(LOST_ANSWER_AGE)
+    assert left.answer_lost_at == timestamp(world.clock())
+    assert left.due_at == world.after(LOOK_FOR_LOST)
+    assert world.poller.wakes == 1, "what was started is adopted seconds later"
     assert world.table.slots == {"id-of-to": 1}
     assert world.queue.sent == []
     assert world.launch(job) == Launched()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
 
 from icav2_copy_batch.domain.ica import IcaJob, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Claim, Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.slots import Slots
@@ -103,6 +103,12 @@ class World:
         if ica_status:
             self.say(running, ica_status, reason)
         return running
+
+    def claim(self, job: Job, due_in: float) -> None:
+        """From QUEUED to LAUNCHING; it is to be looked for after so many seconds."""
+        lease_until = self.clock() + timedelta(seconds=due_in)
+        claim = self.table.claim_for_launch(self.now(job), "project", self.clock(), lease_until, Slots())
+        assert claim is Claim.CLAIMED
 
     def say(self, running: Job, ica_status: str, reason: str | None = None) -> None:
         job_id = str(running.ica_job_id)
@@ -385,6 +391,8 @@ def test_queued_jobs_are_sent_although_ica_cannot_be_asked(world: World) -> None
 
 
 def test_what_the_others_have_found_is_counted_too(world: World) -> None:
+    (job,) = world.create()
+    world.claim(job, due_in=-1)
     world.reports.settled = Counter(adopted=2, undecided=1)
     world.reports.delayed = 4
     assert world.poll() == Counter(adopted=2, undecided=1, delayed=4)
@@ -562,10 +570,40 @@ def test_a_woken_poller_leaves_to_the_schedule_what_is_overdue(world: World) -> 
     """Else each launch would have it looked for again."""
     world.settle("run")
     world.clock.forward(minutes=2)
-    world.reports.delayed, world.reports.settled = 1, Counter(adopted=1)
+    world.reports.delayed = 1
     assert world.poll(woken=True) == Counter()
     happened = world.poll()
-    assert (happened["copies_completed"], happened["delayed"], happened["adopted"]) == (1, 1, 1)
+    assert (happened["copies_completed"], happened["delayed"]) == (1, 1)
+
+
+@pytest.mark.parametrize("woken", [False, True])
+def test_launches_whose_end_nobody_saw_are_settled_as_soon_as_they_are_due(world: World, woken: bool) -> None:
+    """The poller stays at work until then."""
+    world.seconds_left = 900
+    (job,) = world.create()
+    world.claim(job, due_in=10)
+    settled_at: list[datetime] = []
+
+    def settle() -> Counter[str]:
+        settled_at.append(world.clock())
+        assert world.table.mark_running(world.now(job), "ica", "batch", world.clock(), world.clock())
+        world.say(world.now(job), "SUCCEEDED")
+        return Counter(adopted=1)
+
+    world.reports.settle_unknown_launches = settle  # type: ignore[method-assign]
+    start = world.clock()
+    happened = world.poll(woken)
+    assert (happened["adopted"], happened["passed"]) == (1, 1)
+    (moment,) = settled_at
+    assert timedelta(seconds=10) < moment - start <= timedelta(seconds=10 + LONGEST_NAP_SECONDS)
+
+
+def test_a_launch_that_is_at_work_does_not_keep_the_poller(world: World) -> None:
+    world.seconds_left = 900
+    (job,) = world.create()
+    world.claim(job, due_in=300)
+    assert world.poll() == Counter(delayed=0)
+    assert world.slept == []
 
 
 def test_a_woken_poller_looks_once_more_where_there_is_nothing_yet(world: World) -> None:

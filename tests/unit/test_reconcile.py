@@ -1,69 +1,129 @@
-"""Reconcile: what breaks with one launch holds up no other. What the search finds is tested with the simulated ICA."""
+"""Reconcile: a copy batch whose start nobody saw is adopted, proven not to be there, or a person is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import pairwise
 
 import pytest
 
-from icav2_copy_batch.domain.ica import CopyBatch, IcaError, IcaJob, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Copy, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.intent import Intent
+from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
-from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.reconcile import LOOK_AGAIN, UNDECIDED, Reconcile
+from icav2_copy_batch.domain.slots import CLOCKS_APART, Slots
+from icav2_copy_batch.reconcile import (
+    LISTS_LAG,
+    LONGEST_UNDECIDED_LOOK_AGAIN,
+    LOST_ANSWER_AGE,
+    UNDECIDED_LOOK_AGAIN,
+    NotForAPerson,
+    Reconcile,
+)
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 
 PROJECT = "8a4c7e52-0b1f-4d3a-b6e9-5f2c8d7a6b10"
+SOURCE = "11111111-1111-4111-8111-111111111111"
+COPY, OTHER = "DataCopyBatch", "Analysis"
+NONE_AFTER = LOST_ANSWER_AGE + LISTS_LAG
 
 
 class RecentIca(SmallIca):
-    """An ICA in which copy batches were started: job id → what it copies."""
+    """An ICA that shows jobs, and what the copy batches of some of them copy."""
 
-    def __init__(self, **batches: CopyBatch) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.add("/a", "/x0/", "/x1/", "/x2/")
-        self.batches = batches
+        self.listed: dict[str, IcaJob] = {}
+        self.folders: dict[str, str | None] = {}
 
-    def jobs_created_since(self, since: str) -> list[IcaJob]:
-        self._call("jobs_created_since", since)
-        return [IcaJob(name, "RUNNING", created_at=since, subject_id=f"batch-{name}") for name in self.batches]
+    def show(
+        self,
+        name: str,
+        created_at: datetime,
+        *data_ids: str,
+        folder: str | None = "fol.0",
+        made: str = "",
+        subject_type: str = COPY,
+    ) -> None:
+        """A copy batch; ``made`` is a folder in which it has made its files."""
+        self.show_job(name, created_at, subject_type)
+        self.folders[f"batch-{name}"] = folder
+        self.items[f"batch-{name}"] = [
+            CopyBatchItem(it, "COPIED", created=IcaData(f"made-{it}", f"{made}{it}", "AVAILABLE") if made else None)
+            for it in data_ids
+        ]
 
-    def copy_batch(self, project_id: str, batch_id: str) -> CopyBatch:
-        self._call("copy_batch", project_id, batch_id)
-        return self.batches[batch_id.removeprefix("batch-")]
+    def show_job(self, name: str, created_at: datetime | None, subject_type: str = OTHER) -> None:
+        created = timestamp(created_at) if created_at else None
+        job = IcaJob(name, "RUNNING", None, created, f"batch-{name}", subject_type, PROJECT)
+        self.listed[name] = self.jobs_there[name] = job
+
+    def recent_jobs(self, since: str) -> list[IcaJob]:
+        self._call("recent_jobs", since)
+        return [job for job in self.listed.values() if job.created_at is None or job.created_at >= since]
+
+    def copy_batch_folder(self, project_id: str, batch_id: str) -> str | None:
+        self._call("copy_batch_folder", project_id, batch_id)
+        if batch_id not in self.folders:
+            raise IcaRefused("404", http_status=404)
+        return self.folders[batch_id]
 
 
 class World:
-    def __init__(self, ica: RecentIca, jobs: int = 1, project_id: str = PROJECT) -> None:
-        self.ica, self.clock, self.table, self.queue = ica, fakes.Clock(), fakes.Table(), fakes.Queue()
+    """Jobs whose launch has asked ICA for ``a`` and ``b`` into a folder each, and has not had its answer."""
+
+    def __init__(self, jobs: int = 1, data: tuple[str, ...] = ("a", "b"), root: bool = False) -> None:
+        self.ica, self.clock, self.table, self.queue = RecentIca(), fakes.Clock(), fakes.Table(), fakes.Queue()
+        self.reconcile = Reconcile(self.table, self.ica, self.queue, self.clock)
+        self.asked_at = self.clock()
         self.table.create_copy(Copy("run", "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
-        planned = [PlannedJob(f"icav2://{PROJECT}/x{n}/", pack_sources(["icav2://from/a"])) for n in range(jobs)]
+        sources = pack_sources([f"icav2://{SOURCE}/{name.replace('fol.', '')}" for name in data])
+        planned = [PlannedJob(f"icav2://{PROJECT}/{'' if root else f'x{n}/'}", sources) for n in range(jobs)]
         fakes.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
+        for number, job in enumerate(list(self.table.jobs("run"))):
+            claimed = self.claim(job)
+            intent = Intent.of(timestamp(self.clock()), None if root else f"fol.{number}", data)
+            assert self.table.record_intent(claimed, intent, self.clock() + timedelta(minutes=1))
+
+    def claim(self, job: Job) -> Job:
+        lease_until = self.clock() + timedelta(minutes=6)
+        assert self.table.claim_for_launch(job, PROJECT, self.clock(), lease_until, Slots()) is Claim.CLAIMED
+        return self.table.job_items["run", job.job_id]
+
+    def lose_answers(self) -> None:
         for job in list(self.table.jobs("run")):
-            self.table.claim_for_launch(job, project_id, self.clock(), self.clock() + timedelta(minutes=2), Slots())
-        self.clock.forward(minutes=2, seconds=1)
+            due_at = self.clock() + timedelta(seconds=1)
+            assert self.table.mark_answer_lost(job, self.clock(), due_at, "connection dropped")
+        self.clock.forward(seconds=1.1)
 
     def settle(self) -> dict[str, int]:
-        return dict(Reconcile(self.table, self.ica, self.queue, self.clock).settle_unknown_launches())
+        return dict(self.reconcile.settle_unknown_launches())
+
+    def settle_late(self) -> dict[str, int]:
+        """The look that may conclude that nothing was started."""
+        self.clock.now = max(self.clock.now, self.asked_at + NONE_AFTER + timedelta(seconds=1))
+        return self.settle()
 
     def job(self, number: int = 1) -> Job:
         return self.table.job_items["run", f"{number:06d}"]
 
 
-def batch(number: int = 0) -> CopyBatch:
-    return CopyBatch(f"/x{number}/", frozenset(["/a"]))
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.lose_answers()
+    return world
 
 
-def test_a_launch_whose_claim_has_not_run_out_is_let_be() -> None:
-    world = World(RecentIca())
-    world.clock.forward(seconds=-2)
-    assert world.settle() == {}
-    assert world.ica.calls == []
+# --- adopted ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_copy_batch_that_was_started_is_adopted_with_its_slot_and_folder() -> None:
-    world = World(RecentIca(one=batch()))
+def test_a_copy_batch_that_was_started_is_adopted_a_second_after_its_answer_was_lost(world: World) -> None:
+    world.ica.show("one", world.asked_at, "b", "a")
     assert world.settle() == {"adopted": 1}
     job = world.job()
     assert (job.status, job.ica_job_id, job.ica_batch_id) == (JobStatus.RUNNING, "one", "batch-one")
@@ -71,80 +131,355 @@ def test_a_copy_batch_that_was_started_is_adopted_with_its_slot_and_folder() -> 
     assert world.queue.sent == []
 
 
-def test_where_none_was_started_the_job_is_queued_again_and_gives_back_what_it_had() -> None:
-    world = World(RecentIca(another=CopyBatch("/x0/", frozenset(["/b"]))))
+def test_what_a_launch_that_died_has_started_is_adopted_before_its_lease_has_run_out() -> None:
+    world = World()
+    world.ica.show("one", world.asked_at, "a", "b")
+    assert world.settle() == {}, "it may still have its answer"
+    world.clock.forward(seconds=61)
+    assert world.settle() == {"adopted": 1}
+
+
+def test_a_job_that_ica_shows_late_is_adopted_when_it_does(world: World) -> None:
+    seconds = 0.0
+    while world.clock() < world.asked_at + timedelta(minutes=2):
+        assert set(world.settle()) <= {"waiting"}
+        world.clock.forward(seconds=1)
+    world.ica.show("one", world.asked_at, "a", "b")
+    while not world.settle():
+        world.clock.forward(seconds=1)
+        seconds += 1
+    assert world.job().ica_job_id == "one"
+    assert seconds <= 31
+
+
+@pytest.mark.parametrize("listed", [[], ["a"]])
+def test_a_batch_whose_items_are_listed_late_is_waited_for(world: World, listed: list[str]) -> None:
+    world.ica.show("one", world.asked_at, *listed)
+    assert world.settle() == {"waiting": 1}
+    world.ica.show("one", world.asked_at, "a", "b")
+    world.clock.forward(seconds=3)
+    assert world.settle() == {"adopted": 1}
+
+
+def test_where_ica_shows_no_folder_the_same_data_is_adopted_once_nothing_else_can_be_it(world: World) -> None:
+    world.ica.show("one", world.asked_at, "a", "b", folder=None)
+    assert world.settle() == {"waiting": 1}
+    assert world.settle_late() == {"adopted": 1}
+
+
+def test_where_ica_shows_no_folder_the_files_made_tell_it(world: World) -> None:
+    world.ica.show("one", world.asked_at, "a", "b", folder=None, made="/x0/")
+    world.ica.show("another", world.asked_at, "a", "b", folder=None, made="/x0/deeper/")
+    world.ica.show("third", world.asked_at, "a", "b", folder=None, made="/y/")
+    assert world.settle() == {"adopted": 1}
+    assert world.job().ica_job_id == "one"
+
+
+def test_a_batch_into_the_root_is_adopted_whether_or_not_ica_shows_the_roots_id() -> None:
+    for shown in (None, "fol.of-the-root"):
+        world = World(root=True)
+        world.lose_answers()
+        world.ica.show("one", world.asked_at, "a", "b", folder=shown)
+        assert world.settle_late() == {"adopted": 1}
+
+
+def test_a_batch_for_which_ica_lists_the_files_of_a_folder_is_adopted() -> None:
+    world = World(data=("fol.tree/", "a"))
+    world.lose_answers()
+    world.ica.data |= {path: IcaData(path, path, "AVAILABLE", 7) for path in ("/tree/1", "/tree/2", "/a", "/b")}
+    world.ica.show("one", world.asked_at, "/tree/1", "/tree/2", "/a")
+    world.ica.show("another", world.asked_at, "/tree/1", "/b")
+    assert world.settle() == {"waiting": 1}
+    assert world.settle_late() == {"adopted": 1}
+    assert world.job().ica_job_id == "one"
+
+
+def test_a_source_that_was_replaced_since_changes_nothing(world: World) -> None:
+    """The search compares with what was asked for; nothing is looked up at the sources."""
+    world.ica.show("one", world.asked_at, "a", "b")
+    assert world.settle() == {"adopted": 1}
+    assert {call[0] for call in world.ica.calls} == {"recent_jobs", "copy_batch_folder", "copy_batch_items"}
+
+
+# --- proven not to be there ------------------------------------------------------------------------------------------
+
+
+def test_where_none_was_started_the_job_is_queued_again_late_and_gives_back_what_it_had(world: World) -> None:
     before = world.job()
-    assert world.settle() == {"released": 1}
+    assert world.settle() == {"waiting": 1}
+    assert world.settle_late() == {"released": 1}
     job = world.job()
     assert (job.status, job.attempt, job.queued_at) == (JobStatus.QUEUED, 1, before.queued_at)
-    assert job.held_up_by == "a launch of it has died"
     assert not +world.table.slots
     assert world.queue.sent == [(LaunchRequest("run", "000001", 1), 0)]
 
 
-def test_a_job_that_was_claimed_only_to_be_refused_is_queued_again_without_a_search() -> None:
-    world = World(RecentIca(one=batch()), project_id="unknown")
+def test_a_launch_that_died_is_waited_for_until_its_lease_has_run_out_and_the_lists_must_show() -> None:
+    world = World()
+    world.clock.now = datetime.fromisoformat(world.job().lease_until or "") + LISTS_LAG
+    assert world.settle() == {"waiting": 1}
+    world.clock.forward(seconds=31)
     assert world.settle() == {"released": 1}
-    assert world.ica.called("jobs_created_since") == []
 
 
-def test_where_ica_cannot_tell_nothing_is_started_and_the_job_says_so() -> None:
-    world = World(RecentIca(one=batch()))
-    world.ica.trouble("copy_batch", IcaRefused("404"))
-    assert world.settle() == {"undecided": 1}
+def test_a_claim_that_has_asked_for_nothing_is_released_without_a_search() -> None:
+    world = World()
+    assert world.table.release(world.job(), world.clock(), world.clock(), "tried again")
+    claimed = world.claim(world.job())
+    world.clock.now = datetime.fromisoformat(claimed.lease_until or "") + timedelta(seconds=1)
+    assert world.settle() == {"released": 1}
+    assert world.ica.calls == []
+
+
+def test_a_launch_that_went_on_after_its_release_must_not_ask() -> None:
+    world = World()
+    assert world.table.release(world.job(), world.clock(), world.clock(), "tried again")
+    claimed = world.claim(world.job())
+    assert world.table.release(claimed, world.clock(), world.clock(), "taken for dead")
+    assert not world.table.record_intent(claimed, Intent.of("", None, ["a"]), world.clock())
+
+
+@pytest.mark.parametrize(
+    ("data", "folder"), [(("a", "c"), "fol.0"), (("a", "b", "c"), "fol.0"), (("a", "b"), "fol.9"), (("c",), None)]
+)
+def test_a_batch_whose_own_data_show_that_it_is_another_is_no_hindrance(
+    world: World, data: tuple[str, ...], folder: str | None
+) -> None:
+    world.ica.show("another", world.asked_at, *data, folder=folder)
+    assert world.settle_late() == {"released": 1}
+
+
+def test_items_are_read_only_of_a_batch_whose_folder_could_be_it(world: World) -> None:
+    world.ica.show("another", world.asked_at, "a", "b", folder="fol.9")
+    assert world.settle_late() == {"released": 1}
+    assert world.ica.called("copy_batch_items") == []
+
+
+def test_another_known_job_of_ours_is_no_hindrance(world: World) -> None:
+    """One that runs, and one that has ended since, which is looked up in its copy when all else is told apart."""
+    for name in ("running", "ended"):
+        copy_id = "run" if name == "ended" else "other"
+        job = replace(world.job(), copy_id=copy_id, job_id="000009", status=JobStatus.RUNNING, ica_job_id=name)
+        if name == "ended":
+            ended = replace(job, attempt=1).ended_attempt("SUCCEEDED", None, world.clock())
+            job = replace(job, status=JobStatus.PASSED, due_at=None, attempts=(ended,))
+        world.table.job_items[copy_id, "000009"] = job
+        world.ica.show(name, world.asked_at, "a", "b", folder=None)
+    assert world.settle_late() == {"released": 1}
+
+
+def test_a_job_of_another_kind_is_no_hindrance_where_the_kind_of_ours_is_known(world: World) -> None:
+    """It is known from a job of ours, which is one call."""
+    world.ica.show_job("other", world.asked_at)
+    world.table.job_items["run", "000009"] = replace(
+        world.job(), job_id="000009", status=JobStatus.RUNNING, ica_job_id="ours"
+    )
+    world.ica.jobs_there["ours"] = IcaJob("ours", "RUNNING", subject_type=COPY)
+    assert world.settle_late() == {"released": 1}
+
+
+@pytest.mark.parametrize("seconds", [-31, LOST_ANSWER_AGE.total_seconds() + 31])
+def test_a_job_of_another_time_is_no_hindrance(world: World, seconds: float) -> None:
+    """What comes later can never be it, however long the search goes on."""
+    world.ica.show_job("other", world.asked_at + timedelta(seconds=seconds))
+    assert world.settle_late() == {"released": 1}
+
+
+# --- undecided -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        lambda world: world.ica.show_job("other", world.asked_at),
+        lambda world: world.ica.show_job("other", world.asked_at, COPY),
+        lambda world: world.ica.show("one", world.asked_at),
+        lambda world: world.ica.show("one", world.asked_at, "a"),
+        lambda world: [world.ica.show(each, world.asked_at, "a", "b") for each in ("one", "two")],
+        lambda world: [world.ica.show(each, world.asked_at, "a", "b", folder=None) for each in ("one", "two")],
+    ],
+    ids=["a kind not known yet", "unreadable", "no items", "some items", "two into the folder", "two of the same data"],
+)
+def test_what_could_be_it_and_cannot_be_told_apart_is_left_to_a_person(world: World, show: object) -> None:
+    show(world)  # type: ignore[operator]
+    assert world.settle_late() == {"undecided": 1}
     job = world.job()
-    assert (job.status, (job.held_up_by or "").startswith(UNDECIDED)) == (JobStatus.LAUNCHING, True)
-    assert job.due_at == timestamp(world.clock() + LOOK_AGAIN)
+    assert (job.status, job.undecided_since) == (JobStatus.LAUNCHING, timestamp(world.clock()))
+    assert "ICA job" in (job.held_up_by or "")
     assert (world.table.slots, world.queue.sent) == ({PROJECT: 1}, [])
     assert world.settle() == {}, "but not before it is due again"
 
 
-def test_where_ica_is_not_there_it_is_asked_again_later() -> None:
-    world = World(RecentIca(one=batch()))
-    world.ica.trouble("jobs_created_since", IcaUnavailable("503"))
+def test_of_two_launches_of_the_same_data_none_is_decided_where_ica_shows_no_folders() -> None:
+    world = World(jobs=2)
+    world.lose_answers()
+    world.ica.show("one", world.asked_at, "a", "b", folder=None)
+    assert world.settle_late() == {"undecided": 2}
+
+
+def test_where_ica_does_not_say_when_it_created_a_job_the_job_could_be_it(world: World) -> None:
+    world.ica.show_job("other", None, COPY)
+    assert world.settle_late() == {"undecided": 1}
+
+
+def test_an_undecided_launch_is_searched_for_less_and_less_often(world: World) -> None:
+    world.ica.show_job("other", world.asked_at)
+    looks = []
+    while world.clock() < world.asked_at + timedelta(hours=12):
+        if world.settle_late():
+            looks.append(world.clock())
+        world.clock.forward(minutes=1)
+    pauses = [later - earlier for earlier, later in pairwise(looks)]
+    assert pauses[0] >= UNDECIDED_LOOK_AGAIN
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= LONGEST_UNDECIDED_LOOK_AGAIN
+    assert len(looks) < 40
+
+
+def test_what_becomes_readable_ends_the_doubt(world: World) -> None:
+    world.ica.show_job("one", world.asked_at, COPY)
+    assert world.settle_late() == {"undecided": 1}
+    world.ica.show("one", world.asked_at, "a", "b")
+    world.clock.now += UNDECIDED_LOOK_AGAIN + timedelta(seconds=1)
+    assert world.settle() == {"adopted": 1}
+    assert world.job().undecided_since is None
+
+
+# --- what a person says ----------------------------------------------------------------------------------------------
+
+
+def undecided() -> World:
+    world = World()
+    world.lose_answers()
+    world.ica.show_job("theirs", world.asked_at)
+    assert world.settle_late() == {"undecided": 1}
+    return world
+
+
+def test_a_person_may_say_which_ica_job_it_is() -> None:
+    world = undecided()
+    world.reconcile.adopt("run", "000001", "theirs")
+    assert (world.job().status, world.job().ica_job_id) == (JobStatus.RUNNING, "theirs")
+
+
+def test_a_person_may_say_that_none_was_started() -> None:
+    world = undecided()
+    world.reconcile.release("run", "000001")
+    assert world.job().status is JobStatus.QUEUED
+    assert world.queue.sent == [(LaunchRequest("run", "000001", 1), 0)]
+
+
+def test_a_person_decides_only_what_is_undecided() -> None:
+    world = World()
+    world.ica.show("one", world.asked_at, "a", "b")
+    with pytest.raises(NotForAPerson, match="not undecided"):
+        world.reconcile.adopt("run", "000001", "one")
+    with pytest.raises(NotForAPerson, match="not undecided"):
+        world.reconcile.release("run", "000001")
+    with pytest.raises(NotForAPerson, match="no job 000007"):
+        world.reconcile.release("run", "000007")
+
+
+def test_an_ica_job_that_cannot_be_the_one_is_not_adopted() -> None:
+    world = undecided()
+    world.ica.jobs_there["elsewhere"] = IcaJob("elsewhere", "RUNNING", project_id=SOURCE)
+    world.ica.jobs_there["ours"] = IcaJob("ours", "RUNNING", project_id=PROJECT)
+    world.table.job_items["run", "000009"] = replace(
+        world.job(), job_id="000009", status=JobStatus.RUNNING, ica_job_id="ours"
+    )
+    for ica_job_id, why in (("nobody", "shows no job"), ("elsewhere", "another project"), ("ours", "another attempt")):
+        with pytest.raises(NotForAPerson, match=why):
+            world.reconcile.adopt("run", "000001", ica_job_id)
+    assert world.job().status is JobStatus.LAUNCHING
+
+
+@pytest.mark.parametrize("say", ["adopt", "release"])
+def test_a_person_who_is_late_changes_nothing(say: str) -> None:
+    world = undecided()
+    read = world.table.get_job
+
+    def moves_on_meanwhile(copy_id: str, job_id: str) -> Job | None:
+        job = read(copy_id, job_id)
+        assert world.table.mark_running(world.job(), "one", "batch-one", world.clock(), world.clock())
+        return job
+
+    world.table.get_job = moves_on_meanwhile  # type: ignore[method-assign]
+    adopt: Callable[[str, str], None] = partial(world.reconcile.adopt, ica_job_id="theirs")
+    decide = {"adopt": adopt, "release": world.reconcile.release}[say]
+    with pytest.raises(NotForAPerson, match="moved on"):
+        decide("run", "000001")
+    assert (world.job().ica_job_id, world.queue.sent) == ("one", [])
+
+
+# --- many, and trouble -----------------------------------------------------------------------------------------------
+
+
+def test_a_hundred_lost_answers_are_settled_in_one_look_of_a_few_hundred_calls() -> None:
+    world = World(jobs=100)
+    world.lose_answers()
+    for number in range(100):
+        world.ica.show(f"job-{number}", world.asked_at, "a", "b", folder=f"fol.{number}")
+    assert world.settle() == {"adopted": 100}
+    assert len(world.ica.called("recent_jobs")) == 1
+    assert len(world.ica.calls) <= 201
+
+
+def test_what_was_told_apart_is_not_read_again(world: World) -> None:
+    world.ica.show("another", world.asked_at, "a", "c")
+    assert world.settle() == {"waiting": 1}
+    world.ica.calls.clear()
+    world.clock.forward(seconds=3)
+    assert world.settle() == {"waiting": 1}
+    assert [call[0] for call in world.ica.calls] == ["recent_jobs"]
+
+
+@pytest.mark.parametrize("method", ["recent_jobs", "copy_batch_folder", "copy_batch_items"])
+def test_where_ica_is_not_there_it_is_asked_again_later(world: World, method: str) -> None:
+    world.ica.show("one", world.asked_at, "a", "b")
+    world.ica.trouble(method, IcaUnavailable("503"))
     assert world.settle() == {"unreadable": 1}
-    assert world.job().due_at == timestamp(world.clock() + LOOK_AGAIN)
     world.ica.troubles.clear()
-    world.clock.now += LOOK_AGAIN + timedelta(seconds=1)
+    world.clock.forward(seconds=3)
     assert world.settle() == {"adopted": 1}
 
 
 def test_a_launch_that_cannot_be_settled_holds_up_no_other() -> None:
     """For a reason that nobody has foreseen; it is looked at again later."""
-    world = World(RecentIca(one=batch(0), three=batch(2)), jobs=3)
+    world = World(jobs=3)
+    world.lose_answers()
+    for number in range(3):
+        world.ica.show(f"job-{number}", world.asked_at, "a", "b", folder=f"fol.{number}")
 
     def break_with_the_second(arguments: tuple[object, ...]) -> IcaError | None:
-        if "/x1/" in arguments:
+        if "batch-job-1" in arguments:
             raise RuntimeError("made by the test")
         return None
 
-    world.ica.troubles["find"] = break_with_the_second
+    world.ica.troubles["copy_batch_items"] = break_with_the_second
     assert world.settle() == {"adopted": 2}
-    assert [world.job(number).status for number in (1, 2, 3)] == [
-        JobStatus.RUNNING,
-        JobStatus.LAUNCHING,
-        JobStatus.RUNNING,
-    ]
     world.ica.troubles.clear()
-    world.clock.now += LOOK_AGAIN + timedelta(seconds=1)
-    assert world.settle() == {"released": 1}
+    world.clock.forward(seconds=3)
+    assert world.settle() == {"adopted": 1}
 
 
 @pytest.mark.parametrize("moved", ["running", "postponed"])
-def test_a_launch_that_another_has_seen_to_meanwhile_is_let_be(moved: str) -> None:
-    world = World(RecentIca())
+def test_a_launch_that_another_has_seen_to_meanwhile_is_let_be(world: World, moved: str) -> None:
     listed = world.table.jobs_in
 
     def another_is_faster(status: JobStatus, due_before: datetime | None = None) -> list[Job]:
         found = listed(status, due_before)
-        if status is JobStatus.RUNNING:
-            return found
-        if moved == "running":
-            assert world.table.mark_running(world.job(), "one", "batch-one", world.clock(), world.clock())
-        else:
-            assert world.table.postpone(world.job(), world.clock() + LOOK_AGAIN)
+        if status is JobStatus.LAUNCHING:
+            if moved == "running":
+                assert world.table.mark_running(world.job(), "one", "batch-one", world.clock(), world.clock())
+            else:
+                assert world.table.postpone(world.job(), world.clock() + UNDECIDED_LOOK_AGAIN)
         return found
 
     world.table.jobs_in = another_is_faster  # type: ignore[method-assign]
     assert world.settle() == {}
     assert world.ica.calls == []
+
+
+def test_the_clocks_may_differ_by_as_much_as_is_allowed_for(world: World) -> None:
+    world.ica.show("one", world.asked_at - CLOCKS_APART, "a", "b")
+    assert world.settle() == {"adopted": 1}

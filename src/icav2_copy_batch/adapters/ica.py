@@ -16,7 +16,8 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby, islice
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -26,6 +27,7 @@ import urllib3
 from pydantic import ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
+from icav2_copy_batch.adapters.ica_clock import IcaClock
 from icav2_copy_batch.adapters.libica_light import (
     ApiClient,
     ApiException,
@@ -42,7 +44,6 @@ from icav2_copy_batch.domain.ica import (
     CONSEQUENCES,
     SECONDS_TO_START,
     CallFailure,
-    CopyBatch,
     CopyBatchItem,
     IcaAnswerLost,
     IcaData,
@@ -53,6 +54,7 @@ from icav2_copy_batch.domain.ica import (
     StartedCopyBatch,
     failure_of,
 )
+from icav2_copy_batch.domain.job import Clock
 from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import is_project_id, parent_path
@@ -87,6 +89,22 @@ Fault = Callable[..., IcaError]
 """Makes the error for a ``CallFailure``, with a message and what else is known."""
 
 
+@dataclass(frozen=True, slots=True)
+class JobsPage:
+    """A page of the list of all jobs, which was asked for newest first."""
+
+    jobs: list[IcaJob]
+    rows: int
+    """How many there were, those included that cannot be read."""
+    is_last: bool
+
+    def ends_before(self, since: str) -> bool:
+        """Whether the pages that follow hold only jobs from before a moment: as far as this one is sorted."""
+        times = [job.created_at for job in self.jobs if job.created_at]
+        newest_first = len(times) == self.rows and times == sorted(times, reverse=True)
+        return newest_first and bool(times) and times[-1] < since
+
+
 class TokenSource(Protocol):
     def token(self, *, fresh: bool = False) -> str:
         """The JWT; ``fresh`` passes over any cache."""
@@ -108,6 +126,7 @@ class IcaClient:
         monotonic: Callable[[], float] = time.monotonic,
         spread: Spread = in_threads,
         wire: Any = None,
+        clock: Clock = lambda: datetime.now(UTC),
     ) -> None:
         """``base_url`` ends in ``/ica/rest``; ``seconds_left`` says how long this invocation may still take.
 
@@ -129,6 +148,8 @@ class IcaClient:
         self._sleep = sleep
         self._monotonic = monotonic
         self._spread = spread
+        self._clock = clock
+        self._ica_clock = IcaClock(clock)
         self._project_ids: dict[str, tuple[str, float]] = {}
         self._remembered: dict[tuple[str, str], tuple[IcaData, float]] = {}
         self._told_from_memory: set[str] = set()
@@ -292,7 +313,7 @@ class IcaClient:
             if error.http_status != 404:
                 raise
             return None
-        if not (data := _data(answer)):
+        if not (data := _data(answer, self._ica_clock)):
             raise IcaUnavailable(f"ICA's answer about {data_id} has no id or no path")
         return data
 
@@ -406,7 +427,7 @@ class IcaClient:
     def _data_pages(self, project_id: str, **filters: Any) -> Iterator[list[IcaData]]:
         operation = self._data.get_project_data_list_without_preload_content
         for page in self._pages(operation, project_id=project_id, **filters):
-            yield [data for item in page if (data := _data(item))]
+            yield [data for item in page if (data := _data(item, self._ica_clock))]
 
     # --- copying -----------------------------------------------------------------------------------------------------
 
@@ -446,20 +467,20 @@ class IcaClient:
         promises fewer calls.
         """
         found: dict[str, IcaJob] = {}
-        wanted = set(ica_job_ids)
-        if len(wanted) > 1:
-            for page in range(min(max(len(wanted) // JOBS_WORTH_A_PAGE, 1), MAX_OFFSET_ROWS // int(PAGE_SIZE))):
-                try:
-                    listed = self._jobs_page(page)
-                except IcaRefused:
-                    break
-                found |= {job.job_id: job for job in listed if job.job_id in wanted}
-                if len(found) == len(wanted) or len(listed) < int(PAGE_SIZE):
-                    break
+        wanted, rows = set(ica_job_ids), 0
+        while len(wanted) > 1 and rows < max(len(wanted) // JOBS_WORTH_A_PAGE, 1) * int(PAGE_SIZE):
+            try:
+                page = self._jobs_from(rows)
+            except IcaRefused:
+                break
+            found |= {job.job_id: job for job in page.jobs if job.job_id in wanted}
+            rows += page.rows
+            if len(found) == len(wanted) or page.is_last:
+                break
         for job_id in sorted(wanted - found.keys()):
             try:
                 answer = self._call(self._jobs.get_job_without_preload_content, job_id=job_id)
-                found[job_id] = _job(answer)
+                found[job_id] = _job(answer, self._ica_clock)
             except IcaRefused:
                 continue
             except IcaUnavailable as error:
@@ -467,25 +488,31 @@ class IcaClient:
                     raise  # else it is this job alone that cannot be read
         return found
 
-    def jobs_created_since(self, since: str) -> list[IcaJob]:
-        """All jobs that ICA has created since a moment (ISO 8601), newest first."""
-        found: list[IcaJob] = []
-        page = 0
-        while True:
-            listed = self._jobs_page(page)
-            recent = [job for job in listed if job.created_at is None or _moment(job.created_at) >= _moment(since)]
-            found += recent
-            if len(recent) < len(listed) or len(listed) < int(PAGE_SIZE):
-                return found
-            page += 1
+    def recent_jobs(self, since: str) -> list[IcaJob]:
+        """All jobs that ICA has created since a moment (by our clock), and all of which it cannot be told when.
 
-    def copy_batch(self, project_id: str, batch_id: str) -> CopyBatch:
-        """What a copy batch in a project copies, and where to."""
+        The list is asked for newest first. That it is sorted so is seen from each page before it is believed.
+        """
+        found: dict[str, IcaJob] = {}
+        rows = 0
+        while True:
+            page = self._jobs_from(rows)
+            # A job that comes into being meanwhile moves the others on: some are then listed twice.
+            found |= {job.job_id: job for job in page.jobs if job.created_at is None or job.created_at >= since}
+            rows += page.rows
+            if page.is_last or page.ends_before(since):
+                return list(found.values())
+
+    def copy_batch_folder(self, project_id: str, batch_id: str) -> str | None:
+        """The id of the folder that a copy batch of a project copies into; None where ICA does not say.
+
+        Raises ``IcaRefused`` where the project has no such copy batch.
+        """
         answer = self._call(
             self._batches.get_project_data_copy_batch_without_preload_content, project_id=project_id, batch_id=batch_id
         )
-        items = self.copy_batch_items(project_id, batch_id)
-        return CopyBatch(answer.get("destinationFolderId"), frozenset(item.data_id for item in items))
+        folder_id = answer.get("destinationFolderId")
+        return folder_id if isinstance(folder_id, str) else None
 
     def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]:
         """The sources of a copy batch, each with what has become of it."""
@@ -499,20 +526,29 @@ class IcaClient:
                 data_id=_text(item, "request", "dataId"),
                 status=_text(item, "processing", "status"),
                 reason=item["processing"].get("additionalStatusInformation"),
-                created=_data(item.get("createdProjectData") or {}),
+                created=_data(item.get("createdProjectData") or {}, self._ica_clock),
             )
             for item in items
         ]
 
-    def _jobs_page(self, page: int) -> list[IcaJob]:
-        """A page of the list of all jobs. It can be sorted only with offset paging."""
+    def _jobs_from(self, offset: int) -> JobsPage:
+        """A page of the list of all jobs, newest first. It can be sorted only with offset paging."""
         answer = self._call(
             self._jobs.get_jobs_without_preload_content,
             sort="timeCreated desc",
             page_size=PAGE_SIZE,
-            page_offset=str(page * int(PAGE_SIZE)),
+            page_offset=str(offset),
         )
-        return [_job(item) for item in answer.get("items", []) if item.get("id") and item.get("status")]
+        rows, total = answer.get("items"), answer.get("totalItemCount")
+        if not isinstance(rows, list):
+            raise IcaUnavailable("ICA answered with a page that has no items")
+        following = offset + len(rows)
+        return JobsPage(
+            jobs=[_job(row, self._ica_clock) for row in rows if row.get("id") and row.get("status")],
+            rows=len(rows),
+            # A page may be shorter than asked for without being the last.
+            is_last=not rows or following == total or following + int(PAGE_SIZE) > MAX_OFFSET_ROWS,
+        )
 
     # --- calling -----------------------------------------------------------------------------------------------------
 
@@ -585,9 +621,11 @@ class IcaClient:
         bearer = {"type": "bearer", "in": "header", "key": "Authorization", "value": f"Bearer {token}"}
         connecting = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
         try:
+            sent_at = self._clock()
             response = operation(
                 **parameters, _headers=headers, _request_auth=bearer, _request_timeout=(CONNECT_SECONDS, READ_SECONDS)
             )
+            self._ica_clock.measure(response.getheaders(), sent_at)
             return response.status, response.getheaders(), response.read()
         except connecting as error:
             raise fault(CallFailure.NOT_REACHED, f"ICA cannot be reached: {error}") from None
@@ -645,7 +683,7 @@ def _text(answer: Mapping[str, Any], *keys: str) -> str:
     return value
 
 
-def _data(answer: Mapping[str, Any]) -> IcaData | None:
+def _data(answer: Mapping[str, Any], clock: IcaClock) -> IcaData | None:
     """A file or folder as ICA shows it; None where its id or its path is missing."""
     data = answer.get("data") or {}
     details = data.get("details") or {}
@@ -657,23 +695,20 @@ def _data(answer: Mapping[str, Any]) -> IcaData | None:
         status=details.get("status", ""),
         size=details.get("fileSizeInBytes"),
         etag=details.get("objectETag"),
-        created_at=details.get("timeCreated"),
+        created_at=clock.ours(details.get("timeCreated")),
     )
 
 
-def _job(answer: Mapping[str, Any]) -> IcaJob:
+def _job(answer: Mapping[str, Any], clock: IcaClock) -> IcaJob:
     return IcaJob(
         job_id=_text(answer, "id"),
         status=_text(answer, "status"),
         reason=answer.get("additionalStatusInformation"),
-        created_at=answer.get("timeCreated"),
+        created_at=clock.ours(answer.get("timeCreated")),
         subject_id=answer.get("subjectId"),
+        subject_type=answer.get("subjectType"),
         project_id=(answer.get("project") or {}).get("id"),
     )
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def _problem_message(status: int, body: bytes) -> str:

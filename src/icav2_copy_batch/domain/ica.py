@@ -27,7 +27,7 @@ class IcaData:
     etag: str | None = None
     """The object's, as the cloud provider gave it; not of every kind of copy the same as its source's."""
     created_at: str | None = None
-    """As ICA writes it: UTC, ISO 8601, by ICA's clock. None where ICA does not say."""
+    """By our clock: UTC, ISO 8601 with ``Z``. None where ICA does not say, or its clock is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class IcaJob:
     """One of the keys of ``VERDICTS``, or one that is new to us."""
     reason: str | None = None
     created_at: str | None = None
-    """As ICA writes it: UTC, ISO 8601."""
+    """By our clock: UTC, ISO 8601 with ``Z``. None where ICA does not say, or its clock is unknown."""
     subject_id: str | None = None
     """What it carries out: of a copy batch's job, presumably the batch's id."""
     subject_type: str | None = None
@@ -67,14 +67,6 @@ class CopyBatchItem:
     @property
     def is_copied(self) -> bool:
         return self.status == "COPIED"
-
-
-@dataclass(frozen=True, slots=True)
-class CopyBatch:
-    """What a copy batch copies, as it can be read back from ICA."""
-
-    folder_id: str | None
-    data_ids: frozenset[str]
 
 
 class Verdict(Enum):
