@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -9,10 +10,10 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -20,12 +21,12 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 import icav2_copy_batch
 from icav2_copy_batch.adapters import ica as ica_module
 from icav2_copy_batch.adapters.ica import MAX_QUERY_BYTES, MAX_TRIES, MAX_WAIT_SECONDS, REMEMBERED_SECONDS, IcaClient
 from icav2_copy_batch.domain.ica import (
-    CopyBatch,
     CopyBatchItem,
     IcaAnswerLost,
     IcaData,
@@ -35,8 +36,8 @@ from icav2_copy_batch.domain.ica import (
     IcaUnavailable,
     StartedCopyBatch,
 )
+from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions
-from local.simulator.bodies import moment
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
 from tests.integration.simulated_ica import (
     COPY_BATCH,
@@ -50,6 +51,8 @@ from tests.integration.simulated_ica import (
     until,
 )
 
+HALF_A_SECOND = timedelta(seconds=0.5)
+"""HTTP tells the time in whole seconds, cut off: it is taken for the middle of its second."""
 SPECIAL_NAMES = [
     "a b",
     "#1",
@@ -122,7 +125,7 @@ def test_a_path_is_found_in_its_own_case_and_not_as_a_prefix(ica: SimulatedIca) 
     wanted = ica.file("/run/a.txt", size=7)
     for other in ("/run/A.txt", "/RUN/a.txt", "/run/a.txt.md5", "/run/a.txt2/x"):
         ica.file(other)
-    created = moment(ica.clock())
+    created = timestamp(ica.clock() - HALF_A_SECOND)
     assert ica.client().find(ica.source, ["/run/a.txt"]) == {
         "/run/a.txt": IcaData(wanted.id, "/run/a.txt", "AVAILABLE", 7, wanted.etag, created)
     }
@@ -434,7 +437,7 @@ def test_data_are_found_by_their_ids_although_ica_looks_at_one_of_them_alone(ica
 
 def test_data_are_read_by_their_id_with_the_time_when_they_were_created(ica: SimulatedIca) -> None:
     file, folder = ica.file("/run/a.txt", size=7), ica.folder("/to/")
-    created = moment(ica.clock())
+    created = timestamp(ica.clock() - HALF_A_SECOND)
     ica.clock.forward(100)
     client = ica.client()
     assert client.read_data(ica.source, file.id) == IcaData(file.id, "/run/a.txt", "AVAILABLE", 7, file.etag, created)
@@ -811,7 +814,7 @@ def test_a_copy_batch_copies_its_sources_into_its_folder(prepared: Prepared) -> 
     (job,) = prepared.ica.world.jobs.values()
     assert (batch_id, job_id) == (job.batch_id, job.id)
     prepared.ica.clock.forward(10)
-    assert prepared.ica.client().jobs([job_id]) == {job_id: IcaJob(**said(prepared.ica, job_id, "SUCCEEDED"))}
+    assert timeless(prepared.ica.client().jobs([job_id])) == {job_id: said(prepared.ica, job_id, "SUCCEEDED")}
     assert prepared.ica.arrived() == {"/to/a.txt": "AVAILABLE", "/to/b.txt": "AVAILABLE"}
 
 
@@ -915,25 +918,24 @@ def test_a_folder_that_is_being_deleted_is_a_conflict_which_may_pass(prepared: P
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
 
-def said(ica: SimulatedIca, job_id: str, status: str) -> dict[str, Any]:
-    """What ICA says of a job that goes well."""
-    job = ica.world.jobs[job_id]
-    return {
-        "job_id": job_id,
-        "status": status,
-        "created_at": job.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "subject_id": job.batch_id,
-        "project_id": ica.destination,
-    }
+def said(ica: SimulatedIca, job_id: str, status: str) -> IcaJob:
+    """What ICA says of a job that goes well, but for the time."""
+    batch_id = ica.world.jobs[job_id].batch_id
+    return IcaJob(job_id, status, None, None, batch_id, ica.world.switches.subject_type, ica.destination)
 
 
-def stock_jobs(ica: SimulatedIca, count: int) -> list[str]:
+def timeless(jobs: Mapping[str, IcaJob]) -> dict[str, IcaJob]:
+    """By id, and without the time: ICA's clock is measured to within half a second."""
+    return {job_id: replace(job, created_at=None) for job_id, job in jobs.items()}
+
+
+def stock_jobs(ica: SimulatedIca, count: int, seconds_apart: float = 0.001) -> list[str]:
     """Ids of so many jobs, oldest first."""
     items = [BatchItem(ica.file("/run/a.txt").id)]
     request = BatchRequest(items, False, False, False, ActionOnExist.RENAME, ica.folder("/to/").id)
     ids = []
     for _ in range(count):
-        ica.clock.forward(0.001)
+        ica.clock.forward(seconds_apart)
         ica.world.settle()
         ids.append(ica.world.create_batch(ica.destination, request).id)
     return ids
@@ -951,13 +953,13 @@ def test_no_jobs_take_no_call(ica: SimulatedIca) -> None:
 
 def test_one_job_is_asked_for_by_its_id(ica: SimulatedIca) -> None:
     job_id, *_ = stock_jobs(ica, 20)
-    assert ica.client().jobs([job_id]) == {job_id: IcaJob(**said(ica, job_id, "INITIALIZED"))}
+    assert timeless(ica.client().jobs([job_id])) == {job_id: said(ica, job_id, "INITIALIZED")}
     assert calls_for_jobs(ica) == (0, 1)
 
 
 def test_many_jobs_are_found_in_a_page_of_the_list(ica: SimulatedIca) -> None:
     ids = stock_jobs(ica, 300)[50:250]
-    assert ica.client().jobs(ids) == {job_id: IcaJob(**said(ica, job_id, "INITIALIZED")) for job_id in ids}
+    assert timeless(ica.client().jobs(ids)) == {job_id: said(ica, job_id, "INITIALIZED") for job_id in ids}
     assert calls_for_jobs(ica) == (1, 0)
 
 
@@ -1034,29 +1036,99 @@ def test_jobs_that_cannot_be_asked_for_are_not_taken_for_missing(ica: SimulatedI
         ica.client().jobs(ids)
 
 
-@pytest.mark.parametrize(("since", "expected"), [(0, 1500), (0.4, 1101), (1.5, 1), (2, 0)])
-def test_jobs_are_listed_from_a_moment_on_newest_first(ica: SimulatedIca, since: float, expected: int) -> None:
-    """One each millisecond."""
+# --- what was started ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead", [0, 600, -600])
+def test_jobs_are_listed_from_a_moment_on_by_our_clock(ica: SimulatedIca, ahead: float) -> None:
+    """Whatever ICA's clock shows: it is measured from its answers."""
     start = ica.clock()
-    ids = stock_jobs(ica, 1500)
-    moment = (start + timedelta(seconds=since)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    found = ica.client().jobs_created_since(moment)
-    assert [job.job_id for job in found] == ids[::-1][:expected]
-    assert found[:1] == [IcaJob(**said(ica, ids[-1], "INITIALIZED"))][:expected]
-    assert calls_for_jobs(ica) == (1 + expected // 1000, 0)
+    ids = stock_jobs(ica, 12, seconds_apart=10)
+    skewed = lambda: ica.clock() - timedelta(seconds=ahead)  # noqa: E731
+    for since, expected in ((0, 12), (65, 6), (119, 1), (130, 0)):
+        moment = timestamp(start + timedelta(seconds=since - ahead))
+        found = ica.client(clock=skewed).recent_jobs(moment)
+        assert [job.job_id for job in found] == ids[::-1][:expected]
 
 
-def test_a_copy_batch_says_what_it_copies_and_where_to(prepared: Prepared) -> None:
+def test_when_a_job_was_created_is_known_to_within_half_a_second(ica: SimulatedIca) -> None:
+    ica.clock.forward(0.9)
+    ids = stock_jobs(ica, 1)
+    created_at = ica.client().jobs(ids)[ids[0]].created_at or ""
+    assert abs(datetime.fromisoformat(created_at) - ica.world.jobs[ids[0]].created) <= HALF_A_SECOND
+
+
+def test_the_list_of_jobs_is_read_for_as_long_as_it_may_hold_more(ica: SimulatedIca) -> None:
+    start = ica.clock()
+    ids = stock_jobs(ica, 2500, seconds_apart=0.1)
+    found = ica.client().recent_jobs(timestamp(start + timedelta(seconds=145)))
+    assert set(ids[-1039:]) <= {job.job_id for job in found} <= set(ids[-1061:]), "to within half a second"
+    assert calls_for_jobs(ica) == (2, 0)
+    assert {job.job_id for job in ica.client().recent_jobs(timestamp(start - HALF_A_SECOND))} == set(ids)
+    assert calls_for_jobs(ica) == (5, 0)
+
+
+@pytest.mark.parametrize("total_is_told", [True, False])
+def test_pages_of_jobs_may_be_shorter_than_asked_for(ica: SimulatedIca, total_is_told: bool) -> None:
+    ids = stock_jobs(ica, 25)
+    rewrite(ica, lambda answer: answer if total_is_told else {"items": answer["items"]}, page_cap=10)
+    assert {job.job_id for job in ica.client().recent_jobs(timestamp(ica.clock() - timedelta(hours=1)))} == set(ids)
+
+
+def test_a_list_of_jobs_that_is_not_sorted_is_read_to_its_end(ica: SimulatedIca) -> None:
+    start = ica.clock()
+    ids = stock_jobs(ica, 1200, seconds_apart=1)
+    rewrite(ica, lambda answer: answer | {"items": sorted(answer["items"], key=lambda job: str(job["id"]))})
+    found = ica.client().recent_jobs(timestamp(start + timedelta(seconds=1195)))
+    assert {job.job_id for job in found} >= set(ids[-5:])
+    assert calls_for_jobs(ica) == (2, 0)
+
+
+def test_where_ica_does_not_tell_its_time_no_job_is_taken_for_old(ica: SimulatedIca) -> None:
+    ids = stock_jobs(ica, 3)
+    rewrite(ica, lambda answer: answer, without_date=True)
+    (first, *_) = found = ica.client().recent_jobs(timestamp(ica.clock() + timedelta(hours=1)))
+    assert {job.job_id for job in found} == set(ids)
+    assert first.created_at is None
+
+
+def rewrite(ica: SimulatedIca, change: Callable[[Any], Any], page_cap: int = 0, without_date: bool = False) -> None:
+    """Change what ICA answers, the most rows of its pages, or whether it tells the time."""
+    app = ica.stage.app
+
+    async def changed(scope: Scope, receive: Receive, send: Send) -> None:
+        query = scope["query_string"].decode()
+        if page_cap:
+            query = query.replace("pageSize=1000", f"pageSize={page_cap}")
+        plain = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
+        start: dict[str, Any] = {}
+
+        async def send_changed(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+                return
+            body = json.dumps(change(json.loads(message["body"]))).encode()
+            dropped = {b"content-length", *([b"date"] if without_date else [])}
+            headers = [header for header in start["headers"] if header[0] not in dropped]
+            await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+            await send({**message, "body": body})
+
+        await app({**scope, "query_string": query.encode(), "headers": plain}, receive, send_changed)
+
+    ica.stage.app = changed
+
+
+def test_a_copy_batch_says_where_to_it_copies(prepared: Prepared) -> None:
     batch_id, _ = prepared.start()
-    found = prepared.ica.client().copy_batch(prepared.ica.destination, batch_id)
-    assert found == CopyBatch(prepared.folder_id, frozenset(prepared.sources))
+    client = prepared.ica.client()
+    assert client.copy_batch_folder(prepared.ica.destination, batch_id) == prepared.folder_id
 
 
-def test_a_copy_batch_of_many_sources_is_read_to_the_end_of_its_pages(prepared: Prepared) -> None:
+def test_the_items_of_many_sources_are_read_to_the_end_of_their_pages(prepared: Prepared) -> None:
     prepared.sources[:] = [prepared.ica.file(f"/run/{number}").id for number in range(1001)]
     batch_id, _ = prepared.start()
-    found = prepared.ica.client().copy_batch(prepared.ica.destination, batch_id)
-    assert found.data_ids == set(prepared.sources)
+    found = prepared.ica.client().copy_batch_items(prepared.ica.destination, batch_id)
+    assert {item.data_id for item in found} == set(prepared.sources)
 
 
 def test_a_copy_batch_says_what_has_become_of_each_of_its_sources(prepared: Prepared) -> None:
@@ -1086,19 +1158,19 @@ def test_a_copy_batch_says_what_has_become_of_each_of_its_sources(prepared: Prep
 def test_a_copy_batch_into_the_root_has_no_folder(ica: SimulatedIca) -> None:
     source = ica.file("/run/a.txt").id
     started = ica.client().start_copy_batch(ica.destination, None, [source], CopyOptions())
-    assert ica.client().copy_batch(ica.destination, started.batch_id) == CopyBatch(None, frozenset([source]))
+    assert ica.client().copy_batch_folder(ica.destination, started.batch_id) is None
 
 
 def test_something_that_is_no_copy_batch_is_a_refusal(prepared: Prepared) -> None:
     batch_id, job_id = prepared.start()
     for project_id, some_id in ((prepared.ica.destination, job_id), (prepared.ica.source, batch_id)):
         with pytest.raises(IcaRefused, match="404"):
-            prepared.ica.client().copy_batch(project_id, some_id)
+            prepared.ica.client().copy_batch_folder(project_id, some_id)
 
 
 def test_an_id_that_is_none_is_refused(ica: SimulatedIca) -> None:
     """A job of another kind may have any subject."""
-    for read in (ica.client().copy_batch, ica.client().copy_batch_items):
+    for read in (ica.client().copy_batch_folder, ica.client().copy_batch_items):
         with pytest.raises(IcaRefused):
             read(ica.destination, "no id")
 

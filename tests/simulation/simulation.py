@@ -325,6 +325,7 @@ class Simulation:
             monotonic=lambda: engine.now.timestamp(),
             spread=fakes.in_turn,
             wire=self.wire,
+            clock=engine.clock,
         )
         complete = Complete(self.table, self.bucket, self.bus, self.tasks, engine.clock)
         limits = Limits(max_sources_per_job=self.scenario.max_sources_per_job)
