@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -37,6 +39,35 @@ def template() -> dict[str, Any]:
     return loaded
 
 
+TRANSFORM = """
+import json, sys
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+template = yaml_parse(sys.argv[1])
+template["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"  # as ``sam package`` does
+values = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
+json.dump(Translator({}, Parser()).translate(template, values), sys.stdout, default=str)
+"""
+
+
+@cache
+def transformed() -> dict[str, Any]:
+    """What CloudFormation deploys: the template without SAM in it, as SAM's own translator makes it."""
+    found: dict[str, Any] = json.loads(in_ministack(TRANSFORM, TEMPLATE.read_text()))
+    return found
+
+
+def in_ministack(program: str, *arguments: str) -> bytes:
+    """What a program prints that is run beside the local AWS, where SAM's translator and JSONata are installed."""
+    python = TEMPLATE.parent / ".tools/ministack/bin/python"
+    environment = {"AWS_DEFAULT_REGION": "us-east-1", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([python, "-c", program, *arguments], env=environment, capture_output=True, check=False)  # noqa: S603
+    assert not done.returncode, done.stderr.decode()
+    return done.stdout
+
+
 def properties(resource: str) -> dict[str, Any]:
     """What the template says of a resource."""
     found: dict[str, Any] = template()["Resources"][resource]["Properties"]
@@ -57,17 +88,33 @@ def _resolved(value: Any, values: Mapping[str, str]) -> str:
     if not isinstance(value, dict):
         return str(value)
     (name,) = value.values()
+    if name == "AWS::StackName":
+        return "the-stack"
     return values[name] if name in values else str(template()["Parameters"][name]["Default"])
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    """What a role may do, with what it may only where a parameter is given."""
+    policies = [
+        policy
+        for each in properties(role)["Policies"]
+        for policy in each.get("If", [each])
+        if isinstance(policy, dict) and "PolicyDocument" in policy
+    ]
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def listed(actions: str | list[str]) -> list[str]:
+    return [actions] if isinstance(actions, str) else actions
 
 
 def table_actions(function: str) -> set[tuple[str, bool]]:
     """What a function may do with the table, such as ``dynamodb:Query``, each with whether it may in the index too."""
-    statements = [each for policy in properties(function)["Policies"] for each in policy.get("Statement", [])]
     return {
         (action, "index/due" in str(statement["Resource"]))
-        for statement in statements
+        for statement in statements(properties(function)["Role"]["GetAtt"].removesuffix(".Arn"))
         if "CopyTable" in str(statement["Resource"])
-        for action in statement["Action"]
+        for action in listed(statement["Action"])
     }
 
 

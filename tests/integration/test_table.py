@@ -16,6 +16,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from pynamodb.exceptions import GetError, PutError, QueryError, TransactWriteError, UpdateError
 
 from icav2_copy_batch.adapters.table import (
+    LONGEST_TROUBLE_SECONDS,
     CopyItem,
     CopyTable,
     DueIndex,
@@ -27,11 +28,11 @@ from icav2_copy_batch.adapters.table import (
 from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import MAX_PACKED_BYTES
-from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.domain.slots import Backlog, Slots
 from icav2_copy_batch.launch import UNKNOWN_PROJECT
 from tests import fakes
 from tests.integration import clients, template
-from tests.integration.aws_calls import AwsCalls, json_answer, moto, text_of
+from tests.integration.aws_calls import AwsCalls, error, json_answer, moto, text_of
 from tests.integration.tables import (
     DESTINATION,
     MOVE,
@@ -184,20 +185,110 @@ def test_two_jobs_of_one_copy_may_end_at_the_same_moment(table: CopyTable, aws: 
     assert taken(table) == NOTHING_TAKEN
 
 
-def test_a_conflict_that_does_not_end_is_an_error_after_twenty_attempts(
-    table: CopyTable, aws: AwsCalls, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What our adapter sleeps between tries, in seconds of a clock of its own; botocore does not sleep at all."""
+    naps: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=naps.append))
+    monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=lambda: sum(naps)))
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))
+    return naps
+
+
+def cancelled_by(code: str) -> Callable[[AWSPreparedRequest], AWSResponse]:
+    """A transaction that DynamoDB cancels since it cannot make one of its writes now."""
+
+    def answer(asked: AWSPreparedRequest) -> AWSResponse:
+        reasons = [{"Code": "None"}, {"Code": code, "Message": "made by the test"}, {"Code": "None"}]
+        body = {"__type": "TransactionCanceledException", "message": "cancelled", "CancellationReasons": reasons}
+        return json_answer(asked, body, 400)
+
+    return answer
+
+
+def refused_by(code: str) -> Callable[[AWSPreparedRequest], AWSResponse]:
+    return lambda asked: error(asked, code)
+
+
+IN_A_TRANSACTION = [
+    *map(cancelled_by, ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")),
+    *map(refused_by, ("ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded")),
+    refused_by("TransactionInProgressException"),
+]
+ALONE = [
+    refused_by("TransactionConflictException"),
+    *map(refused_by, ("ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded")),
+]
+BOTOCORES_TRIES = 4
+
+
+def for_a_while(aws: AwsCalls, operation: str, answer: Callable[[AWSPreparedRequest], AWSResponse], times: int) -> None:
+    """Answer an operation so many times like that, and then as moto does."""
+    left = [None] * times
+    aws.answer(operation, lambda asked: answer(asked) if left and not left.pop() else None)
+
+
+@pytest.mark.parametrize("answer", IN_A_TRANSACTION)
+def test_a_transaction_that_dynamodb_does_not_take_now_is_made_again(
+    table: CopyTable, aws: AwsCalls, slept: list[float], answer: Callable[[AWSPreparedRequest], AWSResponse]
+) -> None:
+    (job,) = create(table)
+    for_a_while(aws, "TransactWriteItems", answer, 2 * BOTOCORES_TRIES)
+    assert claim(table, job) is Claim.CLAIMED
+    for_a_while(aws, "TransactWriteItems", answer, 2 * BOTOCORES_TRIES)
+    assert table.give_up(now(table, job), failed(job), at(20))
+    assert taken(table) == NOTHING_TAKEN
+    assert slept
+
+
+@pytest.mark.parametrize("answer", ALONE)
+def test_a_write_that_dynamodb_does_not_take_now_is_made_again(
+    table: CopyTable, aws: AwsCalls, slept: list[float], answer: Callable[[AWSPreparedRequest], AWSResponse]
+) -> None:
+    for_a_while(aws, "PutItem", answer, 2 * BOTOCORES_TRIES)
+    (job,) = create(table)
+    for_a_while(aws, "UpdateItem", answer, 2 * BOTOCORES_TRIES)
+    assert table.wait(request(job), at(50), "ICA is busy")
+    assert now(table, job).held_up_by == "ICA is busy"
+    for_a_while(aws, "PutItem", answer, 2 * BOTOCORES_TRIES)
+    assert table.hold_lease("poller", "me", at(0), at(60))
+    for_a_while(aws, "DeleteItem", answer, 2 * BOTOCORES_TRIES)
+    table.drop_lease("poller", "me")
+    table.create_backlogs([Backlog("c", "to", 1, 2, timestamp(at(0)))])
+    for_a_while(aws, "DeleteItem", answer, 2 * BOTOCORES_TRIES)
+    table.shorten_backlog(table.backlogs()[0], 3)
+    assert table.backlogs() == []
+
+
+@pytest.mark.parametrize("answer", IN_A_TRANSACTION)
+def test_a_transaction_that_is_never_taken_is_an_error_after_some_seconds(
+    table: CopyTable, aws: AwsCalls, slept: list[float], answer: Callable[[AWSPreparedRequest], AWSResponse]
 ) -> None:
     (job,) = create(table)
     running = run(table, job)
     before = everything(table)
-    calls = aws.count("TransactWriteItems")
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
-    aws.answer("TransactWriteItems", conflict)
-    with pytest.raises(TransactWriteError) as raised:
+    aws.answer("TransactWriteItems", answer)
+    with pytest.raises(TransactWriteError):
         table.mark_passed(running, passed(running), at(20))
-    assert raised.value.cause_response_code == "TransactionCanceledException"
-    assert aws.count("TransactWriteItems") - calls == 20
+    assert LONGEST_TROUBLE_SECONDS <= sum(slept) < LONGEST_TROUBLE_SECONDS + 3
     assert everything(table) == before
+
+
+def test_a_condition_that_is_refused_is_an_answer_whatever_else_is_the_matter(table: CopyTable, aws: AwsCalls) -> None:
+    (job,) = create(table)
+    reasons = [{"Code": "ConditionalCheckFailed"}, {"Code": "ThrottlingError"}, {"Code": "None"}]
+    body = {"__type": "TransactionCanceledException", "message": "cancelled", "CancellationReasons": reasons}
+    aws.answer("TransactWriteItems", lambda asked: json_answer(asked, body, 400))
+    assert claim(table, job) is Claim.MOVED_ON
+    assert aws.count("TransactWriteItems") == 1
+
+
+def test_a_write_that_is_wrong_is_not_made_again(table: CopyTable, aws: AwsCalls) -> None:
+    (job,) = create(table)
+    aws.refuse("UpdateItem", "ValidationException")
+    with pytest.raises(UpdateError):
+        table.wait(request(job), at(50), "ICA is busy")
+    assert aws.count("UpdateItem") == 2  # that which made the job due, and this
 
 
 def serialized(aws: AwsCalls) -> None:
@@ -282,13 +373,12 @@ def test_a_claim_that_met_another_transaction_is_made_again(table: CopyTable, aw
 
 def test_a_claim_that_dynamodb_cancels_for_another_reason_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
     (job,) = create(table)
-    reasons = [{"Code": "None"}, {"Code": "ThrottlingError", "Message": "made by the test"}, {"Code": "None"}]
-    body = {"__type": "TransactionCanceledException", "message": "cancelled", "CancellationReasons": reasons}
-    aws.answer("TransactWriteItems", lambda asked: json_answer(asked, body, 400))
+    aws.answer("TransactWriteItems", cancelled_by("ItemCollectionSizeLimitExceeded"))
     with pytest.raises(TransactWriteError):
         claim(table, job)
     with pytest.raises(TransactWriteError):
         table.give_up(job, failed(job), at(20))
+    assert aws.count("TransactWriteItems") == 2
 
 
 def test_a_refused_transaction_is_not_made_again(table: CopyTable, aws: AwsCalls) -> None:

@@ -850,6 +850,18 @@ def test_slots_in_use_are_told_by_project(either_table: EitherTable) -> None:
     assert +either_table.slots_in_use() == {PROJECT: 2}
 
 
+def test_the_sources_of_a_job_are_never_written_over(either_table: EitherTable) -> None:
+    """A submission that is delivered again may be planned otherwise, when parameters have changed since."""
+    first, second = ([f"icav2://from/{each}-{hash_of(each)}" for each in range(start, 100)] for start in (0, 50))
+    fakes.create_due_jobs(
+        either_table, "c", [PlannedJob(DESTINATION, pack_sources(first))], CopyOptions(), at(0), at(900)
+    )
+    running = run(either_table, next(either_table.jobs("c")))
+    either_table.create_jobs("c", [PlannedJob(DESTINATION, pack_sources(second))], CopyOptions(), at(50))
+    assert now(either_table, running).sources == first
+    assert [job.sources for job in either_table.jobs("c")] == [first]
+
+
 def test_jobs_are_never_written_over(either_table: EitherTable) -> None:
     """A redelivered submission finds one job running and one ended, and writes the one that was not there."""
     first, second = create(either_table, total_jobs=2)

@@ -4,28 +4,61 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from icav2_copy_batch.adapters.aws import redelivery_seconds
 from icav2_copy_batch.adapters.ica import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table import FolderItem
+from icav2_copy_batch.domain.manifest import read_message
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.handlers import poll, wiring
-from tests.integration.template import environment, properties, template
+from tests.integration.pipeline import metrics_in
+from tests.integration.template import (
+    TEMPLATE,
+    environment,
+    in_ministack,
+    listed,
+    properties,
+    statements,
+    template,
+    transformed,
+)
 
 FUNCTIONS = {name for name, each in template()["Resources"].items() if each["Type"] == "AWS::Serverless::Function"}
 QUEUES = {name for name, each in template()["Resources"].items() if each["Type"] == "AWS::SQS::Queue"}
 ALARMS = {name for name, each in template()["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+ROLES = {name for name, each in transformed()["Resources"].items() if each["Type"] == "AWS::IAM::Role"}
 
 
-@pytest.mark.parametrize(
-    ("function", "queue"), [("Ingest", "Ingest"), ("Launch", "Launch"), ("Notify", "Notification")]
-)
-def test_a_queue_hides_a_message_for_six_times_as_long_as_its_function_may_run(function: str, queue: str) -> None:
+@pytest.mark.parametrize("function", ["Ingest", "Launch"])
+def test_the_message_of_a_function_that_was_killed_comes_again_a_minute_after_its_time_out_at_the_latest(
+    function: str,
+) -> None:
+    """Not before it, which AWS refuses."""
     timeout = properties(f"{function}Function")["Timeout"]
-    assert properties(f"{queue}Queue")["VisibilityTimeout"] >= 6 * timeout
+    assert timeout < properties(f"{function}Queue")["VisibilityTimeout"] <= timeout + 60
+
+
+@pytest.mark.parametrize("function", ["Ingest", "Launch", "Notify"])
+def test_no_more_messages_are_handed_out_than_functions_may_run(function: str) -> None:
+    """With a short visibility time-out, messages that wait at a throttled function would be handed out again."""
+    (event,) = properties(f"{function}Function")["Events"].values()
+    assert "MaximumConcurrency" in event["Properties"]["ScalingConfig"]
+
+
+@pytest.mark.parametrize("queue", ["IngestQueue", "LaunchQueue"])
+def test_a_message_that_fails_becomes_a_dead_letter_after_about_an_hour(queue: str) -> None:
+    times = properties(queue)["RedrivePolicy"]["maxReceiveCount"]
+    waits = [redelivery_seconds(received) for received in range(1, times)]
+    assert 45 * 60 < sum(waits) < 75 * 60
+    assert max(waits) <= properties(queue)["VisibilityTimeout"] or queue == "LaunchQueue"
+    assert times * properties(queue)["VisibilityTimeout"] < 3 * 60 * 60  # and when its function is killed each time
 
 
 @pytest.mark.parametrize("function", ["Ingest", "Launch", "Complete"])
@@ -50,8 +83,24 @@ def test_every_queue_is_encrypted_and_keeps_messages_for_14_days(queue: str) -> 
     assert properties(queue)["MessageRetentionPeriod"] == 60 * 60 * (1 if queue == "NotificationQueue" else 14 * 24)
 
 
+@pytest.mark.parametrize("queue", sorted(QUEUES))
+def test_every_queue_has_one_policy_that_names_it_alone_and_denies_plain_http(queue: str) -> None:
+    """AWS refuses a policy of one queue that names another, or gives it to each of the queues as it is."""
+    (policy,) = [
+        each["Properties"]
+        for each in template()["Resources"].values()
+        if each["Type"] == "AWS::SQS::QueuePolicy" and {"Ref": queue} in each["Properties"]["Queues"]
+    ]
+    assert policy["Queues"] == [{"Ref": queue}]
+    statements = policy["PolicyDocument"]["Statement"]
+    assert [each["Resource"] for each in statements] == [{"GetAtt": f"{queue}.Arn"}] * len(statements)
+    (denied,) = [each for each in statements if each["Effect"] == "Deny"]
+    assert (denied["Principal"], denied["Action"]) == ("*", "sqs:*")
+    assert denied["Condition"]["Bool"] == {"aws:SecureTransport": "false"}
+
+
 def test_ica_may_send_to_the_notification_queue_whose_address_is_short() -> None:
-    (statement,) = properties("NotificationQueuePolicy")["PolicyDocument"]["Statement"]
+    statement, _ = properties("NotificationQueuePolicy")["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Action"]) == ("Allow", "sqs:SendMessage")
     assert "IcaAwsAccountId" in str(statement["Principal"])
     name = properties("NotificationQueue")["QueueName"]["Sub"].replace("${AWS::StackName}", "icav2-copy-batch")
@@ -67,7 +116,8 @@ def test_every_queue_is_published_by_url_and_arn(queue: str) -> None:
 
 @pytest.mark.parametrize("resource", ["CopyTable", "ManifestBucket"])
 def test_what_cannot_be_made_again_is_retained(resource: str) -> None:
-    assert template()["Resources"][resource]["DeletionPolicy"] == "Retain"
+    """But for what a first deployment that failed has made: that is empty, and would be in the way of the next."""
+    assert template()["Resources"][resource]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert template()["Resources"][resource]["UpdateReplacePolicy"] == "Retain"
 
 
@@ -91,27 +141,60 @@ def test_every_alarm_tells_the_topic_and_says_what_is_the_matter(alarm: str) -> 
     assert "AlarmTopicArn" in str(described["AlarmActions"])
 
 
-OUR_ALARMS = {
-    "JobsFailedAlarm",
-    "JobsDelayedAlarm",
-    "JobsNotMovedAlarm",
-    "UnknownStatusAlarm",
-    "CopiesNotAnnouncedAlarm",
-    "LaunchesUndecidedAlarm",
-}
+OUR_ALARMS = {"JobsFailedAlarm", "JobsDelayedAlarm", "NeedsAPersonAlarm"}
 
 
 def test_the_alarms_on_metrics_of_ours_are_these() -> None:
     """That on refused tokens is on a metric which is made of the logs."""
-    ours = {alarm for alarm in ALARMS if properties(alarm)["Namespace"] == wiring.SERVICE}
+    ours = {alarm for alarm in ALARMS if properties(alarm)["Namespace"] == wiring.NAMESPACE}
     assert ours == OUR_ALARMS | {"TokenRefusedAlarm"}
 
 
 @pytest.mark.parametrize("alarm", sorted(OUR_ALARMS))
-def test_every_alarm_on_a_metric_of_ours_is_on_one_that_is_emitted(alarm: str) -> None:
-    assert properties(alarm)["MetricName"] in poll.METRICS.values()
-    assert properties(alarm)["Namespace"] == wiring.SERVICE
-    assert properties(alarm)["Dimensions"] == [{"Name": "service", "Value": wiring.SERVICE}]
+def test_every_alarm_on_a_metric_of_ours_is_on_one_that_is_emitted_for_this_stack(
+    alarm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_one_of_each = wiring.metrics.log_metrics(
+        lambda event, context: poll.report(Counter(dict.fromkeys(poll.METRICS, 1)))
+    )
+    with_one_of_each({}, None)
+    assert properties(alarm)["MetricName"] in metrics_in(capsys.readouterr().out)
+    assert properties(alarm)["Dimensions"] == [{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]
+    assert template()["Globals"]["Function"]["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == {
+        "Ref": "AWS::StackName"
+    }
+
+
+def test_metrics_and_logs_carry_the_name_of_the_stack() -> None:
+    code = """
+from icav2_copy_batch.handlers import wiring
+wiring.metrics.log_metrics(lambda event, context: wiring.metrics.add_metric("Happened", "Count", 0))({}, None)
+wiring.metrics.log_metrics(lambda event, context: wiring.metrics.add_metric("Happened", "Count", 1))({}, None)
+wiring.logger.warning("logged")
+"""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": "src", "POWERTOOLS_SERVICE_NAME": "second-stack", "AWS_DEFAULT_REGION": "us-east-1"},
+        capture_output=True,
+        check=True,
+        cwd=TEMPLATE.parent,
+    )
+    assert [json.loads(line)["service"] for line in done.stdout.splitlines()] == ["second-stack"] * 2
+    assert done.stderr == b"", "and of nothing there is no warning either"
+
+
+def test_what_an_alarm_of_several_metrics_is_about_is_said_by_their_names() -> None:
+    described = properties("NeedsAPersonAlarm")["AlarmDescription"]
+    assert not [word for word in poll.NEED_A_PERSON if poll.METRICS[word] not in described]
+
+
+def test_a_poller_that_is_not_called_is_told_though_nothing_can_be_measured_of_it() -> None:
+    alarm = properties("PollSilentAlarm")
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Invocations")
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "PollFunction"}}]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 300
+    assert alarm["TreatMissingData"] == "breaching"
 
 
 @pytest.mark.parametrize("function", ["Launch", "Notify", "Poll"])
@@ -154,21 +237,148 @@ def test_what_expires_is_said_by_the_attribute_of_folders() -> None:
     assert described == {"AttributeName": FolderItem.expires_at.attr_name, "Enabled": True}
 
 
+EVERYWHERE = {
+    # X-Ray's traces and sampling rules have no resource.
+    *("xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets"),
+    # A task token names no resource: it is the caller's state machine's.
+    *("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"),
+    # What CloudWatch Logs asks of a state machine that logs; log deliveries have no resource.
+    *("logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery"),
+    *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"),
+}
+
+
+def test_every_role_of_the_stack_is_written_in_the_template() -> None:
+    """None is made by SAM, which attaches managed policies that allow more."""
+    assert {f"{function.removesuffix('Function')}Role" for function in FUNCTIONS} | {"StateMachineRole"} == ROLES
+    assert template()["Resources"].keys() >= ROLES
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_no_role_may_more_than_its_own_statements_say_of_named_resources(role: str) -> None:
+    assert "ManagedPolicyArns" not in transformed()["Resources"][role]["Properties"]
+    found = statements(role)
+    assert found
+    actions = {action for each in found for action in listed(each["Action"])}
+    assert not [action for action in actions if action.endswith(":*") or action == "*"]
+    everywhere = {action for each in found if "*" in each["Resource"] for action in listed(each["Action"])}
+    assert everywhere <= EVERYWHERE
+    # Elsewhere, a star stands only for what is in a bucket, for a stream, or for ICA's token when it is rotated.
+    named = {str(each["Resource"]) for each in found if "*" not in each["Resource"] and "*" in str(each["Resource"])}
+    assert not [resource for resource in named if "Bucket" not in resource and "/stream/*" not in resource]
+
+
 @pytest.mark.parametrize("function", sorted(FUNCTIONS))
-def test_no_role_may_do_everything_of_a_service(function: str) -> None:
-    statements: list[dict[str, Any]] = [
-        statement
-        for policy in properties(function)["Policies"]
-        for each in (policy.get("If", [policy]))
-        if isinstance(each, dict)
-        for statement in each.get("Statement", [])
-    ]
-    actions = [action for each in statements for action in _listed(each["Action"])]
-    assert actions
-    assert not [action for action in actions if action.endswith(":*")]
-    everywhere = {action for each in statements if each["Resource"] == "*" for action in _listed(each["Action"])}
-    assert everywhere <= {"states:SendTaskSuccess", "states:SendTaskFailure"}
+def test_a_function_writes_to_its_own_log_only(function: str) -> None:
+    role = properties(function)["Role"]["GetAtt"].removesuffix(".Arn")
+    (logs,) = [each for each in statements(role) if "logs:" in str(each["Action"])]
+    assert logs["Resource"] == {"GetAtt": f"{properties(function)['LoggingConfig']['LogGroup']['Ref']}.Arn"}
 
 
-def _listed(action: str | list[str]) -> list[str]:
-    return [action] if isinstance(action, str) else action
+@pytest.mark.parametrize(
+    ("function", "source"),
+    [("Ingest", "IngestQueue.Arn"), ("Launch", "LaunchQueue.Arn"), ("Notify", "NotificationQueue.Arn")],
+)
+def test_a_function_may_take_messages_from_its_queue(function: str, source: str) -> None:
+    allowed = {
+        action
+        for each in statements(f"{function}Role")
+        if each["Resource"] == {"GetAtt": source}
+        for action in listed(each["Action"])
+    }
+    assert {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"} <= allowed
+    assert ("sqs:ChangeMessageVisibility" in allowed) is (function != "Notify")
+
+
+def test_no_arn_names_a_partition() -> None:
+    assert "arn:aws:" not in TEMPLATE.read_text()
+
+
+# --- beside other stacks, and where they are not as expected ---------------------------------------------------------
+
+
+def test_the_name_of_the_old_tools_parameter_is_left_to_it_where_its_stack_is_there() -> None:
+    assert template()["Resources"]["StateMachineArnParameterOfOld"]["Condition"] == "PublishesOldName"
+    assert template()["Conditions"]["PublishesOldName"] == {"Equals": [{"Ref": "PublishOldName"}, "true"]}
+
+
+def test_no_two_stacks_claim_one_name() -> None:
+    """What has a name of its own has the stack's name or the parameter SsmPrefix in it."""
+    keys = ("Name", "QueueName", "RoleName", "TableName", "BucketName", "AlarmName", "StateMachineName")
+    names = {
+        resource: str(each["Properties"][key])
+        for resource, each in transformed()["Resources"].items()
+        for key in (*keys, *(["LogGroupName"] if each["Type"] == "AWS::Logs::LogGroup" else []))
+        if key in each.get("Properties", {})
+    }
+    assert {"NotificationQueue", "StateMachineLogs", "CopyTableNameParameter"} <= names.keys()
+    assert not [name for name in names.values() if "AWS::StackName" not in name and "SsmPrefix" not in name]
+
+
+def test_a_bus_that_does_not_exist_fails_the_deployment() -> None:
+    """By a rule, which can only be made on a bus that is there; it calls nobody."""
+    rule = properties("EventBusCheck")
+    assert rule["EventBusName"] == {"Ref": "EventBusName"}
+    assert rule["State"] == "DISABLED"
+    assert "Targets" not in rule
+
+
+@pytest.mark.parametrize(
+    ("parameter", "roles", "service"),
+    [
+        ("IcaTokenSecretKeyArn", {"LaunchRole", "PollRole", "NotifyRole"}, "secretsmanager"),
+        ("ManifestSourceBucketKeyArn", {"IngestRole"}, "s3"),
+    ],
+)
+def test_a_key_of_the_users_own_may_be_used_by_whom_it_concerns(parameter: str, roles: set[str], service: str) -> None:
+    found = {role: each for role in ROLES for each in statements(role) if each["Resource"] == {"Ref": parameter}}
+    assert found.keys() == roles
+    for statement in found.values():
+        assert statement["Action"] == "kms:Decrypt"
+        via = statement["Condition"]["StringEquals"]["kms:ViaService"]["Sub"]
+        assert via == f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"
+
+
+def test_a_version_of_a_manifest_in_the_further_bucket_may_be_read() -> None:
+    (objects,) = [each for each in statements("IngestRole") if "ManifestSourceBucket}/" in str(each["Resource"])]
+    assert objects["Action"] == ["s3:GetObject", "s3:GetObjectVersion"]
+
+
+# --- the state machine -----------------------------------------------------------------------------------------------
+
+
+def message_of(context: dict[str, Any], submitted: dict[str, Any]) -> dict[str, Any]:
+    """What the state machine sends, of its expression in JSONata."""
+    expression = properties("StateMachine")["Definition"]["States"]["Copy"]["Arguments"]["MessageBody"]
+    program = """
+import json, jsonata, sys
+print(json.dumps(jsonata.Jsonata.jsonata(sys.argv[1]).evaluate(None, {"states": json.loads(sys.argv[2])})))
+"""
+    states = json.dumps({"context": context, "input": submitted})
+    return dict(json.loads(in_ministack(program, expression.strip().removeprefix("{%").removesuffix("%}"), states)))
+
+
+EXECUTION = {"Name": "run 42+é", "StartTime": "2026-01-01T00:00:00.000Z", "RedriveCount": 0}
+
+
+def test_an_execution_asks_for_the_same_copy_each_time_it_sends_its_message() -> None:
+    sent = [message_of({"Execution": EXECUTION, "Task": {"Token": token}}, {"manifest": {}}) for token in ("a", "b")]
+    assert [message["task_token"] for message in sent] == ["a", "b"]
+    (copy_id,) = {message["copy_id"] for message in sent}
+    assert copy_id == "sfn-run_42__-1767225600000"
+    assert read_message({**sent[0], "manifest": {"a": []}}, "message").copy_id == copy_id
+
+
+def test_another_execution_of_one_name_and_one_that_is_redriven_ask_for_another_copy() -> None:
+    later = EXECUTION | {"StartTime": "2026-06-01T00:00:00.000Z"}
+    redriven = EXECUTION | {"RedriveCount": 1}
+    ids = {
+        message_of({"Execution": each, "Task": {"Token": "t"}}, {"manifest": {}})["copy_id"]
+        for each in (EXECUTION, later, redriven)
+    }
+    assert len(ids) == 3
+
+
+def test_an_execution_may_name_its_copy_itself() -> None:
+    sent = message_of({"Execution": EXECUTION, "Task": {"Token": "t"}}, {"manifest": {}, "copy_id": "mine"})
+    assert sent["copy_id"] == "mine"

@@ -105,18 +105,22 @@ class SourceQueue:
         return client
 
     def deliver_again_soon(self, record: Mapping[str, Any]) -> None:
-        """Have a message that failed delivered again before its visibility time-out, which covers the longest run.
+        """Have a message that failed delivered again in its own time, and not after its queue's visibility time-out.
 
         Later and later: it ends in the dead-letter queue only after about an hour.
         """
-        received = int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
-        seconds = min(FIRST_REDELIVERY_SECONDS * 2 ** (received - 1), LONGEST_REDELIVERY_SECONDS)
+        seconds = redelivery_seconds(int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)))
         try:
             self._sqs.change_message_visibility(
                 QueueUrl=self._queue_url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=seconds
             )
         except Exception:
             logger.warning("message comes again only after its visibility time-out", exc_info=True)
+
+
+def redelivery_seconds(received: int) -> int:
+    """How long a message waits that has failed each of the times that it was received."""
+    return int(min(FIRST_REDELIVERY_SECONDS * 2 ** (received - 1), LONGEST_REDELIVERY_SECONDS))
 
 
 class DeadLetterQueue:

@@ -10,7 +10,8 @@ begins with ``#``.
 A job that is LAUNCHING or RUNNING has a slot, and its destination folder to itself and its copy. Both are taken and
 given back by the transaction that makes the job's move: they are right at every moment, whoever dies.
 
-A refused condition is an expected answer (somebody else has moved it already): the method returns False or None.
+A refused condition is an expected answer (somebody else has moved it already): the method returns False or None. A
+write that meets another transaction, or of which DynamoDB has too many at the moment, is made again for some seconds.
 Every other error of DynamoDB propagates.
 """
 
@@ -41,7 +42,7 @@ from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
@@ -70,6 +71,25 @@ SLOTS_KEY = ("#slots", "SLOTS")
 SLOTS_PREFIX = "project "
 PARALLEL_WRITES = 8
 REFUSED = "ConditionalCheckFailed"
+PASSING = frozenset(
+    {
+        # Another transaction is at work on one of the items.
+        *("TransactionConflict", "TransactionConflictException", "TransactionInProgressException"),
+        # More than a key or a table takes: 1,000 write units a second for one key, whatever is paid for.
+        *("ThrottlingError", "ThrottlingException", "ProvisionedThroughputExceeded"),
+        *("ProvisionedThroughputExceededException", "RequestLimitExceeded"),
+    }
+)
+"""Why a write was not made that may be made a moment later: reasons to cancel a transaction, and errors of any request.
+
+See "Transaction conflict handling" and "Error handling with DynamoDB" in the developer guide.
+"""
+LONGEST_TROUBLE_SECONDS = 20.0
+"""For so long such a write is made again; then it is an error, and the message that asked for it comes again later.
+
+botocore makes each request again by itself too, reads as well, but four times at most.
+"""
+LONGEST_WAIT_SECONDS = 2.0
 UNUSED_FOLDER_DAYS = 400
 """After which DynamoDB may remove the item of a folder that no job has claimed since."""
 
@@ -298,8 +318,11 @@ class CopyTable:
             number, plan = numbered
             job_id = job_id_of(number)
             inline = len(plan.packed_sources) <= MOST_SOURCES_BYTES
-            if not inline:  # before the job, which must not be without; the same each time
-                SourcesItem(copy_id, SOURCES_PREFIX + job_id, packed_sources=plan.packed_sources).save()
+            if not inline:  # before the job, which must not be without
+                sources = SourcesItem(copy_id, SOURCES_PREFIX + job_id, packed_sources=plan.packed_sources)
+                # The race: a redelivered submission finds a job at work on its sources. It may have been planned
+                # otherwise, since the parameters can have changed.
+                _accepted(lambda: sources.save(SourcesItem.copy_id.does_not_exist()))
             item = JobItem(
                 copy_id,
                 JOB_PREFIX + job_id,
@@ -337,7 +360,7 @@ class CopyTable:
 
     def mark_ingested(self, copy_id: str, now: datetime) -> None:
         """Note that all the copy's jobs and backlogs are written."""
-        _retried_on_conflict(
+        _retried(
             lambda: CopyItem(copy_id).update([CopyItem.ingested_at.set(timestamp(now))], CopyItem.copy_id.exists())
         )
 
@@ -397,7 +420,7 @@ class CopyTable:
                 )
 
         try:
-            _retried_on_conflict(write)
+            _retried(write)
         except TransactWriteError as error:
             refused = [_code(reason) == REFUSED for reason in error.cancellation_reasons]
             if not any(refused):
@@ -508,7 +531,7 @@ class CopyTable:
         """Take the jobs before the number ``to`` from a backlog; one that is empty is removed."""
         item = _backlog_item(backlog)
         if to > backlog.last:
-            item.delete()
+            _retried(item.delete)
             return
         # The race: two that take from it at once; who is late puts nothing back, and makes no backlog that is gone.
         _accepted(lambda: item.update([BacklogItem.next_number.set(to)], BacklogItem.next_number < to))
@@ -573,9 +596,7 @@ class CopyTable:
 
     def abandon_announcement(self, copy_id: str) -> None:
         """Give the claim back, since the announcement failed: it may be tried again at once."""
-        _retried_on_conflict(
-            lambda: CopyItem(copy_id).update([CopyItem.announcing_until.remove()], CopyItem.copy_id.exists())
-        )
+        _retried(lambda: CopyItem(copy_id).update([CopyItem.announcing_until.remove()], CopyItem.copy_id.exists()))
 
     def mark_announced(self, copy: Copy, now: datetime) -> bool:
         """OPEN → COMPLETED or FAILED; False when a task token came in that was not answered yet."""
@@ -595,9 +616,7 @@ class CopyTable:
 
     def mark_delayed(self, copy_id: str, now: datetime) -> None:
         """Note that it was said that the copy takes longer than it should."""
-        _retried_on_conflict(
-            lambda: CopyItem(copy_id).update([CopyItem.delayed_at.set(timestamp(now))], CopyItem.copy_id.exists())
-        )
+        _retried(lambda: CopyItem(copy_id).update([CopyItem.delayed_at.set(timestamp(now))], CopyItem.copy_id.exists()))
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -741,7 +760,7 @@ def _job_key(job: Job) -> str:
 def _accepted(write: Callable[[], object]) -> bool:
     """Do one conditional write: True when done, False when its condition was refused."""
     try:
-        _retried_on_conflict(write)
+        _retried(write)
     except (PutError, UpdateError, DeleteError) as error:
         if error.cause_response_code != "ConditionalCheckFailedException":
             raise
@@ -753,24 +772,23 @@ def _accepted(write: Callable[[], object]) -> bool:
     return True
 
 
-def _retried_on_conflict(write: Callable[[], object]) -> None:
-    """Jobs move at the same moment; DynamoDB then cancels all but one transaction on an item that they share."""
+def _retried(write: Callable[[], object]) -> None:
+    """Make a write again while the reason why it was not made may pass, with full jitter: many jobs move at once."""
     retrying = Retrying(
-        retry=retry_if_exception(_is_conflict),
-        wait=wait_random_exponential(multiplier=0.05, max=1),
-        stop=stop_after_attempt(20),
+        retry=retry_if_exception(_may_pass),
+        wait=wait_random_exponential(multiplier=0.05, max=LONGEST_WAIT_SECONDS),
+        stop=stop_after_delay(LONGEST_TROUBLE_SECONDS),
         reraise=True,
     )
     retrying(write)
 
 
-def _is_conflict(error: BaseException) -> bool:
-    """Whether the item is in another transaction right now; a single write may meet that too."""
-    if isinstance(error, TransactWriteError):
-        return "TransactionConflict" in map(_code, error.cancellation_reasons)
-    if isinstance(error, PutError | UpdateError | DeleteError):
-        return error.cause_response_code == "TransactionConflictException"
-    return False
+def _may_pass(error: BaseException) -> bool:
+    """Whether a write failed for a reason of the moment. A condition that was refused beside that is an answer."""
+    if not isinstance(error, PutError | UpdateError | DeleteError | TransactWriteError):
+        return False
+    reasons = list(map(_code, error.cancellation_reasons)) if isinstance(error, TransactWriteError) else []
+    return REFUSED not in reasons and not PASSING.isdisjoint([error.cause_response_code, *reasons])
 
 
 def _code(reason: CancellationReason | None) -> str | None:

@@ -44,6 +44,9 @@ METRICS = {
     "undecided": "LaunchesUndecided",
 }
 
+NEED_A_PERSON = ("undecided", "unknown_status", "not_moved", "unannounced")
+"""What nothing but a person can put right; they share one alarm, on a metric of their own."""
+
 
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
@@ -56,6 +59,7 @@ def report(happened: Counter[str]) -> dict[str, int]:
     """Emit what has happened as metrics, and return it."""
     for word, metric in METRICS.items():
         metrics.add_metric(metric, "Count", happened[word])
+    metrics.add_metric("NeedsAPerson", "Count", sum(happened[word] for word in NEED_A_PERSON))
     return dict(happened)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
+from aws_lambda_powertools.metrics import MetricResolution, MetricUnit
 
 from icav2_copy_batch.adapters.aws import (
     DeadLetterQueue,
@@ -33,10 +35,29 @@ from icav2_copy_batch.send import Send
 if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica import IcaClient
 
-SERVICE = "icav2-copy-batch"
+NAMESPACE = "icav2-copy-batch"
 
-logger = Logger(service=SERVICE)
-metrics = Metrics(namespace=SERVICE, service=SERVICE)
+# An invocation of which there is nothing to count prints no metrics; Powertools would warn of each.
+warnings.filterwarnings("ignore", "No application metrics to publish")
+
+
+class Counts(Metrics):
+    """Counts of what has happened; what has not is not sent.
+
+    CloudWatch charges for each metric in each hour in which it gets a value, be it zero (see its page of prices). An
+    alarm that takes missing data for none needs no zeros.
+    """
+
+    def add_metric(
+        self, name: str, unit: MetricUnit | str, value: float, resolution: MetricResolution | int = 60
+    ) -> None:
+        if value:
+            super().add_metric(name, unit, value, resolution)
+
+
+# Both are named after the stack, by POWERTOOLS_SERVICE_NAME: several stacks of one account are told apart.
+logger = Logger()
+metrics = Counts(namespace=NAMESPACE)
 
 
 class LambdaContext(Protocol):
