@@ -115,9 +115,12 @@ def json_answer(
 def error(request: AWSPreparedRequest, code: str) -> AWSResponse:
     """An error as S3 spells it, or as the services that speak JSON do."""
     if request.url.partition("?")[0].find("s3.") >= 0:
-        page = f"<Error><Code>{code}</Code><Message>made by the test</Message></Error>"
-        return _response(request, 403, {}, page)
+        return s3_error(request, 403, code)
     return json_answer(request, {"__type": code, "message": "made by the test"}, 400, {"x-amzn-ErrorType": code})
+
+
+def s3_error(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
+    return _response(request, status, {}, f"<Error><Code>{code}</Code><Message>made by the test</Message></Error>")
 
 
 def _response(request: AWSPreparedRequest, status: int, headers: Mapping[str, str], body: str | bytes) -> AWSResponse:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,8 +25,9 @@ from icav2_copy_batch.adapters.aws import (
 )
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import Refused
+from icav2_copy_batch.domain.token import UnusableSecret
 from tests.integration import clients
-from tests.integration.aws_calls import AwsCalls, json_answer, text_of
+from tests.integration.aws_calls import AwsCalls, json_answer, s3_error, text_of
 from tests.integration.simulated_ica import until
 
 ROLE = "arn:aws:iam::123456789012:role/any"
@@ -276,12 +278,52 @@ def test_a_submission_that_is_gone_cannot_be_kept(aws: AwsCalls, name: str, key:
     assert create_bucket().keep(name, key, None, "rejected/one/submission") is None
 
 
-def test_a_submission_in_a_bucket_that_may_not_be_read_cannot_be_kept(aws: AwsCalls) -> None:
+NOT_COPIED = {
+    "tags that may not be copied": (403, "AccessDenied"),
+    "more than 5 GB": (400, "InvalidRequest"),
+    "a KMS key that may not be used": (403, "AccessDenied"),
+    "a KMS key that is disabled": (400, "KMS.DisabledException"),
+    "an object that is in an archive": (403, "InvalidObjectState"),
+}
+
+
+def copy_refused(aws: AwsCalls, status: int, code: str) -> None:
+    aws.answer("CopyObject", lambda request: s3_error(request, status, code))
+
+
+@pytest.mark.parametrize(("status", "code"), NOT_COPIED.values(), ids=NOT_COPIED)
+def test_a_submission_that_cannot_be_copied_is_kept_where_it_is_by_its_version(
+    aws: AwsCalls, status: int, code: str
+) -> None:
     bucket = create_bucket()
-    aws.refuse("CopyObject", "AccessDenied")
-    assert bucket.keep("another", KEYS[0], None, "rejected/one/submission") is None
-    with pytest.raises(ClientError, match="AccessDenied"):
+    version = upload(KEYS[0], b"refused")
+    copy_refused(aws, status, code)
+    uri = bucket.keep("manifests", KEYS[0], version, "rejected/one/submission")
+    assert uri == f"s3://manifests/{KEYS[0]}?versionId={version}"
+    assert bucket.keep("another", "run.json", None, "rejected/one/submission") == "s3://another/run.json"
+
+
+def test_a_copy_that_s3_fails_to_make_is_an_error(aws: AwsCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message comes again, and the submission is rejected then."""
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))
+    bucket = create_bucket()
+    upload(KEYS[0], b"refused")
+    copy_refused(aws, 500, "InternalError")
+    with pytest.raises(ClientError, match="InternalError"):
         bucket.keep("manifests", KEYS[0], None, "rejected/one/submission")
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (400, "KMS.DisabledException")])
+def test_an_upload_under_a_key_that_may_not_be_used_is_refused_with_what_to_do(
+    aws: AwsCalls, status: int, code: str
+) -> None:
+    bucket = create_bucket()
+    clients.s3().put_object(
+        Bucket="manifests", Key=KEYS[0], Body=b"{}", ServerSideEncryption="aws:kms", SSEKMSKeyId="their-key"
+    )
+    aws.answer("GetObject", lambda request: s3_error(request, status, code))
+    with pytest.raises(Refused, match="is encrypted under a KMS key that this stack may not use"):
+        bucket.read("manifests", KEYS[0], None, 100)
 
 
 # --- the bus ---------------------------------------------------------------------------------------------------------
@@ -405,9 +447,17 @@ def rotate(arn: str, value: str) -> None:
     clients.secrets().put_secret_value(SecretId=arn, SecretString=value)
 
 
-@pytest.mark.parametrize("stored", ["a.b.c", "a.b.c\n", "  a.b.c \r\n"])
-def test_the_token_comes_without_the_space_around_it(aws: AwsCalls, stored: str) -> None:
+@pytest.mark.parametrize("stored", ["a.b.c", "a.b.c\n", "  a.b.c \r\n", '"a.b.c"', '{"token": "a.b.c"}'])
+def test_the_token_comes_without_what_is_around_it(aws: AwsCalls, stored: str) -> None:
     assert SecretToken(create_secret(stored)).token() == "a.b.c"
+
+
+def test_a_secret_without_a_token_is_an_error_that_says_so(aws: AwsCalls) -> None:
+    with pytest.raises(UnusableSecret, match="has 2 lines of text"):
+        SecretToken(create_secret("a.b.c\nrotated")).token()
+    binary = clients.secrets().create_secret(Name="binary", SecretBinary=b"a.b.c")["ARN"]
+    with pytest.raises(UnusableSecret, match="is binary; store the bare token"):
+        SecretToken(binary).token()
 
 
 def test_the_token_is_remembered_until_a_fresh_one_is_asked_for(aws: AwsCalls) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -10,10 +12,11 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from icav2_copy_batch.adapters import ica as ica_module
+from icav2_copy_batch.adapters.ica import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import JobStatus
-from icav2_copy_batch.handlers import complete
+from icav2_copy_batch.handlers import complete, wiring
 from tests.event_files import sample, schema_faults
 from tests.integration import clients, template
 from tests.integration.aws_calls import json_answer, text_of
@@ -27,6 +30,8 @@ from tests.integration.pipeline import (
     available,
     metrics_in,
 )
+from tests.integration.simulated_ica import TOKEN
+from tests.integration.template import TABLE_NAME
 
 # --- all the way -----------------------------------------------------------------------------------------------------
 
@@ -547,6 +552,102 @@ def test_an_invocation_in_which_nothing_happens_prints_nothing(
     pipeline.invoke(function, SCHEDULED if function == "PollFunction" else {"Records": []})
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
+
+
+# --- the token -------------------------------------------------------------------------------------------------------
+
+
+class Said(logging.Handler):
+    """What is logged, as the handlers' own logger writes it, with every error's text and its causes'."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(wiring.logger.registered_formatter.format(record))
+        self.lines += [f"{error!r} {error}" for error in causes(record.exc_info[1] if record.exc_info else None)]
+
+
+@pytest.fixture
+def everything_said(
+    pipeline: Pipeline, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], str]]:
+    """All that a run has printed, logged, sent, and written into the table and the bucket.
+
+    The logs with those of the libraries that talk to ICA.
+    """
+    monkeypatch.setattr(ica_module, "MAX_TRIES", 2)  # of the client, which would wait in between
+    logs = Said()
+    loggers: list[Any] = [wiring.logger, *map(logging.getLogger, ("urllib3", "libica", "tenacity"))]
+    for logger in loggers:
+        logger.addHandler(logs)
+    logging.getLogger("urllib3").setLevel(logging.DEBUG)
+
+    def gathered() -> str:
+        printed = capfd.readouterr()
+        objects = clients.s3().list_objects_v2(Bucket=BUCKET).get("Contents", [])
+        contents = [clients.s3().get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read() for each in objects]
+        queues = [pipeline.messages(name) for name in ("IngestQueue", "LaunchQueue", "CompleteDeadLetterQueue")]
+        items = clients.dynamodb().scan(TableName=TABLE_NAME)["Items"]
+        said = [printed.out, printed.err, logs.lines, contents, queues, items, pipeline.events()]
+        return "\n".join(map(str, said))
+
+    yield gathered
+    for logger in loggers:
+        logger.removeHandler(logs)
+    logging.getLogger("urllib3").setLevel(logging.NOTSET)
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+AROUND = {
+    "a line break": f"{TOKEN}\n",
+    "quotes": f'"{TOKEN}"',
+    "a JSON object": json.dumps({"token": TOKEN}, indent=1),
+    "Bearer": f"Bearer {TOKEN}",
+}
+
+
+@pytest.mark.parametrize("secret", AROUND.values(), ids=AROUND)
+def test_a_copy_is_made_with_what_is_plainly_around_the_token_and_nothing_tells_the_token(
+    pipeline: Pipeline, everything_said: Callable[[], str], secret: str
+) -> None:
+    clients.secrets().put_secret_value(SecretId=pipeline.references["IcaTokenSecretArnParameter"], SecretString=secret)
+    pipeline.ica.fault("drop_before", "GET", count=1)
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
+    pipeline.run()
+    said = everything_said()
+    assert "CopyCompleted" in said
+    assert TOKEN not in said
+
+
+NO_TOKEN = {
+    "two lines": f"{TOKEN}\nrotated on Monday",
+    "two tokens": json.dumps({"old": TOKEN, "new": f"{TOKEN}-2"}, indent=1),
+    "a sentence": f"the token is {TOKEN}",
+    "one that ICA refuses": f"{TOKEN}-of-yesterday",
+}
+
+
+@pytest.mark.parametrize("secret", NO_TOKEN.values(), ids=NO_TOKEN)
+def test_a_secret_without_a_token_puts_launches_off_and_nothing_tells_its_text(
+    pipeline: Pipeline, everything_said: Callable[[], str], secret: str
+) -> None:
+    """A copy that runs is looked after as little as it is launched."""
+    pipeline.submit({"copy_id": "running", "manifest": pipeline.manifest("x")})
+    pipeline.run()
+    clients.secrets().put_secret_value(SecretId=pipeline.references["IcaTokenSecretArnParameter"], SecretString=secret)
+    pipeline.submit({"copy_id": "waiting", "manifest": pipeline.manifest("y", "z")})
+    pipeline.run()
+    said = everything_said()
+    assert TOKEN_REFUSED in said
+    assert "LaunchesDeferred" in said
+    assert TOKEN not in said
 
 
 # --- ICA's notifications ---------------------------------------------------------------------------------------------

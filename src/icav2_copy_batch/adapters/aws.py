@@ -21,6 +21,7 @@ from botocore.session import Session, get_session
 from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import Problem, Refused
+from icav2_copy_batch.domain.token import UnusableSecret, bare_token
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -162,6 +163,13 @@ class ManifestBucket:
             if code == "AccessDenied" and bucket != self.name:
                 hint = f"put it into {self.name}, or name its bucket in the parameter ManifestSourceBucket"
                 raise Refused([Problem(uri, f"may not be read by this stack; {hint}")]) from None
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500 and self._is_under_a_key(
+                bucket, key, version
+            ):
+                hint = "put it there under the bucket's own encryption, which is the default"
+                raise Refused(
+                    [Problem(uri, f"is encrypted under a KMS key that this stack may not use; {hint}")]
+                ) from None
             raise
         if answer["ContentLength"] > max_bytes:
             raise Refused([Problem(uri, f"is larger than {max_bytes:,} bytes; split the manifest")])
@@ -172,16 +180,31 @@ class ManifestBucket:
         self._s3.put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type)
         return f"s3://{self.name}/{key}"
 
+    def _is_under_a_key(self, bucket: str, key: str, version: Mapping[str, str]) -> bool:
+        """Whether an object is encrypted by KMS, as S3 tells also those who may not use the key."""
+        try:
+            head = self._s3.head_object(Bucket=bucket, Key=key, **version)  # type: ignore[arg-type]
+        except ClientError:
+            return False
+        return head.get("ServerSideEncryption", "AES256") != "AES256"
+
     def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None:
-        """Copy an object, as it was sent, to a key of our own; None when it is not there to be copied."""
+        """Copy an object, as it was sent, to a key of our own; None when it is not there to be copied.
+
+        Where S3 refuses the copy, the object is kept where it is, and that is returned: one with tags, which take
+        further permissions to copy, one of more than 5 GB, under a KMS key that this stack may not use, or in another
+        bucket (docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html).
+        """
         source = {"Bucket": bucket, "Key": key} | ({"VersionId": version_id} if version_id else {})
         try:
             self._s3.copy_object(Bucket=self.name, Key=target_key, CopySource=source)  # type: ignore[arg-type]
         except ClientError as error:
-            gone = error.response["Error"].get("Code") in ("NoSuchKey", "NoSuchVersion", "NoSuchBucket")
-            if gone or bucket != self.name:
+            if error.response["Error"].get("Code") in ("NoSuchKey", "NoSuchVersion", "NoSuchBucket"):
                 return None
-            raise
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+                raise  # trouble of S3's, which passes
+            logger.warning("submission kept where it is", extra={"code": error.response["Error"].get("Code")})
+            return f"s3://{bucket}/{key}" + (f"?versionId={version_id}" if version_id else "")
         return f"s3://{self.name}/{target_key}"
 
 
@@ -255,7 +278,7 @@ class Poller:
 
 
 class SecretToken:
-    """The JWT, from Secrets Manager: a bare string, rotated by somebody else, remembered for some minutes."""
+    """The JWT, from Secrets Manager: rotated by somebody else, remembered for some minutes."""
 
     def __init__(self, secret_arn: str, max_age_seconds: int = 300) -> None:
         self._secret_arn = secret_arn
@@ -268,7 +291,11 @@ class SecretToken:
         return client
 
     def token(self, *, fresh: bool = False) -> str:
+        """The bare token. Raises ``UnusableSecret`` where the secret holds none for certain."""
         if fresh or time.monotonic() - self._read_at >= self._max_age_seconds:
-            self._token = self._secrets.get_secret_value(SecretId=self._secret_arn)["SecretString"].strip()
+            secret = self._secrets.get_secret_value(SecretId=self._secret_arn)
+            if "SecretString" not in secret:
+                raise UnusableSecret("the secret is binary; store the bare token as the secret's text")
+            self._token = bare_token(secret["SecretString"])
             self._read_at = time.monotonic()
         return self._token

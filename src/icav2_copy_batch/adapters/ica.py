@@ -57,6 +57,7 @@ from icav2_copy_batch.domain.ica import (
 from icav2_copy_batch.domain.job import Clock
 from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.spread import Spread, in_threads
+from icav2_copy_batch.domain.token import bare_token
 from icav2_copy_batch.domain.uri import is_project_id, parent_path
 
 MEDIA_TYPE = "application/vnd.illumina.v3+json"
@@ -609,7 +610,7 @@ class IcaClient:
 
     def _token(self, *, fresh: bool = False) -> str:
         try:
-            return self._tokens.token(fresh=fresh)
+            return bare_token(self._tokens.token(fresh=fresh))  # http.client quotes a header that it does not take
         except Exception as error:
             logger.exception(TOKEN_REFUSED)
             raise IcaUnavailable(f"the token for ICA cannot be read: {error}") from error
@@ -636,6 +637,8 @@ class IcaClient:
             raise fault(CallFailure.NO_ANSWER, f"ICA's answer did not arrive: {error}") from None
         except ValidationError as error:  # libica's, before anything is sent: an id that is none, say
             raise fault(CallFailure.REFUSED, f"not a request to ICA: {error.errors()[0]['msg']}") from None
+        except ValueError as error:  # http.client's, whose message can quote a whole header, and so the token
+            raise fault(CallFailure.NO_ANSWER, f"ICA's answer did not arrive: {type(error).__name__}") from None
 
     def _no_time_or_tries_left(self, state: RetryCallState, seconds_needed: float) -> bool:
         return state.attempt_number >= MAX_TRIES or self._seconds_left() < MAX_WAIT_SECONDS + seconds_needed
