@@ -13,9 +13,11 @@ from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.uri import parse_uri
+from local.bench.cost import PRICES
 from local.manifests import Manifest, bclconvert_manifest
 from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome, Script
+from tests.integration import template
 from tests.integration.aws_calls import AwsCalls, moto, text_of
 from tests.integration.pipeline import Pipeline
 from tests.integration.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE
@@ -164,3 +166,43 @@ def test_what_a_look_costs_does_not_grow_with_what_waits(pipeline: Pipeline, tab
         costs.append((written(aws, began), len(found), sum(found)))
         assert len(table.backlogs()) == backlogs
     assert costs[0] == costs[1]
+
+
+# --- while nothing is open -------------------------------------------------------------------------------------------
+
+MINUTES_A_MONTH = 43_200
+PRICE_OF_AN_ALARM = 0.10
+"""A month, for each metric that it looks at (aws.amazon.com/cloudwatch/pricing); no free tier is counted."""
+POLLS_OF_A_QUEUE = 5 * 3 * MINUTES_A_MONTH
+"""Lambda waits at a queue with five connections, each for 20 s at a time (docs.aws.amazon.com/lambda, "with-sqs")."""
+PRINTED_BYTES, SECONDS_OF_A_LOOK = 500, 0.2
+"""START, END and REPORT of an invocation; what a look takes that finds nothing, with plenty to spare."""
+
+
+def test_while_nothing_is_open_a_month_costs_less_than_two_dollars(
+    pipeline: Pipeline, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.poll()
+    capfd.readouterr()
+    began = len(pipeline.aws.sent)
+    pipeline.poll()
+    assert capfd.readouterr() == ("", ""), "no metrics, which would cost $0.30 each"
+    looked = [(called, text_of(request)) for called, request in pipeline.aws.sent[began:]]
+    assert {called for called, _ in looked} == {"Query"}, "of AWS, the poller asks the table alone"
+    reads = sum(1.0 if '"ConsistentRead": true' in body else 0.5 for _, body in looked)
+    resources = list(template.transformed()["Resources"].values())
+    alarms = [each["Properties"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
+    assert all("Metrics" not in alarm for alarm in alarms), "each looks at one metric"
+    mappings = [each["Properties"] for each in resources if each["Type"] == "AWS::Lambda::EventSourceMapping"]
+    queues = [each for each in mappings if "Queue" in str(each["EventSourceArn"])]
+    poller = template.transformed()["Resources"]["PollFunction"]["Properties"]
+    assert poller["TracingConfig"] == {"Mode": "PassThrough"}, "X-Ray would record each look"
+    dollars = {
+        "alarms": len(alarms) * PRICE_OF_AN_ALARM,
+        "queues": len(queues) * POLLS_OF_A_QUEUE * PRICES["SQS requests"],
+        "table": MINUTES_A_MONTH * reads * PRICES["DynamoDB read units"],
+        "invocations": MINUTES_A_MONTH * PRICES["Lambda requests"],
+        "seconds": MINUTES_A_MONTH * SECONDS_OF_A_LOOK * poller["MemorySize"] / 1024 * PRICES["Lambda GB-s (arm64)"],
+        "logs": MINUTES_A_MONTH * PRINTED_BYTES / 2**30 * PRICES["CloudWatch Logs GB"],
+    }
+    assert sum(dollars.values()) < 2, dollars
