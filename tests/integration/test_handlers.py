@@ -171,6 +171,25 @@ def test_a_submission_that_makes_no_sense_is_rejected_and_dealt_with(
     assert pipeline.ica.world.jobs == {}
 
 
+def test_a_dead_letter_of_the_rule_that_hears_of_uploads_is_ingested_when_it_is_sent_again(pipeline: Pipeline) -> None:
+    """Its body is the event as the rule would have sent it; sent twice, it is still one copy."""
+    pipeline.upload(pipeline.manifest("x"))
+    (message,) = pipeline.messages("IngestQueue")["Records"]
+    clients.sqs().purge_queue(QueueUrl=pipeline.references["IngestQueue"])
+    event = sample("s3-object-created") | {"detail": json.loads(message["body"])["detail"]}
+    attributes = {"ERROR_CODE": {"DataType": "String", "StringValue": "NO_PERMISSIONS"}}
+    for _ in range(2):
+        clients.sqs().send_message(
+            QueueUrl=pipeline.references["IngestQueue"],
+            MessageBody=json.dumps(event),
+            MessageAttributes=attributes,  # type: ignore[arg-type]
+        )
+        assert pipeline.ingest() == []
+    pipeline.run()
+    assert [name for name, _ in pipeline.events()] == ["CopyStarted", "CopyCompleted"]
+    assert pipeline.ica.arrived() == available("x")
+
+
 # --- twice -----------------------------------------------------------------------------------------------------------
 
 
