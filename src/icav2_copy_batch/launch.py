@@ -14,19 +14,23 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from icav2_copy_batch.domain.ica import (
     SECONDS_TO_START,
+    CopyBatchItem,
     IcaAnswerLost,
     IcaData,
     IcaError,
+    IcaJob,
     IcaRefused,
     IcaUnavailable,
     StartedCopyBatch,
@@ -46,6 +50,7 @@ from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
+from icav2_copy_batch.leftovers import Leftovers
 from icav2_copy_batch.reconcile import LOST_ANSWER_AGE
 from icav2_copy_batch.send import (
     FEWER_CALLS,
@@ -72,6 +77,10 @@ ANSWER_AGE = timedelta(minutes=1)
 """A launch that has asked so long ago has had its answer, or has died: what it asked for is searched for in ICA."""
 LOOK_FOR_LOST = timedelta(seconds=1)
 """The search for a copy batch whose answer was lost begins after this."""
+CLEARING_PAUSES = (0.2, 0.5, 1.0, 2.0)
+"""Seconds between looks whether leftovers are gone; the first look is at once, the last pause is repeated."""
+LONGEST_CLEARING_SECONDS = 60.0
+"""After this the job gives back its slot and is put off."""
 LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=SECONDS_TO_START)
 """A claim is taken to be at work for so long after its invocation must have ended: what it started shows by then."""
 
@@ -109,8 +118,10 @@ class Ica(Protocol):
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]: ...
-    def list_tree(self, project_id: str, folder: str) -> list[IcaData]: ...
-    def delete_partial_files(self, project_id: str, paths: Iterable[str]) -> int: ...
+    def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]: ...
+    def jobs(self, ica_job_ids: Sequence[str]) -> dict[str, IcaJob]: ...
+    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
+    def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None: ...
     def start_copy_batch(
         self, project_id: str, folder_id: str | None, data_ids: Sequence[str], options: CopyOptions
     ) -> StartedCopyBatch: ...
@@ -151,6 +162,11 @@ class Prepared:
         return _trouble(self.source_ids, self.folders)
 
     @property
+    def is_to_be_cleared(self) -> bool:
+        """Whether an earlier attempt may have left something that this one must not find."""
+        return self.claim.job.attempt > 1 and not self.trouble
+
+    @property
     def folder_id(self) -> str | None:
         return _known(self.folders or {})[self.claim.destination.path]
 
@@ -182,6 +198,7 @@ class Launch:
     """Chance: a number between two."""
     spread: Spread = in_threads
     """How the copy batches are started."""
+    sleep: Callable[[float], None] = time.sleep
 
     def launch(self, requests: Iterable[LaunchRequest]) -> Launched:
         """Launch what of these is due; a message about a job that has moved on changes nothing."""
@@ -223,12 +240,9 @@ class Launch:
             Prepared(claim, source_ids[index], folders.get(index, {}).get(claim.destination.project))
             for index, claim in enumerate(claimed)
         ]
-        # What needs no clearing does not wait for what does.
-        for each in (
-            [one for one in prepared if one.claim.job.attempt == 1],
-            self._cleared([one for one in prepared if one.claim.job.attempt > 1]),
-        ):
-            for one, ended in zip(each, self.spread(self._start, each), strict=True):
+        # What has to be cleared away holds up no other.
+        for ready in self._as_they_are_cleared(prepared):
+            for one, ended in zip(ready, self.spread(self._start, ready), strict=True):
                 carry_out(one.claim.request, partial(self._end_launch, one.claim, ended))
         if outcomes["started"] or outcomes["unknown"]:
             self._wake_poller()
@@ -320,31 +334,39 @@ class Launch:
             raise IcaRefused(faults[0] + more)
         return [source.data_id for _, source in found if source]
 
-    def _cleared(self, prepared: Sequence[Prepared]) -> list[Prepared]:
-        """These, once the PARTIAL files of their sources are gone that an earlier attempt has left."""
-        able = {index: one.claim for index, one in enumerate(prepared) if not one.trouble}
-        leftovers = _ask_each(able, lambda _, claim: self._files_to_come(claim))
-        deleted = _ask_together(
-            {
-                index: {claim.project_id: paths}
-                for index, claim in able.items()
-                if not isinstance(paths := leftovers[index], IcaError)
-            },
-            self.ica.delete_partial_files,
-        )
-        troubles = {index: _trouble(leftovers[index], *deleted.get(index, {}).values()) for index in able}
-        return [replace(one, source_ids=troubles.get(index) or one.source_ids) for index, one in enumerate(prepared)]
+    def _as_they_are_cleared(self, prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:
+        """These, each as soon as what its earlier attempts have left is gone, or with the trouble there was with that.
 
-    def _files_to_come(self, claim: Claimed) -> list[str]:
-        """The paths of all files that an attempt writes."""
-        folder, paths = claim.destination.path, []
-        for uri in claim.sources:
-            if uri.is_folder:
-                tree = self.ica.list_tree(self.ica.project_id(uri.project), uri.path)
-                paths += [f"{folder}{uri.name}/{data.path.removeprefix(uri.path)}" for data in tree]
-            else:
-                paths.append(folder + uri.name)
-        return paths
+        A first attempt finds nothing of its own.
+        """
+        yield [one for one in prepared if not one.is_to_be_cleared]
+        waiting = [one for one in prepared if one.is_to_be_cleared]
+        waited = 0.0
+        for pause in chain(CLEARING_PAUSES, repeat(CLEARING_PAUSES[-1])):
+            is_last = waited >= LONGEST_CLEARING_SECONDS or self.seconds_left() < SECONDS_TO_START + 2 * pause
+            still: list[Prepared] = []
+            ready: list[Prepared] = []
+            for one, left in zip(waiting, self.spread(self._clear, waiting), strict=True):
+                if isinstance(left, IcaError):
+                    ready.append(replace(one, source_ids=left))
+                elif left and is_last:
+                    trouble = f"{len(left)} PARTIAL files are still being deleted, {left[0]} among them"
+                    ready.append(replace(one, source_ids=IcaUnavailable(trouble)))
+                else:
+                    (still if left else ready).append(one)
+            yield ready
+            waiting = still
+            if not waiting:
+                return
+            self.sleep(pause)
+            waited += pause
+
+    def _clear(self, one: Prepared) -> list[str] | IcaError:
+        """The paths of leftovers that are not gone yet."""
+        try:
+            return Leftovers(self.ica).delete(one.claim.job)
+        except IcaError as error:
+            return error
 
     def _start(self, prepared: Prepared) -> Exception | None:
         """Start one copy batch and note it; what went wrong, if anything did."""

@@ -42,7 +42,6 @@ class Verification(StrEnum):
 class Ica(Protocol):
     def project_id(self, project: str) -> str: ...
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
-    def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]: ...
 
 
@@ -89,8 +88,9 @@ class Verify:
         for project in sorted({uri.project for uri in sources | copies}):
             try:
                 project_id = self.ica.project_id(project)
+                # Asked afresh: what is remembered of a source may not be true any more.
                 found[project] = (
-                    self.ica.find_sources(project_id, _files_in(project, sources))
+                    self.ica.find(project_id, _files_in(project, sources))
                     | self.ica.find(project_id, _files_in(project, copies))
                     | {
                         data.path: data
@@ -110,7 +110,12 @@ class Verify:
     def _outcome(self, pair: Pair, found: Found, refused: Mapping[str, IcaRefused]) -> SourceOutcome | None:
         if error := refused.get(pair.source.project) or refused.get(pair.copy.project):
             return SourceOutcome(str(pair.source), MISMATCH, f"{pair.copy} cannot be compared: {error}")
-        for source, copy in _files(pair, found):
+        files = _files(pair, found)
+        if not files:
+            return SourceOutcome(
+                str(pair.source), MISMATCH, f"{pair.copy} cannot be compared: its source holds no file any more"
+            )
+        for source, copy in files:
             present = found[copy.project].get(copy.path)
             if fault := self._fault(found[source.project].get(source.path), present):
                 return SourceOutcome(str(pair.source), MISMATCH, f"{copy} {fault}")
@@ -143,7 +148,7 @@ def _pairs(job: Job) -> list[Pair]:
     return pairs
 
 
-def _files(pair: Pair, found: Found) -> Iterable[tuple[IcaUri, IcaUri]]:
+def _files(pair: Pair, found: Found) -> Sequence[tuple[IcaUri, IcaUri]]:
     """The files to compare: the pair itself, or those in the source folder's tree."""
     if not pair.source.is_folder:
         return [(pair.source, pair.copy)]

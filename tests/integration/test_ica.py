@@ -252,22 +252,6 @@ def test_of_a_folder_with_very_many_other_files_no_more_is_listed_than_asking_wo
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_leftovers_are_found_among_very_many_other_files(ica: SimulatedIca) -> None:
-    others, wanted = (
-        many_paths(100, folders=1),
-        [f"/ilmn-analyses/a run of many samples/Lane_0/z{n}" for n in range(15)],
-    )
-    for path in (*others, "/one", "/two"):
-        ica.file(path, ica.destination)
-    for path in wanted:
-        ica.file(path, ica.destination, status=DataStatus.PARTIAL)
-    client = ica.client()
-    client.find(ica.destination, ["/one", "/two"])
-    assert client.delete_partial_files(ica.destination, wanted) == 15
-    assert ica.arrived().keys() == {*others, "/one", "/two"}
-
-
-@pytest.mark.usefixtures("small_pages")
 def test_what_a_folder_does_not_list_is_asked_for_by_its_path(
     ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -689,95 +673,39 @@ def test_the_root_has_incomplete_files_too(ica: SimulatedIca) -> None:
     assert {data.path for data in client.incomplete_files(ica.destination, "/", recursive=True)} == {"/a", "/b/c"}
 
 
-# --- leftovers -------------------------------------------------------------------------------------------------------
+# --- deleting --------------------------------------------------------------------------------------------------------
 
 
-def stock_leftovers(ica: SimulatedIca) -> None:
-    for path, status in {
-        "/run/a.txt": DataStatus.PARTIAL,
-        "/run/b.txt": DataStatus.PARTIAL,
-        "/run/available.txt": DataStatus.AVAILABLE,
-        "/run/archived.txt": DataStatus.ARCHIVED,
-        "/run/another job's.txt": DataStatus.PARTIAL,
-        "/run/A.txt": DataStatus.PARTIAL,
-        "/run/deeper/a.txt": DataStatus.PARTIAL,
-        "/Run/a.txt": DataStatus.PARTIAL,
-    }.items():
-        ica.file(path, ica.destination, status=status)
+def stock_leftovers(ica: SimulatedIca) -> list[str]:
+    """Three PARTIAL files; the ids of the first two."""
+    ids = [ica.file(f"/run/{name}.txt", ica.destination, status=DataStatus.PARTIAL).id for name in "abc"]
+    return ids[:2]
 
 
-def test_only_partial_files_of_these_paths_are_deleted(ica: SimulatedIca) -> None:
-    stock_leftovers(ica)
-    before = ica.arrived()
-    paths = {f"/run/{name}" for name in ("a.txt", "b.txt", "available.txt", "archived.txt", "none.txt")}
-    assert ica.client().delete_partial_files(ica.destination, paths) == 2
-    del before["/run/a.txt"], before["/run/b.txt"]
-    assert ica.arrived() == before
-
-
-@pytest.mark.parametrize("answer", ["honoured", "first_only", "refused"])
-def test_partial_files_in_several_folders_are_deleted_together(ica: SimulatedIca, answer: str) -> None:
-    """Also where ICA has taken several paths before, and suddenly answers for one alone."""
-    stock_leftovers(ica)
-    client = ica.client()
-    assert len(client.find(ica.destination, ["/run/a.txt", "/run/b.txt"])) == 2
-    ica.set(several_file_paths=answer)
-    before = ica.arrived()
-    paths = {"/run/a.txt", "/run/available.txt", "/run/deeper/a.txt", "/run/deeper/none.txt"}
-    assert client.delete_partial_files(ica.destination, paths) == 2
-    del before["/run/a.txt"], before["/run/deeper/a.txt"]
-    assert ica.arrived() == before
-
-
-def test_what_was_deleted_is_waited_for_until_it_is_gone(ica: SimulatedIca) -> None:
-    """ICA shows it as DELETING for a while; SKIP might take it for a file that is there."""
-    ica.set(delete_seconds=5)
-    stock_leftovers(ica)
-    ica.client().delete_partial_files(ica.destination, {"/run/a.txt"})
-    assert "/run/a.txt" not in ica.arrived()
-    assert sum(ica.slept) == 6, "looked at every two seconds"
-
-
-def test_nothing_to_delete_takes_one_look(ica: SimulatedIca) -> None:
-    stock_leftovers(ica)
-    assert ica.client().delete_partial_files(ica.destination, {"/run/none.txt", "/run/deeper/none.txt"}) == 0
-    assert ica.sim.calls.total() == 1
+def test_files_are_deleted_by_their_ids_and_no_others(ica: SimulatedIca) -> None:
+    ids = stock_leftovers(ica)
+    ica.client().delete_data(ica.destination, ids)
+    ica.clock.forward(10)
+    ica.world.settle()
+    assert ica.arrived().keys() == {"/run/c.txt"}
+    assert ica.sim.calls.total() == 2
 
 
 def test_a_file_that_is_gone_already_is_as_good_as_deleted(ica: SimulatedIca) -> None:
     """Deleted by a call of which the answer was lost: the next one finds nothing."""
     ica.set(delete_seconds=0)
-    stock_leftovers(ica)
+    ids = stock_leftovers(ica)
     ica.fault("drop_after", "POST", ":delete", count=1)
-    assert ica.client().delete_partial_files(ica.destination, {"/run/a.txt"}) == 1
+    ica.client().delete_data(ica.destination, ids[:1])
     assert "/run/a.txt" not in ica.arrived()
     assert (ica.calls("POST", DELETE), ica.sim.answers["404"]) == (2, 1)
 
 
 def test_a_file_that_may_not_be_deleted_is_a_refusal(ica: SimulatedIca) -> None:
-    stock_leftovers(ica)
+    ids = stock_leftovers(ica)
     ica.fault("status", "POST", ":delete", status=403)
     with pytest.raises(IcaRefused, match="403"):
-        ica.client().delete_partial_files(ica.destination, {"/run/a.txt"})
-
-
-def test_a_deletion_that_takes_too_long_is_for_the_next_time(ica: SimulatedIca) -> None:
-    ica.set(delete_seconds=1000)
-    stock_leftovers(ica)
-    client = ica.client(seconds=60)
-    with pytest.raises(IcaUnavailable, match=r"1 PARTIAL files are still being deleted, /run/a\.txt among them"):
-        client.delete_partial_files(ica.destination, {"/run/a.txt"})
-
-
-def test_a_deletion_that_an_earlier_launch_has_begun_is_waited_for_as_well(ica: SimulatedIca) -> None:
-    """That launch was put off (see above). SKIP takes what is DELETING for a file that is there: it would be lost."""
-    ica.set(delete_seconds=100)
-    stock_leftovers(ica)
-    hurried = ica.client(seconds=60)
-    with pytest.raises(IcaUnavailable):
-        hurried.delete_partial_files(ica.destination, {"/run/a.txt"})
-    ica.client().delete_partial_files(ica.destination, {"/run/a.txt"})
-    assert "/run/a.txt" not in ica.arrived()
+        ica.client().delete_data(ica.destination, ids)
 
 
 # --- copying ---------------------------------------------------------------------------------------------------------
@@ -1272,7 +1200,7 @@ CALLS: dict[str, Callable[[IcaClient, SimulatedIca], object]] = {
     "find": lambda client, ica: client.find(ica.source, ["/run/a.txt"]),
     "list_folder": lambda client, ica: client.list_folder(ica.source, "/run/"),
     "ensure_folders": lambda client, ica: client.ensure_folders(ica.destination, ["/run/"]),
-    "delete_partial_files": lambda client, ica: client.delete_partial_files(ica.destination, {"/run/a.txt"}),
+    "delete_data": lambda client, ica: client.delete_data(ica.destination, ["fil.0"]),
     "start_copy_batch": lambda client, ica: client.start_copy_batch(ica.destination, None, ["id"], CopyOptions()),
     "jobs": lambda client, ica: client.jobs([str(uuid4())]),
 }

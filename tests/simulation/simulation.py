@@ -266,6 +266,8 @@ class Simulation:
         self.stream_records = 0
         self.idle: dict[str, list[Functions]] = defaultdict(list)
         self.at_work: dict[Process, Functions] = {}
+        self.stocked: dict[tuple[str, str], dict[str, int]] = {}
+        """Project id and path of a source → the paths and sizes of the files that it is, from the start."""
         self._stock()
 
     # --- chance ------------------------------------------------------------------------------------------------------
@@ -353,6 +355,7 @@ class Simulation:
                 self.slots,
                 between=engine.rng.uniform,
                 spread=fakes.in_turn,
+                sleep=engine.sleep,
             ),
             poll=Poll(
                 self.table,
@@ -478,8 +481,12 @@ class Simulation:
             uri = parse_uri(source)
             project = self.world.named(uri.project)
             assert project
-            for inside in ("first", "second", "deeper/third") if uri.is_folder else ("",):
+            insides = ("first", "second", "deeper/third") if uri.is_folder else ("",)
+            files = [
                 self.world.add_file(project.id, uri.path + inside, size=self.engine.rng.randint(1, 10**9))
+                for inside in insides
+            ]
+            self.stocked[self._place(source)] = {file.path: file.size for file in files}
         for destination, outcomes in self.scenario.scripts.items():
             uri = parse_uri(destination)
             project = self.world.named(uri.project)
@@ -574,26 +581,29 @@ class Simulation:
             self.broken.append(f"{self.table.slots} slots are counted, {holding} jobs hold one")
 
     def _check_files(self, job: Job) -> None:
-        """PASSED means that the files are there."""
+        """PASSED means that the files are there: those that the sources were when the job was submitted."""
         destination = parse_uri(job.destination)
-        for source in map(parse_uri, job.sources):
-            project, into = self.world.named(source.project), self.world.named(destination.project)
-            assert project
-            assert into
-            above = source.path.rstrip("/").rpartition("/")[0] + "/"
-            files = [
-                it
-                for it in self.world.contents[project.id].values()
-                if not it.is_folder
-                and (it.path == source.path or (source.is_folder and it.path.startswith(source.path)))
-            ]
-            for it in files:
-                path = destination.path + it.path.removeprefix(above)
+        into = self.world.named(destination.project)
+        assert into
+        for source in job.sources:
+            files = self.stocked.get(self._place(source), {})
+            if not files:
+                self.broken.append(f"{job.copy_id}/{job.job_id} passed, but {source} was never there")
+            if job.options.action_on_exist == "RENAME":
+                continue
+            above = parse_uri(source).path.rstrip("/").rpartition("/")[0] + "/"
+            for origin, size in files.items():
+                path = destination.path + origin.removeprefix(above)
                 there = self.world.at(into.id, path)
-                if job.options.action_on_exist == "RENAME":
-                    continue
-                if there is None or there.status.value != "AVAILABLE" or there.size != it.size:
+                if there is None or there.status.value != "AVAILABLE" or there.size != size:
                     self.broken.append(f"{job.copy_id}/{job.job_id} passed, but {path} is {there}")
+
+    def _place(self, source: str) -> tuple[str, str]:
+        """The same for a source whether its project is spelled by name or by id."""
+        uri = parse_uri(source)
+        project = self.world.named(uri.project)
+        assert project
+        return project.id, uri.path
 
     def _check_end(self) -> None:
         """What holds once everything has settled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaRefused, StartedCopyBatch
@@ -25,6 +25,8 @@ class SmallIca:
     calls: list[tuple[object, ...]] = field(default_factory=list)
     """Method and arguments of each call."""
     troubles: dict[str, Trouble] = field(default_factory=dict)
+    slow_to_delete: set[str] = field(default_factory=set)
+    """Paths of what stays DELETING until the test takes it away."""
 
     def add(self, *paths: str, status: str = "AVAILABLE") -> None:
         for path in paths:
@@ -87,9 +89,15 @@ class SmallIca:
         self._call("ensure_folders", project_id, *wanted)
         return {path: None if path == "/" else f"folder {path}" for path in wanted}
 
-    def delete_partial_files(self, project_id: str, paths: Iterable[str]) -> int:
-        self._call("delete_partial_files", project_id, *paths)
-        return 0
+    def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None:
+        """Gone at once, but for what the test says."""
+        wanted = list(data_ids)
+        self._call("delete_data", project_id, *wanted)
+        for it in [it for it in self.data.values() if it.data_id in wanted]:
+            if it.path in self.slow_to_delete:
+                self.data[it.path] = replace(it, status="DELETING")
+            else:
+                del self.data[it.path]
 
     def start_copy_batch(
         self, project_id: str, folder_id: str | None, data_ids: Sequence[str], options: CopyOptions

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.ica import SECONDS_TO_START, IcaAnswerLost, IcaError, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.ica import (
+    SECONDS_TO_START,
+    IcaAnswerLost,
+    IcaData,
+    IcaError,
+    IcaJob,
+    IcaRefused,
+    IcaUnavailable,
+)
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
@@ -20,6 +28,7 @@ from icav2_copy_batch.launch import (
     FIRST_DEFERRAL_SECONDS,
     FOLDER_BUSY_SECONDS,
     LEASE_MARGIN,
+    LONGEST_CLEARING_SECONDS,
     LOOK_FOR_LOST,
     MAX_DEFERRAL_SECONDS,
     NOT_STARTED,
@@ -65,6 +74,9 @@ class World:
     allow_same_project: bool = False
     between: Callable[[float, float], float] = max
     """Chance: by default the larger of the two."""
+    sleeping: Callable[[float], None] = lambda _: None
+    """What happens while a launch waits."""
+    slept: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ica.add("/run/a.txt", "/run/b.txt")
@@ -94,8 +106,13 @@ class World:
             self.allow_same_project,
             self.between,
             fakes.in_turn,
+            self.sleep,
         )
         return launch.launch(request(job, deferrals) for job in jobs)
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeping(seconds)
+        self.slept.append(seconds)
 
     def now(self, job: Job) -> Job:
         return self.table.job_items[job.copy_id, job.job_id]
@@ -462,13 +479,13 @@ def test_a_job_that_ica_refuses_fails_at_once(world: World, method: str) -> None
         assert_refused(world, job, str(REFUSED))
 
 
-@pytest.mark.parametrize("method", ["find", "ensure_folders", "delete_partial_files"])
+@pytest.mark.parametrize("method", ["find", "ensure_folders", "incomplete_files"])
 def test_what_is_refused_because_of_one_job_fails_no_other(world: World, method: str) -> None:
     """They are asked for together."""
     world.ica.add("/run/odd.txt")
     (odd,) = world.create("icav2://to/odd/", sources=["icav2://from/run/odd.txt"])
     others = world.create("icav2://to/x/", "icav2://to/y/", copy_id="other")
-    if method == "delete_partial_files":
+    if method == "incomplete_files":
         world.launch(odd, *others)
         odd, *others = (world.fail(job) for job in (odd, *others))
     world.ica.trouble(method, REFUSED, only="odd")
@@ -565,44 +582,80 @@ def test_another_attempt_copies_what_the_one_before_has_not(world: World) -> Non
     assert world.ica.called("find")[1:] == [["id-of-from", "/run/b.txt"]]
 
 
-def test_a_first_attempt_deletes_nothing(world: World) -> None:
+def test_a_first_attempt_looks_for_no_leftovers(world: World) -> None:
     world.launch(*world.create("icav2://to/x/"))
-    assert world.ica.called("delete_partial_files") == []
+    assert world.ica.called("incomplete_files") == []
 
 
-def test_another_attempt_deletes_the_leftovers_of_its_own_files_in_its_folder(world: World) -> None:
+def leave(world: World, *paths: str) -> None:
+    """PARTIAL files, which ICA has created after its first job."""
+    world.ica.jobs_there["ica-1"] = IcaJob("ica-1", "FAILED", created_at=world.after(0))
+    for path in paths:
+        world.ica.data[path] = IcaData(path, path, "PARTIAL", 0, created_at=world.after(1))
+
+
+def test_another_attempt_starts_once_the_leftovers_of_its_own_files_are_gone(world: World) -> None:
     (job,) = world.create("icav2://to/x/")
     world.launch(job)
-    world.launch(world.fail(job, uncopied=SOURCES[1:]))
-    assert world.ica.called("delete_partial_files") == [["id-of-to", "/x/b.txt"]]
+    leave(world, "/x/a.txt", "/x/b.txt")
+    world.ica.slow_to_delete = {"/x/b.txt"}
+    again = world.fail(job, uncopied=SOURCES[1:])
+
+    def gone_after_the_second_look(seconds: float) -> None:
+        assert len(world.ica.called("start_copy_batch")) == 1
+        if world.slept:
+            del world.ica.data["/x/b.txt"]
+
+    world.sleeping = gone_after_the_second_look
+    assert world.launch(again) == Launched(started=1)
+    assert world.ica.called("delete_data") == [["id-of-to", "/x/b.txt"]]
+    assert world.slept == [0.2, 0.5]
 
 
-def test_of_a_folder_the_leftovers_are_those_of_the_files_in_its_tree(world: World) -> None:
-    world.ica.add("/run/sub/", "/run/sub/c.txt", "/run/sub/deeper/d.txt", "/run/sub2/e.txt")
-    (job,) = world.create("icav2://to/x/", sources=["icav2://from/run/a.txt", "icav2://from/run/sub/"])
+def test_leftovers_that_are_gone_at_once_are_not_waited_for(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
     world.launch(job)
-    world.launch(world.fail(job))
-    assert world.ica.called("delete_partial_files") == [
-        ["id-of-to", "/x/a.txt", "/x/sub/c.txt", "/x/sub/deeper/d.txt"],
-    ]
-    assert world.ica.called("list_tree") == [["id-of-from", "/run/sub/"]]
+    leave(world, "/x/a.txt")
+    assert world.launch(world.fail(job)) == Launched(started=1)
+    assert (world.ica.called("delete_data"), world.slept) == ([["id-of-to", "/x/a.txt"]], [])
 
 
-def test_leftovers_of_folders_alone_are_looked_for_in_them_alone(world: World) -> None:
-    world.ica.add("/run/sub/", "/run/sub/c.txt")
-    (job,) = world.create("icav2://to/", sources=["icav2://from/run/sub/"])
+def test_leftovers_that_go_slowly_hold_up_no_other_job(world: World) -> None:
+    jobs = world.create("icav2://to/x/", "icav2://to/y/", "icav2://to/z/")
+    world.launch(*jobs[:2])
+    leave(world, "/x/a.txt")
+    world.ica.slow_to_delete = {"/x/a.txt"}
+    slow, other = (world.fail(job) for job in jobs[:2])
+    others: list[JobStatus] = []
+
+    def look_at_the_others(seconds: float) -> None:
+        others.extend(world.now(job).status for job in (other, jobs[2]))
+        world.ica.data.pop("/x/a.txt", None)
+
+    world.sleeping = look_at_the_others
+    assert world.launch(slow, other, jobs[2]) == Launched(started=3)
+    assert others == [JobStatus.RUNNING, JobStatus.RUNNING]
+
+
+def test_a_job_whose_leftovers_do_not_go_is_put_off_and_gives_back_what_it_took(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
     world.launch(job)
-    world.launch(world.fail(job))
-    assert world.ica.called("delete_partial_files") == [["id-of-to", "/sub/c.txt"]]
+    leave(world, "/x/a.txt")
+    world.ica.slow_to_delete = {"/x/a.txt"}
+    assert world.launch(world.fail(job)) == Launched(deferred=1)
+    assert sum(world.slept) <= LONGEST_CLEARING_SECONDS + max(world.slept)
+    assert world.now(job).held_up_by == "1 PARTIAL files are still being deleted, /x/a.txt among them"
+    assert world.nothing_taken()
 
 
+@pytest.mark.parametrize("method", ["incomplete_files", "delete_data"])
 @pytest.mark.parametrize("error", [UNAVAILABLE, THROTTLED])
-def test_leftovers_that_cannot_be_deleted_now_put_the_launch_off(world: World, error: IcaError) -> None:
+def test_leftovers_that_cannot_be_deleted_now_put_the_launch_off(world: World, error: IcaError, method: str) -> None:
     (job,) = world.create("icav2://to/x/")
     world.launch(job)
-    again = world.fail(job)
-    world.ica.trouble("delete_partial_files", error)
-    assert world.launch(again) == Launched(deferred=1)
+    leave(world, "/x/a.txt")
+    world.ica.trouble(method, error)
+    assert world.launch(world.fail(job)) == Launched(deferred=1)
     assert len(world.ica.called("start_copy_batch")) == 1
     assert world.now(job).status is JobStatus.QUEUED
 

@@ -80,6 +80,22 @@ def test_of_a_folder_each_file_of_its_tree_is_compared_but_for_icas_probes(ica: 
     assert faults(ica, job(1, "/run/tree/")) == {FIRST: [told]}
 
 
+def test_a_folder_whose_source_holds_no_file_any_more_is_not_taken_for_copied(ica: SmallIca) -> None:
+    """Nothing is at the destination, and nothing is there to compare it with."""
+    for path in [path for path in ica.data if "tree" in path]:
+        del ica.data[path]
+    told = "icav2://from/run/tree/: icav2://to/out 1/tree/ cannot be compared: its source holds no file any more"
+    assert faults(ica, job(1, "/run/tree/")) == {FIRST: [told]}
+    ica.add("/run/tree/", "/run/tree/.iap_probe")
+    assert faults(ica, job(1, "/run/tree/")) == {FIRST: [told]}
+
+
+def test_sizes_are_compared_with_what_the_sources_are_now(ica: SmallIca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of them may be the very cause of the trouble."""
+    monkeypatch.setattr(ica, "find_sources", lambda project_id, paths: pytest.fail("remembered"))
+    assert faults(ica, job(1)) == {FIRST: []}
+
+
 def test_etags_are_compared_where_that_is_asked_for(ica: SmallIca) -> None:
     ica.data["/run/a"] = replace(ica.data["/run/a"], etag="one")
     ica.data["/out 1/a"] = replace(ica.data["/out 1/a"], etag="other")

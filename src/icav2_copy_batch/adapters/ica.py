@@ -74,8 +74,6 @@ MAX_QUERY_BYTES = 7000
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
 MAX_TRIES = 6
 MAX_WAIT_SECONDS = 10.0
-DELETION_SECONDS = 2.0
-"""How long a deletion is given before it is looked at, each time."""
 REMEMBERED_SECONDS = 300.0
 """How long a container remembers projects by name, folders, and sources."""
 MOST_REMEMBERED = 100_000
@@ -216,16 +214,6 @@ class IcaClient:
             self._told_from_memory.discard(data.data_id)
             if data.status == "AVAILABLE":
                 self._remembered[project_id, data.path] = (data, until)
-
-    def _data_seen(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
-        """All data at these paths, of which it is nothing unusual that nothing is there; their folders are."""
-        listed, asked = _cheaper_way(list(dict.fromkeys(paths)))
-        # An answer without the folders, asked for in the same breath, is none for all these paths.
-        found = self._data_at_paths(project_id, list(dict.fromkeys([*asked, *map(parent_path, asked)])))
-        there = {data.path for data in found}
-        doubtful = [path for path in asked if parent_path(path) not in there]
-        sure = set(asked).difference(doubtful)
-        return [data for data in found if data.path in sure] + self._data_in_folders(project_id, listed + doubtful)
 
     def _data_in_folders(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
         """All data at these paths, from listings of their folders."""
@@ -389,26 +377,9 @@ class IcaClient:
             return None
         return _text(answer, "data", "id")
 
-    def delete_partial_files(self, project_id: str, paths: Iterable[str]) -> int:
-        """Delete those of these files that are PARTIAL, wait until they are gone, and say how many there were.
-
-        A failed job leaves such files behind; with SKIP they may count as existing, and would never be completed. No
-        other file is touched: it may be one that somebody else is writing.
-        """
-        ours = self._data_seen(project_id, paths)
-        leftovers = [data for data in ours if data.status == "PARTIAL"]
-        if leftovers:
-            self._spread(lambda data: self._delete(project_id, data.data_id), leftovers)
-        # An earlier launch may have begun to delete some; SKIP could take those for files that are there.
-        remaining = {data.data_id: data.path for data in ours if data.status in ("PARTIAL", "DELETING")}
-        while remaining:
-            number, first = len(remaining), next(iter(remaining.values()))
-            self._wait(
-                DELETION_SECONDS, IcaUnavailable(f"{number} PARTIAL files are still being deleted, {first} among them")
-            )
-            there = {data.data_id for data in self._data_seen(project_id, remaining.values())}
-            remaining = {data_id: path for data_id, path in remaining.items() if data_id in there}
-        return len(leftovers)
+    def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None:
+        """Have these files deleted, which takes ICA a while; one that is gone already is as good as deleted."""
+        self._spread(lambda data_id: self._delete(project_id, data_id), list(data_ids))
 
     def _delete(self, project_id: str, data_id: str) -> None:
         try:

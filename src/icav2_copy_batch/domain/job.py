@@ -149,6 +149,11 @@ class Job:
         return since or self.queued_at or ""
 
     @property
+    def first_ica_job_id(self) -> str | None:
+        """The first ICA job that was started for it; all that it has made was created later."""
+        return next((each.ica_job_id for each in self.attempts if each.ica_job_id), self.ica_job_id)
+
+    @property
     def last_outcomes(self) -> list[SourceOutcome]:
         """Of the sources that the last attempt to end did not copy, as far as ICA has said."""
         return unpack_outcomes(self.attempts[-1].packed_outcomes, self.sources) if self.attempts else []

@@ -1,0 +1,119 @@
+"""Leftovers: the PARTIAL files that earlier attempts of a job have left, and that its next one must not find.
+
+With SKIP they may count as existing, and would never be completed. A file of somebody else's that happens to be PARTIAL
+has the same names and lies in the same place: what is ours is known by when ICA created it, or by its id.
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob
+from icav2_copy_batch.domain.job import Job
+from icav2_copy_batch.domain.uri import parse_uri
+
+CREATED_APART = timedelta(seconds=1)
+"""Two moments that ICA has noted itself may be in the wrong order by so much."""
+MOST_AT_ONCE = 2_000
+"""So many files are deleted before it is looked again: each is a call."""
+
+logger = logging.getLogger(__name__)
+
+
+class JobsOfIca(Protocol):
+    def jobs(self, ica_job_ids: Sequence[str]) -> dict[str, IcaJob]: ...
+
+
+class Ica(JobsOfIca, Protocol):
+    def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]: ...
+    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
+    def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    ica: Ica
+
+    def delete(self, job: Job) -> list[str]:
+        """Begin to delete what this job's earlier attempts have left of its sources; the paths that are not gone yet.
+
+        Among these is what somebody else has begun to delete, since SKIP could take that too for files that are there.
+        To be called again until none is left. Raises ``IcaError``.
+        """
+        incomplete = self._incomplete(job)
+        ours = self._ours(job, [data for data in incomplete if data.status == "PARTIAL"])
+        if ours:
+            self.ica.delete_data(str(job.ica_project_id), [data.data_id for data in ours[:MOST_AT_ONCE]])
+            incomplete = self._incomplete(job)
+        deleted = {data.data_id for data in ours}
+        return [data.path for data in incomplete if data.status != "PARTIAL" or data.data_id in deleted]
+
+    def _incomplete(self, job: Job) -> list[IcaData]:
+        """What is PARTIAL or being deleted where this attempt of a job writes."""
+        project_id, folder = str(job.ica_project_id), parse_uri(job.destination).path
+        sources = [parse_uri(source) for source in job.uncopied]
+        names = {_one_form(folder + uri.name) for uri in sources if not uri.is_folder}
+        in_folder = self.ica.incomplete_files(project_id, folder, recursive=False) if names else []
+        found = [data for data in in_folder if _one_form(data.path) in names]
+        for uri in sources:
+            if uri.is_folder:
+                found += self.ica.incomplete_files(project_id, f"{folder}{uri.name}/", recursive=True)
+        return found
+
+    def _ours(self, job: Job, partial: Sequence[IcaData]) -> list[IcaData]:
+        """Those that attempts of this job have made. Where neither ICA's time nor an item tells, it is none of ours."""
+        if not partial:
+            return []
+        began = began_at(self.ica, job)
+        if all(is_created_since(data, began) for data in partial):
+            return list(partial)
+        made = self._made_by(job)
+        ours = [data for data in partial if data.data_id in made or is_created_since(data, began)]
+        if len(ours) < len(partial):
+            known = {data.data_id for data in ours}
+            let_be = [data.path for data in partial if data.data_id not in known]
+            logger.warning(
+                "PARTIAL files that may be somebody else's are left as they are",
+                extra={"copy_id": job.copy_id, "job_id": job.job_id, "number": len(let_be), "paths": let_be[:10]},
+            )
+        return ours
+
+    def _made_by(self, job: Job) -> set[str]:
+        """The ids of what the copy batches of this job's earlier attempts have made, as far as ICA says."""
+        made: set[str] = set()
+        for attempt in job.attempts:
+            if attempt.ica_batch_id:
+                try:
+                    items = self.ica.copy_batch_items(str(job.ica_project_id), attempt.ica_batch_id)
+                except IcaError as error:
+                    logger.warning(
+                        "the items of a copy batch cannot be read",
+                        extra={"copy_id": job.copy_id, "job_id": job.job_id, "reason": str(error)},
+                    )
+                else:
+                    made |= {item.created.data_id for item in items if item.created}
+        return made
+
+
+def began_at(ica: JobsOfIca, job: Job) -> datetime | None:
+    """When ICA created the first of a job's ICA jobs, by ICA's own clock; None where it does not say."""
+    first = job.first_ica_job_id
+    shown = ica.jobs([first]).get(first) if first else None
+    return datetime.fromisoformat(shown.created_at) if shown and shown.created_at else None
+
+
+def is_created_since(data: IcaData, began: datetime | None) -> bool:
+    """Whether ICA says that it has created this since then."""
+    if not data.created_at or not began:
+        return False
+    return datetime.fromisoformat(data.created_at) >= began - CREATED_APART
+
+
+def _one_form(path: str) -> str:
+    """ICA may hold a name in another Unicode form than the one it was given in."""
+    return unicodedata.normalize("NFC", path)

@@ -1,0 +1,153 @@
+"""Leftovers: only what a job's own attempts have made is deleted."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaJob, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.manifest import pack_sources
+from icav2_copy_batch.leftovers import Leftovers
+from tests.unit.small_ica import SmallIca
+
+BEGAN = datetime(2024, 5, 28, 3, 12, tzinfo=UTC)
+"""By ICA's clock, whatever ours says."""
+
+
+def job(*sources: str, attempts: int = 1) -> Job:
+    return Job(
+        "run",
+        "000001",
+        JobStatus.LAUNCHING,
+        attempts + 1,
+        "icav2://to/x/",
+        pack_sources([f"icav2://from/run/{source}" for source in sources or ("a.txt", "b.txt")]),
+        attempts=tuple(
+            Attempt(number, "FAILED", "", ica_job_id=f"ica-{number}", ica_batch_id=f"batch-{number}")
+            for number in range(1, attempts + 1)
+        ),
+        ica_project_id="id-of-to",
+    )
+
+
+@pytest.fixture
+def ica() -> SmallIca:
+    """An ICA job of two attempts, the second an hour after the first."""
+    ica = SmallIca()
+    for number in (1, 2):
+        ica.jobs_there[f"ica-{number}"] = IcaJob(f"ica-{number}", "FAILED", created_at=at(3600 * (number - 1)))
+        ica.items[f"batch-{number}"] = []
+    return ica
+
+
+def at(seconds: float) -> str:
+    return timestamp(BEGAN + timedelta(seconds=seconds))
+
+
+def put(ica: SmallIca, path: str, status: str = "PARTIAL", created: float | None = 1) -> IcaData:
+    ica.data[path] = IcaData(path, path, status, 0, created_at=None if created is None else at(created))
+    return ica.data[path]
+
+
+def deleted(ica: SmallIca) -> set[str]:
+    return {path for _, *paths in ica.called("delete_data") for path in paths}
+
+
+def test_what_icas_clock_says_came_after_the_first_attempt_is_deleted(ica: SmallIca) -> None:
+    put(ica, "/x/a.txt", created=1)
+    put(ica, "/x/b.txt", created=4000)
+    assert Leftovers(ica).delete(job(attempts=2)) == []
+    assert deleted(ica) == {"/x/a.txt", "/x/b.txt"}
+    assert ica.called("jobs") == [["ica-1"]], "of the first attempt"
+
+
+def test_a_file_that_was_there_before_the_first_attempt_is_somebody_elses(ica: SmallIca) -> None:
+    put(ica, "/x/a.txt", created=-60)
+    put(ica, "/x/b.txt", created=1)
+    assert Leftovers(ica).delete(job()) == []
+    assert deleted(ica) == {"/x/b.txt"}
+
+
+@pytest.mark.parametrize("silent", ["of the file", "of the job", "of a job that it does not show any more"])
+def test_where_icas_clock_does_not_tell_a_file_that_no_item_names_is_let_be(ica: SmallIca, silent: str) -> None:
+    put(ica, "/x/a.txt", created=None if silent == "of the file" else 1)
+    if silent == "of the job":
+        ica.jobs_there["ica-1"] = replace(ica.jobs_there["ica-1"], created_at=None)
+    elif silent != "of the file":
+        ica.jobs_there.clear()
+    assert Leftovers(ica).delete(job()) == []
+    assert deleted(ica) == set()
+
+
+@pytest.mark.parametrize("created", [None, -60])
+def test_a_file_that_an_item_of_any_attempt_names_is_ours(ica: SmallIca, created: float | None) -> None:
+    """Also one that ICA has created long before, should OVERWRITE keep its id."""
+    made = put(ica, "/x/a.txt", created=created)
+    put(ica, "/x/b.txt", created=created)
+    ica.items["batch-1"] = [CopyBatchItem("/run/a.txt", "FAILED", created=made)]
+    assert Leftovers(ica).delete(job(attempts=2)) == []
+    assert deleted(ica) == {"/x/a.txt"}
+
+
+@pytest.mark.parametrize("error", [IcaUnavailable("503"), IcaRefused("404")], ids=str)
+def test_items_that_cannot_be_read_name_nothing(ica: SmallIca, error: IcaUnavailable | IcaRefused) -> None:
+    put(ica, "/x/a.txt", created=None)
+    ica.trouble("copy_batch_items", error)
+    assert Leftovers(ica).delete(job()) == []
+    assert deleted(ica) == set()
+
+
+def test_of_a_file_only_the_one_of_its_name_in_the_folder_itself_is_meant(ica: SmallIca) -> None:
+    for path in ("/x/a.txt", "/x/another.txt", "/x/A.txt", "/x/deeper/a.txt", "/a.txt", "/x2/a.txt"):
+        put(ica, path)
+    put(ica, "/x/b.txt", status="AVAILABLE")
+    assert Leftovers(ica).delete(job()) == []
+    assert deleted(ica) == {"/x/a.txt"}
+
+
+def test_of_a_folder_all_below_it_is_meant_and_its_source_is_not_listed(ica: SmallIca) -> None:
+    for path in ("/x/sub/c.txt", "/x/sub/deeper/d.txt", "/x/sub2/e.txt", "/x/a.txt"):
+        put(ica, path)
+    assert Leftovers(ica).delete(job("sub/")) == []
+    assert deleted(ica) == {"/x/sub/c.txt", "/x/sub/deeper/d.txt"}
+    assert {method for method, *_ in ica.calls} == {"incomplete_files", "jobs", "delete_data"}
+
+
+def test_a_name_that_ica_holds_in_another_unicode_form_is_the_same(ica: SmallIca) -> None:
+    put(ica, unicodedata.normalize("NFD", "/x/é.txt"))
+    assert Leftovers(ica).delete(job("é.txt")) == []
+    assert len(deleted(ica)) == 1
+
+
+def test_what_is_not_gone_yet_is_handed_back_whoever_has_deleted_it(ica: SmallIca) -> None:
+    """SKIP could take it for a file that is there."""
+    put(ica, "/x/a.txt")
+    put(ica, "/x/b.txt", status="DELETING", created=-60)
+    ica.slow_to_delete = {"/x/a.txt"}
+    leftovers = Leftovers(ica)
+    assert sorted(leftovers.delete(job())) == ["/x/a.txt", "/x/b.txt"]
+    del ica.data["/x/a.txt"]
+    assert leftovers.delete(job()) == ["/x/b.txt"]
+    del ica.data["/x/b.txt"]
+    assert leftovers.delete(job()) == []
+    assert len(ica.called("delete_data")) == 1
+
+
+def test_nothing_to_delete_takes_one_look(ica: SmallIca) -> None:
+    assert Leftovers(ica).delete(job()) == []
+    assert ica.calls == [("incomplete_files", "id-of-to", "/x/", False)]
+
+
+def test_of_very_many_leftovers_so_many_are_deleted_before_it_is_looked_again(
+    ica: SmallIca, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("icav2_copy_batch.leftovers.MOST_AT_ONCE", 2)
+    for number in range(3):
+        put(ica, f"/x/sub/{number}")
+    leftovers = Leftovers(ica)
+    assert len(leftovers.delete(job("sub/"))) == 1
+    assert leftovers.delete(job("sub/")) == []
