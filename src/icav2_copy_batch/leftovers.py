@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError
 from icav2_copy_batch.domain.job import Job
 from icav2_copy_batch.domain.uri import parse_uri
 
@@ -25,11 +25,7 @@ MOST_AT_ONCE = 2_000
 logger = logging.getLogger(__name__)
 
 
-class JobsOfIca(Protocol):
-    def jobs(self, ica_job_ids: Sequence[str]) -> dict[str, IcaJob]: ...
-
-
-class Ica(JobsOfIca, Protocol):
+class Ica(Protocol):
     def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]: ...
     def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
     def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None: ...
@@ -69,11 +65,10 @@ class Leftovers:
         """Those that attempts of this job have made. Where neither ICA's time nor an item tells, it is none of ours."""
         if not partial:
             return []
-        began = began_at(self.ica, job)
-        if all(is_created_since(data, began) for data in partial):
+        if all(is_created_since_it_began(data, job) for data in partial):
             return list(partial)
         made = self._made_by(job)
-        ours = [data for data in partial if data.data_id in made or is_created_since(data, began)]
+        ours = [data for data in partial if data.data_id in made or is_created_since_it_began(data, job)]
         if len(ours) < len(partial):
             known = {data.data_id for data in ours}
             let_be = [data.path for data in partial if data.data_id not in known]
@@ -100,18 +95,12 @@ class Leftovers:
         return made
 
 
-def began_at(ica: JobsOfIca, job: Job) -> datetime | None:
-    """When ICA created the first of a job's ICA jobs, by ICA's own clock; None where it does not say."""
-    first = job.first_ica_job_id
-    shown = ica.jobs([first]).get(first) if first else None
-    return datetime.fromisoformat(shown.created_at) if shown and shown.created_at else None
-
-
-def is_created_since(data: IcaData, began: datetime | None) -> bool:
-    """Whether ICA says that it has created this since then."""
+def is_created_since_it_began(data: IcaData, job: Job) -> bool:
+    """Whether ICA says, by its own clock, that it has created this after the first of a job's ICA jobs."""
+    began = job.ica_began_at
     if not data.created_at or not began:
         return False
-    return datetime.fromisoformat(data.created_at) >= began - CREATED_APART
+    return datetime.fromisoformat(data.created_at) >= datetime.fromisoformat(began) - CREATED_APART
 
 
 def _one_form(path: str) -> str:

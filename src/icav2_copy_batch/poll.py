@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -222,7 +222,9 @@ class Poll:
         if _verdict(ica_job) is Verdict.STILL_RUNNING:
             return job, ica_job
         whole = self.table.get_job(job.copy_id, job.job_id)
-        return (whole, ica_job) if whole and whole.ica_job_id == job.ica_job_id else None
+        if not whole or whole.ica_job_id != job.ica_job_id:
+            return None
+        return replace(whole, ica_created_at=ica_job.created_at if ica_job else None), ica_job
 
     def _move_on(
         self,

@@ -206,13 +206,14 @@ def test_a_requeued_job_is_as_new_but_for_its_history(either_table: EitherTable)
 
 def test_a_requeued_job_knows_what_is_copied_and_what_became_of_the_rest(either_table: EitherTable) -> None:
     (job,) = create(either_table)
-    running = run(either_table, job, 10)
+    running = replace(run(either_table, job, 10), ica_created_at="2024-05-28T03:12:00Z")
     wrong = [SourceOutcome(SOURCES[1], "FAILED", "é disk full")]
     ended = running.ended_attempt("PARTIALLY_SUCCEEDED", "1 of 2", at(20), wrong)
     assert either_table.requeue(running, ended, b"\x01", at(21), due_at=at(921))
     requeued = now(either_table, job)
     assert (requeued.copied, requeued.uncopied, requeued.last_outcomes) == (b"\x01", SOURCES[1:], wrong)
     assert requeued.attempts == (ended,)
+    assert requeued.ica_began_at == "2024-05-28T03:12:00Z"
 
 
 def test_a_job_that_has_copied_nothing_forgets_what_an_earlier_attempt_was_said_to_have(

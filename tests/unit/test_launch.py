@@ -15,7 +15,6 @@ from icav2_copy_batch.domain.ica import (
     IcaAnswerLost,
     IcaData,
     IcaError,
-    IcaJob,
     IcaRefused,
     IcaUnavailable,
 )
@@ -126,7 +125,7 @@ class World:
 
     def fail(self, job: Job, uncopied: Sequence[str] = ()) -> Job:
         """Have a running job's attempt fail; the job as it is queued for the next."""
-        running = self.now(job)
+        running = replace(self.now(job), ica_created_at=timestamp(self.clock()))
         copied = copied_bits(running.sources, uncopied) if uncopied else b""
         ended = running.ended_attempt("FAILED", "disk full", self.clock())
         assert self.table.requeue(running, ended, copied, self.clock(), self.clock())
@@ -589,7 +588,6 @@ def test_a_first_attempt_looks_for_no_leftovers(world: World) -> None:
 
 def leave(world: World, *paths: str) -> None:
     """PARTIAL files, which ICA has created after its first job."""
-    world.ica.jobs_there["ica-1"] = IcaJob("ica-1", "FAILED", created_at=world.after(0))
     for path in paths:
         world.ica.data[path] = IcaData(path, path, "PARTIAL", 0, created_at=world.after(1))
 

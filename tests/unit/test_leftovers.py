@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaJob, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.leftovers import Leftovers
@@ -27,7 +27,14 @@ def job(*sources: str, attempts: int = 1) -> Job:
         "icav2://to/x/",
         pack_sources([f"icav2://from/run/{source}" for source in sources or ("a.txt", "b.txt")]),
         attempts=tuple(
-            Attempt(number, "FAILED", "", ica_job_id=f"ica-{number}", ica_batch_id=f"batch-{number}")
+            Attempt(
+                number,
+                "FAILED",
+                "",
+                ica_job_id=f"ica-{number}",
+                ica_batch_id=f"batch-{number}",
+                ica_created_at=at(3600 * (number - 1)),
+            )
             for number in range(1, attempts + 1)
         ),
         ica_project_id="id-of-to",
@@ -36,12 +43,8 @@ def job(*sources: str, attempts: int = 1) -> Job:
 
 @pytest.fixture
 def ica() -> SmallIca:
-    """An ICA job of two attempts, the second an hour after the first."""
-    ica = SmallIca()
-    for number in (1, 2):
-        ica.jobs_there[f"ica-{number}"] = IcaJob(f"ica-{number}", "FAILED", created_at=at(3600 * (number - 1)))
-        ica.items[f"batch-{number}"] = []
-    return ica
+    """With the copy batches of two attempts."""
+    return SmallIca(items={"batch-1": [], "batch-2": []})
 
 
 def at(seconds: float) -> str:
@@ -62,7 +65,6 @@ def test_what_icas_clock_says_came_after_the_first_attempt_is_deleted(ica: Small
     put(ica, "/x/b.txt", created=4000)
     assert Leftovers(ica).delete(job(attempts=2)) == []
     assert deleted(ica) == {"/x/a.txt", "/x/b.txt"}
-    assert ica.called("jobs") == [["ica-1"]], "of the first attempt"
 
 
 def test_a_file_that_was_there_before_the_first_attempt_is_somebody_elses(ica: SmallIca) -> None:
@@ -72,14 +74,20 @@ def test_a_file_that_was_there_before_the_first_attempt_is_somebody_elses(ica: S
     assert deleted(ica) == {"/x/b.txt"}
 
 
-@pytest.mark.parametrize("silent", ["of the file", "of the job", "of a job that it does not show any more"])
-def test_where_icas_clock_does_not_tell_a_file_that_no_item_names_is_let_be(ica: SmallIca, silent: str) -> None:
-    put(ica, "/x/a.txt", created=None if silent == "of the file" else 1)
-    if silent == "of the job":
-        ica.jobs_there["ica-1"] = replace(ica.jobs_there["ica-1"], created_at=None)
-    elif silent != "of the file":
-        ica.jobs_there.clear()
+def test_where_icas_clock_does_not_tell_a_file_that_no_item_names_is_let_be(ica: SmallIca) -> None:
+    put(ica, "/x/a.txt", created=None)
     assert Leftovers(ica).delete(job()) == []
+    put(ica, "/x/b.txt", created=1)
+    silent = replace(job(), attempts=(replace(job().attempts[0], ica_created_at=None),))
+    assert Leftovers(ica).delete(silent) == []
+    assert deleted(ica) == set()
+
+
+def test_an_attempt_for_which_ica_started_nothing_made_nothing(ica: SmallIca) -> None:
+    put(ica, "/x/a.txt", created=1)
+    earlier = Attempt(1, "REFUSED", "")
+    second = replace(job().attempts[0], number=2, ica_created_at=at(60))
+    assert Leftovers(ica).delete(replace(job(), attempt=3, attempts=(earlier, second))) == []
     assert deleted(ica) == set()
 
 
@@ -114,7 +122,7 @@ def test_of_a_folder_all_below_it_is_meant_and_its_source_is_not_listed(ica: Sma
         put(ica, path)
     assert Leftovers(ica).delete(job("sub/")) == []
     assert deleted(ica) == {"/x/sub/c.txt", "/x/sub/deeper/d.txt"}
-    assert {method for method, *_ in ica.calls} == {"incomplete_files", "jobs", "delete_data"}
+    assert {method for method, *_ in ica.calls} == {"incomplete_files", "delete_data"}
 
 
 def test_a_name_that_ica_holds_in_another_unicode_form_is_the_same(ica: SmallIca) -> None:

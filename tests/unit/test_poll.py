@@ -270,6 +270,14 @@ def test_a_job_that_failed_is_launched_again_for_what_it_has_not_copied(world: W
     assert world.reports.asked == {"faults": [], "uncopied": [("run", "000001")]}
 
 
+def test_when_ica_created_its_job_is_noted_with_the_attempt(world: World) -> None:
+    running = world.run(world.create()[0], "FAILED")
+    job_id = str(running.ica_job_id)
+    world.ica.jobs_there[job_id] = IcaJob(job_id, "FAILED", created_at="2024-05-28T03:12:00Z")
+    world.poll()
+    assert world.now(running).ica_began_at == "2024-05-28T03:12:00Z"
+
+
 def test_a_job_whose_items_cannot_be_read_is_launched_again_for_what_was_known_to_be_missing(world: World) -> None:
     first = world.run(world.create()[0], "FAILED")
     world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[0], "FAILED")]

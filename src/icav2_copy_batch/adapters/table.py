@@ -131,6 +131,7 @@ class AttemptMap(MapAttribute[str, Any]):
     running_at = UnicodeAttribute(null=True)
     ica_job_id = UnicodeAttribute(null=True)
     ica_batch_id = UnicodeAttribute(null=True)
+    ica_created_at = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     packed_outcomes = BinaryAttribute(legacy_encoding=False, null=True)
 

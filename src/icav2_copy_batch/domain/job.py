@@ -86,6 +86,8 @@ class Attempt:
     running_at: str | None = None
     ica_job_id: str | None = None
     ica_batch_id: str | None = None
+    ica_created_at: str | None = None
+    """When ICA created its job, by ICA's clock."""
     reason: str | None = None
     packed_outcomes: bytes = b""
     """Of the sources that this attempt did not copy."""
@@ -115,6 +117,8 @@ class Job:
     ica_project_id: str | None = None
     ica_job_id: str | None = None
     ica_batch_id: str | None = None
+    ica_created_at: str | None = None
+    """When ICA created this job, by ICA's clock: as it was just seen, and noted with the attempt when that ends."""
     lease_until: str | None = None
     """Of a claimed job: when its launch must have ended, and what it may have asked of ICA is carried out."""
     intent: Intent | None = None
@@ -149,9 +153,13 @@ class Job:
         return since or self.queued_at or ""
 
     @property
-    def first_ica_job_id(self) -> str | None:
-        """The first ICA job that was started for it; all that it has made was created later."""
-        return next((each.ica_job_id for each in self.attempts if each.ica_job_id), self.ica_job_id)
+    def ica_began_at(self) -> str | None:
+        """When ICA created the first ICA job of it, by ICA's clock: all that is of its making was created later.
+
+        None where ICA has not said so.
+        """
+        created = [each.ica_created_at for each in self.attempts if each.ica_job_id]
+        return created[0] if created else self.ica_created_at
 
     @property
     def last_outcomes(self) -> list[SourceOutcome]:
@@ -171,6 +179,7 @@ class Job:
             running_at=self.running_at,
             ica_job_id=self.ica_job_id,
             ica_batch_id=self.ica_batch_id,
+            ica_created_at=self.ica_created_at,
             reason=reason and reason[:MAX_REASON_CHARACTERS],
             packed_outcomes=pack_outcomes(uncopied, self.sources) if uncopied else b"",
         )
