@@ -268,15 +268,12 @@ class Table:
                 self.settled(row.copy)
             return True
 
-    def wait(
-        self, request: LaunchRequest, due_at: datetime, held_up_by: str, ica_project_id: str | None = None
-    ) -> bool:
+    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool:
         with self.line.request():
             job = self.job_items.get((request.copy_id, request.job_id))
             if job is None or job.status is not JobStatus.QUEUED or job.attempt != request.attempt:
                 return False
-            project_id = ica_project_id or job.ica_project_id
-            waiting = replace(job, due_at=timestamp(due_at), held_up_by=held_up_by, ica_project_id=project_id)
+            waiting = replace(job, due_at=timestamp(due_at), held_up_by=held_up_by)
             self.job_items[request.copy_id, request.job_id] = waiting
             return True
 

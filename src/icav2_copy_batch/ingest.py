@@ -4,6 +4,9 @@ Killed anywhere, it is done again and ends in the same: each write is one that m
 come last (a launch claims its job, so that a message sent twice launches once). A copy of very many jobs is written in
 portions; where the time of one invocation is not enough, the next goes on. As many launch messages are sent at once as
 there are free slots; the poller sends the others.
+
+Projects that are called by their names are looked up here, and nowhere later. Where ICA cannot be asked, the message
+comes again, as with all trouble that is not the sender's.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cache
 from typing import Protocol
 
 from icav2_copy_batch.domain import documents
 from icav2_copy_batch.domain.documents import Detail
+from icav2_copy_batch.domain.ica import IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, timestamp
 from icav2_copy_batch.domain.manifest import (
     CopyOptions,
@@ -34,6 +39,7 @@ from icav2_copy_batch.domain.manifest import (
     read_message,
     readable_task_token,
 )
+from icav2_copy_batch.domain.projects import Projects, UnknownProject
 from icav2_copy_batch.domain.slots import Backlog, backlogs_of
 from icav2_copy_batch.domain.submission import Sent, Upload, uploads_in
 
@@ -49,6 +55,7 @@ class OutOfTime(Exception):
 
 
 class Table(Protocol):
+    def get_copy(self, copy_id: str) -> Copy | None: ...
     def create_copy(self, copy: Copy) -> Copy | None: ...
     def create_jobs(
         self,
@@ -113,6 +120,8 @@ class Ingest:
     clock: Clock
     seconds_left: Callable[[], float]
     limits: Limits
+    project_id: Callable[[str], str]
+    """ICA's answer to a project's name. Raises ``IcaRefused`` where it means no project or several."""
 
     def receive(self, message_id: str, body: str) -> Ingested:
         """Handle one message of the ingest queue: never raises for what the client did wrong.
@@ -174,16 +183,19 @@ class Ingest:
 
     def _accept(self, submission: Sent | Upload, message: Message) -> None:
         manifest = self._manifest(message)
-        planned = flip(manifest, self.limits)
+        copy_id = message.copy_id or submission.submission_id
+        projects = Projects(self._look_up_for(copy_id))
+        planned = flip(manifest, self.limits, projects)
         now = self.clock()
         copy = Copy(
-            copy_id=message.copy_id or submission.submission_id,
+            copy_id=copy_id,
             digest=digest(planned, message.options),
             submitted_at=timestamp(now),
             total_jobs=len(planned),
             open_jobs=len(planned),
             manifest_uri=self._manifest_uri(submission, message, manifest),
             task_tokens=frozenset(filter(None, [message.task_token])),
+            project_names=projects.names,
         )
         present = self.table.create_copy(copy)
         if present and present.digest != copy.digest:
@@ -196,6 +208,25 @@ class Ingest:
         # Portions are written one after the other: all before that of the last job which is there are complete.
         written = self.table.jobs_written(copy.copy_id) if present else 0
         self._start(present or copy, planned, message.options, max(written - 1, 0) // PORTION * PORTION)
+
+    def _look_up_for(self, copy_id: str) -> Callable[[str], str]:
+        """How the projects of a copy are found by their names.
+
+        A copy that is there already has found them: what it is called in ICA today does not make it another copy.
+        """
+
+        @cache
+        def known() -> dict[str, str]:
+            present = self.table.get_copy(copy_id)
+            return {name: project_id for project_id, name in present.project_names.items()} if present else {}
+
+        def look_up(name: str) -> str:
+            try:
+                return known().get(name) or self.project_id(name)
+            except IcaRefused as error:
+                raise UnknownProject(f"is in a project that cannot be found: {error}") from error
+
+        return look_up
 
     def _start(self, copy: Copy, planned: Sequence[PlannedJob], options: CopyOptions, complete: int) -> None:
         """Write the jobs, but for the first so many that are ``complete``, and then their backlogs."""

@@ -21,7 +21,6 @@ JobKey = tuple[str, str]
 
 
 class Ica(Protocol):
-    def project_id(self, project: str) -> str: ...
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
 
@@ -63,7 +62,7 @@ class Items:
         data_ids = {}
         for project, paths in by_project.items():
             try:
-                found = self.ica.find_sources(self.ica.project_id(project), paths)
+                found = self.ica.find_sources(project, paths)
             except IcaError as error:
                 logger.warning("sources cannot be looked up", extra={"project": project, "reason": str(error)})
             else:

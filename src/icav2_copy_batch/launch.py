@@ -65,8 +65,6 @@ FOLDER_BUSY_SECONDS = 15
 WAKE_LEASE_NAME = "wake"
 WAKES_APART = timedelta(seconds=2)
 """Launches that end at the same moment wake the poller once; it stays awake for longer than this."""
-UNKNOWN_PROJECT = "unknown"
-"""Of whose slots one is taken by a job that is claimed only to be refused."""
 NOT_STARTED = "REFUSED"
 """Outcome of an attempt for which ICA started no copy batch."""
 FIRST_DEFERRAL_SECONDS = 5
@@ -99,9 +97,7 @@ class Table(Protocol):
     def claim_for_launch(
         self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
     ) -> Claim: ...
-    def wait(
-        self, request: LaunchRequest, due_at: datetime, held_up_by: str, ica_project_id: str | None = None
-    ) -> bool: ...
+    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool: ...
     def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
     def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
@@ -113,7 +109,6 @@ class Table(Protocol):
 
 
 class Ica(Protocol):
-    def project_id(self, project: str) -> str: ...
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]: ...
@@ -139,11 +134,14 @@ class Claimed:
 
     job: Job
     request: LaunchRequest
-    project_id: str
-    """The destination's."""
     destination: IcaUri
     sources: tuple[IcaUri, ...]
     """Those that this attempt has to copy."""
+
+    @property
+    def project_id(self) -> str:
+        """The destination's."""
+        return self.destination.project
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +221,8 @@ class Launch:
         retried = {uri.project for claim in claimed if claim.job.attempt > 1 for uri in claim.sources}
         data = _ask_together(
             {index: _by_project(claim.sources) for index, claim in enumerate(claimed)},
-            lambda project, paths: self._find(project, paths, afresh=project in retried),
+            # Afresh after a failure, of which what is remembered may be the cause.
+            lambda project, paths: (self.ica.find if project in retried else self.ica.find_sources)(project, paths),
         )
         source_ids = _ask_each(dict(enumerate(claimed)), lambda index, claim: self._source_ids(claim, data[index]))
         folders = _ask_together(
@@ -232,7 +231,7 @@ class Launch:
                 for index, claim in enumerate(claimed)
                 if not isinstance(source_ids[index], IcaError)
             },
-            self._ensure_folders,
+            self.ica.ensure_folders,
         )
         prepared = [
             Prepared(claim, source_ids[index], folders.get(index, {}).get(claim.destination.project))
@@ -267,23 +266,17 @@ class Launch:
         if job is None or job.status is not JobStatus.QUEUED or job.attempt != request.attempt:
             return self._nothing_to_do(request)
         destination = parse_uri(job.destination)
-        refused = None
-        try:
-            project_id = self.ica.project_id(destination.project)
-        except IcaUnavailable as error:
-            return self._defer(request, error)
-        except IcaRefused as error:
-            project_id, refused = UNKNOWN_PROJECT, error
+        project_id = destination.project
         now = self.clock()
         if in_use.total() >= self.slots.total or in_use[project_id] >= self.slots.per_project:
-            return self._hold_back(request, NO_SLOT, now, project_id)
+            return self._hold_back(request, NO_SLOT, now)
         lease_until = now + timedelta(seconds=self.seconds_left()) + LEASE_MARGIN
         claim = self.table.claim_for_launch(job, project_id, now, lease_until, self.slots)
         if claim is Claim.MOVED_ON:
             return self._nothing_to_do(request)
         if claim is Claim.NO_SLOT:
             in_use[project_id] = self.slots.per_project
-            return self._hold_back(request, NO_SLOT, now, project_id)
+            return self._hold_back(request, NO_SLOT, now)
         if claim is Claim.FOLDER_BUSY:
             busy = f"{FOLDER_BUSY} {destination}"
             return self._hold_back(request, busy, now + timedelta(seconds=FOLDER_BUSY_SECONDS))
@@ -295,37 +288,24 @@ class Launch:
             due_at=timestamp(lease_until),
             ica_project_id=project_id,
         )
-        claim_of_ours = Claimed(job, request, project_id, destination, tuple(map(parse_uri, job.uncopied)))
-        if refused:
-            return self._refuse(claim_of_ours, refused)
-        claimed.append(claim_of_ours)
+        claimed.append(Claimed(job, request, destination, tuple(map(parse_uri, job.uncopied))))
         return "claimed"
 
     def _nothing_to_do(self, request: LaunchRequest) -> str:
         logger.info("launch message changes nothing", extra=_fields(request))
         return "moved_on"
 
-    def _hold_back(
-        self, request: LaunchRequest, held_up_by: str, until: datetime, project_id: str | None = None
-    ) -> str:
+    def _hold_back(self, request: LaunchRequest, held_up_by: str, until: datetime) -> str:
         """The job waits in the table; the poller, which knows whose turn it is, sends another message."""
         jittered = until + timedelta(seconds=self.between(0, (until - self.clock()).total_seconds()))
-        self.table.wait(request, jittered, held_up_by, project_id)
+        self.table.wait(request, jittered, held_up_by)
         return "held_back"
-
-    def _find(self, project: str, paths: Iterable[str], afresh: bool) -> dict[str, IcaData]:
-        """The sources; ``afresh`` after a failure, of which what is remembered may be the cause."""
-        find = self.ica.find if afresh else self.ica.find_sources
-        return find(self.ica.project_id(project), paths)
-
-    def _ensure_folders(self, project: str, paths: Iterable[str]) -> dict[str, str | None]:
-        return self.ica.ensure_folders(self.ica.project_id(project), paths)
 
     def _source_ids(self, claim: Claimed, data: Mapping[str, dict[str, IcaData] | IcaError]) -> list[str]:
         """The ids of a job's sources, in order; or ``IcaRefused`` with the sources that cannot be copied."""
         found = [(uri, _known(data[uri.project]).get(uri.path)) for uri in claim.sources]
         faults = [fault for uri, source in found if (fault := _source_fault(uri, source))]
-        if not self.allow_same_project and claim.project_id in {self.ica.project_id(uri.project) for uri, _ in found}:
+        if not self.allow_same_project and claim.project_id in {uri.project for uri, _ in found}:
             faults = [f"a source is in the project of its destination {claim.destination}; ICA copies between two"]
         if faults:
             more = f" (and {len(faults) - 1} more sources)" if len(faults) > 1 else ""
@@ -397,7 +377,7 @@ class Launch:
             case MovedOn():
                 return self._nothing_to_do(claim.request)
             case IcaUnavailable():
-                return self._defer(claim.request, trouble, claim.job)
+                return self._defer(claim, trouble)
             case IcaRefused():
                 return self._refuse(claim, trouble)
             case IcaAnswerLost():
@@ -405,19 +385,15 @@ class Launch:
             case _:
                 raise trouble
 
-    def _defer(self, request: LaunchRequest, error: IcaUnavailable, claimed: Job | None = None) -> str:
+    def _defer(self, claim: Claimed, error: IcaUnavailable) -> str:
         """The same attempt again after a while, by a message with a delay."""
-        now = self.clock()
+        now, request = self.clock(), claim.request
         slow_down(self.table, error, now)
         longest = min(FIRST_DEFERRAL_SECONDS * 2.0 ** min(request.deferrals, 10), MAX_DEFERRAL_SECONDS)
         delay = round(self.between(longest / 2, longest))
         logger.warning("launch put off", extra={**_fields(request), "reason": str(error), "delay_seconds": delay})
         due_at = now + timedelta(seconds=delay) + LOST_MESSAGE_AGE
-        if claimed:
-            waits = self.table.release(claimed, now, due_at, str(error)[:MAX_REASON_CHARACTERS])
-        else:
-            waits = self.table.wait(request, due_at, str(error)[:MAX_REASON_CHARACTERS])
-        if waits:
+        if self.table.release(claim.job, now, due_at, str(error)[:MAX_REASON_CHARACTERS]):
             self.queue.send([replace(request, deferrals=request.deferrals + 1)], delay_seconds=delay)
         return "deferred"
 

@@ -82,14 +82,13 @@ class Send:
         claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
         in_flight = [*claimed, *(job for job in later if not job.held_up_by)]  # these have their message
         put_off = Counter((job.copy_id, job.project) for job in later if _was_put_off(job))
-        ids = {job.project: job.ica_project_id for job in [*queued, *claimed] if job.ica_project_id}
         # While ICA is unavailable for a copy's jobs, not all that waits behind them is sent, and put off as well.
         first = (
             (each.copy_id, each.first(self.slots.per_project - put_off[each.copy_id, each.project]))
             for each in backlogs
         )
         again = ((job.copy_id, [_waiting(job)]) for job in due)
-        chosen = choose(chain(again, first), in_flight, self.slots, ids)
+        chosen = choose(chain(again, first), in_flight, self.slots)
         sent: list[Waiting] = []
 
         def mark(each: Waiting) -> None:

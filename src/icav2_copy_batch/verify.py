@@ -40,7 +40,6 @@ class Verification(StrEnum):
 
 
 class Ica(Protocol):
-    def project_id(self, project: str) -> str: ...
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]: ...
 
@@ -87,16 +86,15 @@ class Verify:
         refused: dict[str, IcaRefused] = {}
         for project in sorted({uri.project for uri in sources | copies}):
             try:
-                project_id = self.ica.project_id(project)
                 # Asked afresh: what is remembered of a source may not be true any more.
                 found[project] = (
-                    self.ica.find(project_id, _files_in(project, sources))
-                    | self.ica.find(project_id, _files_in(project, copies))
+                    self.ica.find(project, _files_in(project, sources))
+                    | self.ica.find(project, _files_in(project, copies))
                     | {
                         data.path: data
                         for uri in sorted(sources | copies, key=str)
                         if uri.project == project and uri.is_folder
-                        for data in self.ica.list_tree(project_id, uri.path)
+                        for data in self.ica.list_tree(project, uri.path)
                     }
                 )
             except IcaRefused as error:

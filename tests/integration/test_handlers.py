@@ -129,22 +129,56 @@ def test_a_source_that_is_not_there_fails_its_job_at_once(
     (_, (failed, detail)) = pipeline.events()
     (job,) = detail["failed_jobs"]
     assert (failed, job["dest_uri"], job["attempts"]) == ("CopyFailed", "icav2://destination/to/y/", 1)
-    assert "the source icav2://source/run/none.txt was not found" in job["reason"]
+    assert f"the source icav2://{pipeline.ica.source}/run/none.txt was not found" in job["reason"]
     assert pipeline.ica.arrived() == available("x")
     assert metrics_in(capsys.readouterr().out)["JobsFailed"] == 1
 
 
-def test_a_project_that_is_not_there_fails_its_job_at_once(pipeline: Pipeline, table: CopyTable) -> None:
-    """Whatever it is called."""
+def test_projects_that_are_not_there_are_refused_with_the_submission(pipeline: Pipeline) -> None:
+    """Whatever they are called, and all of them."""
     manifest = pipeline.manifest("x")
-    manifest["icav2://source/run/x/a.txt"] += ["icav2://no [such] project.1/to/y/"]
+    unknown = ["icav2://no [such] project.1/to/y/", "icav2://another/"]
+    manifest["icav2://source/run/x/a.txt"] += unknown
     pipeline.submit({"copy_id": "run", "manifest": manifest})
     pipeline.run()
-    (_, (failed, detail)) = pipeline.events()
-    (job,) = detail["failed_jobs"]
-    assert (failed, job["dest_uri"]) == ("CopyFailed", "icav2://no [such] project.1/to/y/")
-    assert "no project named 'no [such] project.1' can be seen with this token" in job["reason"]
-    assert pipeline.ica.arrived() == available("x")
+    ((rejected, detail),) = pipeline.events()
+    assert rejected == "CopyRejected"
+    assert [each["about"] for each in detail["problems"]] == unknown
+    assert detail["problems"][0]["problem"] == (
+        "is in a project that cannot be found: no project named 'no [such] project.1' can be seen with this token; "
+        "check the spelling and the user's permission, or give the project's id"
+    )
+    assert pipeline.ica.arrived() == {}
+
+
+def test_projects_are_looked_up_by_name_once_a_copy(pipeline: Pipeline) -> None:
+    """By who ingests it; launch, poll and those that they call know the ids."""
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest(*map(str, range(30)))})
+    assert pipeline.ingest() == []
+    assert pipeline.ica.sim.calls["GET /api/projects"] == 2
+    pipeline.run()
+    assert pipeline.ica.sim.calls["GET /api/projects"] == 2
+    assert [name for name, _ in pipeline.events()] == ["CopyStarted", "CopyCompleted"]
+
+
+def test_a_submission_with_names_waits_for_ica_and_one_of_ids_does_not(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = pipeline.manifest("x")
+    by_id = json.loads(
+        json.dumps(manifest)
+        .replace("//source/", f"//{pipeline.ica.source}/")
+        .replace("//destination/", f"//{pipeline.ica.destination}/")
+    )
+    pipeline.ica.fault("status", "GET", "projects$", status=503)
+    pipeline.submit({"copy_id": "by-name", "manifest": manifest})
+    monkeypatch.setitem(SECONDS_LEFT, "IngestFunction", 1)  # none to wait for another try
+    assert len(pipeline.ingest()) == 1
+    assert pipeline.events() == []
+    monkeypatch.setitem(SECONDS_LEFT, "IngestFunction", 900)
+    pipeline.submit({"copy_id": "by-id", "manifest": by_id})
+    assert pipeline.ingest() == []
+    assert [detail["copy_id"] for _, detail in pipeline.events()] == ["by-id"]
 
 
 @pytest.mark.parametrize(
@@ -417,8 +451,8 @@ def test_a_project_that_may_not_be_read_holds_up_no_job_of_another(pipeline: Pip
     pipeline.ica.fault("status", "GET", other, status=403)
     pipeline.poll()
     assert {job.destination: job.status for job in table.jobs("run")} == {
-        "icav2://destination/to/x/": JobStatus.PASSED,
-        "icav2://destination/to/y/": JobStatus.QUEUED,
+        f"icav2://{pipeline.ica.destination}/to/x/": JobStatus.PASSED,
+        f"icav2://{pipeline.ica.destination}/to/y/": JobStatus.QUEUED,
     }
     pipeline.launch()
     (failed,) = [job for job in table.jobs("run") if job.status is JobStatus.FAILED]

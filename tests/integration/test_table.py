@@ -29,7 +29,6 @@ from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, t
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import MAX_PACKED_BYTES
 from icav2_copy_batch.domain.slots import Backlog, Slots
-from icav2_copy_batch.launch import UNKNOWN_PROJECT
 from tests import fakes
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, error, json_answer, moto, text_of
@@ -488,10 +487,8 @@ def test_a_folder_may_have_any_path(table: CopyTable, path: str) -> None:
     assert taken(table) == NOTHING_TAKEN
 
 
-@pytest.mark.parametrize("project", ["8a4c7e52-0b1f-4d3a-b6e9-5f2c8d7a6b10", UNKNOWN_PROJECT])
-def test_slots_are_counted_under_a_projects_id_and_of_all_that_are_unknown_together(
-    table: CopyTable, project: str
-) -> None:
+def test_slots_are_counted_under_a_projects_id(table: CopyTable) -> None:
+    project = "8a4c7e52-0b1f-4d3a-b6e9-5f2c8d7a6b10"
     (job,) = create(table)
     claimed = launch(table, job, project=project)
     assert taken(table).by_project == {project: 1}

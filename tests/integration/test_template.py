@@ -326,7 +326,7 @@ def test_a_bus_that_does_not_exist_fails_the_deployment() -> None:
 @pytest.mark.parametrize(
     ("parameter", "roles", "service"),
     [
-        ("IcaTokenSecretKeyArn", {"LaunchRole", "PollRole", "NotifyRole"}, "secretsmanager"),
+        ("IcaTokenSecretKeyArn", {"IngestRole", "LaunchRole", "PollRole", "NotifyRole"}, "secretsmanager"),
         ("ManifestSourceBucketKeyArn", {"IngestRole"}, "s3"),
     ],
 )

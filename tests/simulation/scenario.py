@@ -59,11 +59,20 @@ class Scenario:
     notified: bool
     """Whether ICA notifies."""
 
-    def doomed(self, sources: Iterable[str]) -> set[str]:
-        """The destinations into which these sources cannot be copied, whatever is tried."""
-        missing = not set(sources) <= set(self.sources)
-        wanted = {to for submission in self.submissions for each in submission.body["manifest"].values() for to in each}
-        return {to for to in wanted if missing or to.split("/")[2] not in {*self.projects, *self.projects.values()}}
+    def is_doomed(self, sources: Iterable[str]) -> bool:
+        """Whether one of these sources, by their projects' ids, cannot be copied, whatever is tried."""
+        return not set(sources) <= set(map(self.by_id, self.sources))
+
+    def by_id(self, uri: str) -> str:
+        """A URI with the id of its project."""
+        for name, project_id in self.projects.items():
+            uri = uri.replace(f"icav2://{name}/", f"icav2://{project_id}/")
+        return uri
+
+    def names_nobody(self, submission: Submission) -> bool:
+        """Whether it calls a project by a name that nobody knows, so that it is to be rejected."""
+        known = {*self.projects, *self.projects.values()}
+        return any(to.split("/")[2] not in known for each in submission.body["manifest"].values() for to in each)
 
 
 def scenario_of(rng: Random) -> Scenario:

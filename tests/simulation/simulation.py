@@ -344,6 +344,7 @@ class Simulation:
                 engine.clock,
                 engine.seconds_left,
                 limits,
+                ica.project_id,
             ),
             launch=Launch(
                 self.table,
@@ -630,7 +631,17 @@ class Simulation:
             for job in jobs:
                 self._check_ended(job)
         self._check_ica_jobs()
+        unknown_projects = {
+            event.detail["copy_id"]
+            for event in self.bus.events
+            if event.detail_type == "CopyRejected" and "cannot be found" in str(event.detail["problems"])
+        }
         for submission in self.scenario.submissions:
+            copy_id, hopeless = submission.body["copy_id"], self.scenario.names_nobody(submission)
+            if hopeless and copy_id in self.table.copies:
+                raise Broken(f"accepted with a project that nobody knows: {submission}")
+            if not hopeless and copy_id in unknown_projects:
+                raise Broken(f"rejected although its projects are known: {submission}")
             token = submission.body.get("task_token")
             if token and token not in self.tasks.answers:
                 raise Broken(f"nobody answered {token}")
@@ -642,7 +653,7 @@ class Simulation:
             refused = job.attempts[-1].outcome == NOT_STARTED
             if not job.reason or (job.attempt < self.max_attempts and not refused):
                 raise Broken(f"given up for no reason: {job}")
-            if refused and job.destination not in self.scenario.doomed(job.sources):
+            if refused and not self.scenario.is_doomed(job.sources):
                 raise Broken(f"refused for no reason: {job}")
 
     def _check_ica_jobs(self) -> None:

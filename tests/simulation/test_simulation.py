@@ -131,7 +131,7 @@ def test_a_large_copy_does_not_starve_a_small_one() -> None:
 
 def launch_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def defer(self: Launch, claim: Claimed, error: IcaAnswerLost) -> str:
-        return self._defer(claim.request, IcaUnavailable(str(error)), claim.job)
+        return self._defer(claim, IcaUnavailable(str(error)))
 
     monkeypatch.setattr(Launch, "_leave_unknown", defer)
 

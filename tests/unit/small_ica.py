@@ -15,7 +15,7 @@ Trouble = Callable[[tuple[object, ...]], IcaError | None]
 
 @dataclass
 class SmallIca:
-    """Projects are called ``name`` and have the id ``id-of-name``; what lies at a path has it for its id."""
+    """What lies at a path has it for its id."""
 
     data: dict[str, IcaData] = field(default_factory=dict)
     """By the path, in whichever project."""
@@ -46,10 +46,6 @@ class SmallIca:
             raise error
 
     # --- the methods of our client ---
-
-    def project_id(self, project: str) -> str:
-        self._call("project_id", project)
-        return f"id-of-{project}"
 
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         wanted = list(paths)

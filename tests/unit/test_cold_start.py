@@ -13,7 +13,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
 HANDLERS = {path.stem for path in (SOURCE / "icav2_copy_batch/handlers").glob("[a-z]*.py")} - {"wiring"}
-KNOW_NOTHING_OF_ICA = {"ingest", "complete"}
+NEED_NOTHING_OF_ICA = {"ingest", "complete"}
+"""To ingest, as long as no project is called by its name."""
 UNNEEDED = {"boto3", "s3transfer", "asyncio", "aws_lambda_powertools.event_handler", "libica.openapi.v2"}
 """The last two are not even in the package."""
 
@@ -29,7 +30,7 @@ def in_a_fresh_process(*lines: str) -> Any:
 
 def imports_of(handler: str) -> str:
     """A handler's, with those of its first message."""
-    ica = "" if handler in KNOW_NOTHING_OF_ICA else ", icav2_copy_batch.adapters.ica"
+    ica = "" if handler in NEED_NOTHING_OF_ICA else ", icav2_copy_batch.adapters.ica"
     return f"import icav2_copy_batch.handlers.{handler}{ica}"
 
 
@@ -38,7 +39,29 @@ def test_no_handler_imports_what_it_can_do_without(handler: str) -> None:
     imported = set(in_a_fresh_process(imports_of(handler), "[*sys.modules]"))
     assert {"botocore", "pynamodb"} <= imported
     assert imported.isdisjoint(UNNEEDED)
-    assert imported.isdisjoint({"libica", "pydantic"}) is (handler in KNOW_NOTHING_OF_ICA)
+    assert imported.isdisjoint({"libica", "pydantic"}) is (handler in NEED_NOTHING_OF_ICA)
+
+
+def test_ingest_imports_the_adapter_for_ica_with_the_first_project_that_is_called_by_its_name() -> None:
+    before, by_id, by_name = in_a_fresh_process(
+        "import os",
+        "os.environ |= {'AWS_DEFAULT_REGION': 'us-east-1', 'AWS_EC2_METADATA_DISABLED': 'true'}",
+        "from icav2_copy_batch.domain.manifest import Limits, Refused, flip",
+        "from icav2_copy_batch.domain.projects import Projects",
+        "from icav2_copy_batch.handlers.ingest import _ingest",
+        "known = lambda: [name for name in ('libica', 'pydantic') if name in sys.modules]",
+        "ids = 'b23fb516-d852-4985-adcc-831c12e8cd22', '7595e8f2-32d3-4c76-a324-c6a85dae87b5'",
+        "def flip_between(one, other):",
+        "    flip({f'icav2://{one}/a': [f'icav2://{other}/b/']}, Limits(), Projects(_ingest().project_id))",
+        "before = known()",
+        "flip_between(*ids)",
+        "by_id = known()",
+        "try: flip_between(ids[0], 'a name')",
+        "except Exception as error: assert 'token' in str(error), error",  # there is none here
+        "[before, by_id, known()]",
+    )
+    assert before == by_id == []
+    assert by_name == ["libica", "pydantic"]
 
 
 def test_pydantic_builds_no_validator_before_it_is_used_and_then_that_alone() -> None:

@@ -246,6 +246,13 @@ def test_a_copy_whose_jobs_were_never_all_written_is_delayed_without_a_job() -> 
     assert ingested["all_jobs_written"] is True
 
 
+def test_a_delayed_job_is_told_with_its_project_called_as_its_client_does() -> None:
+    project, _, path = RUNNING.destination.removeprefix("icav2://").partition("/")
+    named = replace(copy(open_jobs=1), project_names={project: "a [project]"})
+    (delayed,) = documents.delayed_detail(named, [RUNNING], NOW)["delayed_jobs"]
+    assert delayed["dest_uri"] == f"icav2://a [project]/{path}"
+
+
 @pytest.mark.parametrize("job", [RUNNING, LAUNCHING, QUEUED, replace(QUEUED, held_up_by=None)])
 def test_the_detail_of_a_delayed_copy_is_as_its_schema_says(job: Job) -> None:
     assert schema_faults("copy-delayed", documents.delayed_detail(copy(open_jobs=1), [job], NOW)) == []

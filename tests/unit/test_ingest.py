@@ -15,6 +15,7 @@ import pytest
 
 from icav2_copy_batch import ingest
 from icav2_copy_batch.complete import Complete
+from icav2_copy_batch.domain.ica import IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import CopyStatus, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits
 from icav2_copy_batch.domain.slots import Backlog, Slots
@@ -23,15 +24,16 @@ from icav2_copy_batch.send import LOST_MESSAGE_AGE, Send
 from tests import fakes
 from tests.event_files import sample, schema_faults
 
+FROM, TO = "b23fb516-d852-4985-adcc-831c12e8cd22", "7595e8f2-32d3-4c76-a324-c6a85dae87b5"
 MANIFEST = {
-    "icav2://from/a.txt": ["icav2://to/1/", "icav2://to/2/"],
-    "icav2://from/ü #1.txt": ["icav2://to/1/"],
+    f"icav2://{FROM}/a.txt": [f"icav2://{TO}/1/", f"icav2://{TO}/2/"],
+    f"icav2://{FROM}/ü #1.txt": [f"icav2://{TO}/1/"],
 }
 JOBS = [
-    ("icav2://to/1/", ["icav2://from/a.txt", "icav2://from/ü #1.txt"]),
-    ("icav2://to/2/", ["icav2://from/a.txt"]),
+    (f"icav2://{TO}/1/", [f"icav2://{FROM}/a.txt", f"icav2://{FROM}/ü #1.txt"]),
+    (f"icav2://{TO}/2/", [f"icav2://{FROM}/a.txt"]),
 ]
-OTHER_MANIFEST = {"icav2://from/b.txt": ["icav2://to/1/"]}
+OTHER_MANIFEST = {f"icav2://{FROM}/b.txt": [f"icav2://{TO}/1/"]}
 MAX_BYTES = 1_000_000
 ALL_BUT_THE_LAST = 6
 """Requests that ingest makes for ``MANIFEST`` before it notes that it has: for the manifest, the copy, two jobs, the
@@ -48,6 +50,9 @@ class World:
     limits: Limits = field(default_factory=lambda: Limits(max_manifest_bytes=MAX_BYTES))
     seconds_left: float = 900.0
     slots: Slots = field(default_factory=Slots)
+    projects: dict[str, list[str]] = field(default_factory=lambda: {"from": [FROM], "to": [TO]})
+    """Name → the ids of the projects of that name. Most tests call projects by their ids."""
+    ica_trouble: IcaError | None = None
 
     def __post_init__(self) -> None:
         self.table = fakes.Table(self.line)
@@ -67,7 +72,19 @@ class World:
             self.clock,
             lambda: self.seconds_left,
             self.limits,
+            self.project_id,
         )
+        self.looked_up: list[str] = []
+
+    def project_id(self, name: str) -> str:
+        """What ICA says to a name."""
+        self.looked_up.append(name)
+        if self.ica_trouble:
+            raise self.ica_trouble
+        ids = self.projects.get(name, [])
+        if len(ids) != 1:
+            raise IcaRefused(f"{len(ids)} projects are named {name!r}")
+        return ids[0]
 
     def receive(self, body: object, message_id: str = "1") -> Ingested:
         return self.ingest.receive(message_id, body if isinstance(body, str) else json.dumps(body))
@@ -150,11 +167,11 @@ def test_a_message_with_a_manifest_becomes_a_copy_with_its_jobs_and_launch_messa
 
 def test_as_many_messages_are_sent_at_once_as_there_are_slots_and_the_rest_waits_in_the_backlog(world: World) -> None:
     world.ingest = replace(world.ingest, sender=replace(world.sender, slots=Slots(total=3)))
-    body = {"copy_id": "run", "manifest": {"icav2://from/a": [f"icav2://to/{number}/" for number in range(5)]}}
+    body = {"copy_id": "run", "manifest": {f"icav2://{FROM}/a": [f"icav2://{TO}/{number}/" for number in range(5)]}}
     assert world.receive(body) == ACCEPTED
     assert [request.job_id for request, _ in world.launched()] == ["000001", "000002", "000003"]
     (backlog,) = world.table.backlogs()
-    assert (backlog.copy_id, backlog.project, backlog.next, backlog.last) == ("run", "to", 4, 5)
+    assert (backlog.copy_id, backlog.project, backlog.next, backlog.last) == ("run", TO, 4, 5)
 
 
 def test_what_was_accepted_and_not_sent_is_sent_when_it_comes_again(world: World) -> None:
@@ -433,7 +450,7 @@ def test_more_jobs_than_one_invocation_can_write_are_finished_by_the_next(
     slow = SlowTable(world)
     world.ingest = replace(world.ingest, table=slow, sender=replace(world.sender, table=slow))
     world.table = slow
-    body = {"manifest": {"icav2://from/a": [f"icav2://to/{number}/" for number in range(25)]}}
+    body = {"manifest": {f"icav2://{FROM}/a": [f"icav2://{TO}/{number}/" for number in range(25)]}}
     with pytest.raises(OutOfTime, match="20 of 25 jobs are written"):
         world.receive(body)
     assert world.queue.sent == []
@@ -474,6 +491,101 @@ def test_the_start_that_is_announced_again_is_the_same_even_when_the_copy_has_se
     world.receive({"manifest": MANIFEST})
     started = [event.detail for event in world.bus.events if event.detail_type == "CopyStarted"]
     assert len(started) == 1 or started[0] == started[1]
+
+
+# --- projects by name ------------------------------------------------------------------------------------------------
+
+BY_NAME = {
+    "icav2://from/a.txt": ["icav2://to/1/", "icav2://to/2/"],
+    f"icav2://{FROM.upper()}/ü #1.txt": [f"icav2://{TO}/1/"],
+}
+"""``MANIFEST``, its projects called as a person may call them."""
+
+
+def test_a_manifest_of_ids_alone_asks_ica_nothing(world: World) -> None:
+    world.ica_trouble = IcaUnavailable("down")
+    assert world.receive({"manifest": MANIFEST}) == ACCEPTED
+    assert world.looked_up == []
+    copy = world.table.get_copy("sqs-1")
+    assert copy
+    assert copy.project_names == {}
+
+
+def test_the_jobs_and_their_backlogs_have_the_ids_of_projects_called_by_name(world: World) -> None:
+    world.ingest = replace(world.ingest, sender=replace(world.sender, slots=Slots(total=1)))
+    assert world.receive({"manifest": BY_NAME}) == ACCEPTED
+    assert world.looked_up == ["from", "to"], "each once"
+    assert world.jobs("sqs-1") == JOBS
+    assert [backlog.project for backlog in world.table.backlogs()] == [TO]
+    assert json.loads(world.bucket["submitted/sqs-1.json"]) == BY_NAME, "as it was sent"
+    copy = world.table.get_copy("sqs-1")
+    assert copy
+    assert copy.project_names == {FROM: "from", TO: "to"}
+
+
+def test_the_same_manifest_with_projects_called_otherwise_is_the_same_copy(world: World) -> None:
+    world.receive({"manifest": BY_NAME, "copy_id": "run"}, "1")
+    assert world.receive({"manifest": MANIFEST, "copy_id": "run"}, "2") == ACCEPTED
+    assert [event.detail_type for event in world.bus.events] == ["CopyStarted"]
+
+
+def test_what_is_said_of_a_copy_calls_its_projects_as_its_client_does(world: World) -> None:
+    world.receive({"manifest": BY_NAME})
+    world.settle("sqs-1", JobStatus.FAILED)
+    world.complete.announce("sqs-1")
+    result = json.loads(world.bucket["results/sqs-1.json"])
+    assert [job["dest_uri"] for job in result["job_list_with_attempt_counter"]] == ["icav2://to/1/", "icav2://to/2/"]
+    assert [job["source_uris"] for job in result["job_list_with_attempt_counter"]] == [
+        ["icav2://from/a.txt", "icav2://from/ü #1.txt"],
+        ["icav2://from/a.txt"],
+    ]
+    assert [job["dest_uri"] for job in result["failed_jobs"]] == ["icav2://to/1/", "icav2://to/2/"]
+
+
+def test_all_projects_that_cannot_be_found_are_named_with_where_they_stand(world: World) -> None:
+    world.projects["twice"] = [FROM, TO]
+    manifest = {
+        "icav2://unknown/a.txt": ["icav2://to/1/", "icav2://twice/2/"],
+        "icav2://unknown/b.txt": ["icav2://nobody/1/"],
+        "nonsense": ["icav2://to/1/"],
+    }
+    assert world.receive({"manifest": manifest}) == REJECTED
+    assert world.rejection()["problem_count"] == 4
+    assert [tuple(each.values()) for each in world.rejection()["problems"]] == [
+        ("icav2://unknown/a.txt", "is in a project that cannot be found: 0 projects are named 'unknown'"),
+        ("icav2://twice/2/", "is in a project that cannot be found: 2 projects are named 'twice'"),
+        ("icav2://nobody/1/", "is in a project that cannot be found: 0 projects are named 'nobody'"),
+        ("nonsense", "does not start with icav2://"),
+    ]
+    assert world.table.copies == {}
+    assert sorted(world.looked_up) == ["nobody", "to", "twice", "unknown"], "each once"
+
+
+def test_while_ica_cannot_be_asked_for_a_name_the_message_comes_again_and_nothing_is_said(world: World) -> None:
+    world.ica_trouble = IcaUnavailable("ICA answered 503")
+    with pytest.raises(IcaUnavailable):
+        world.receive({"manifest": BY_NAME, "task_token": "token"})
+    assert (world.bus.events, world.tasks.answers, world.table.copies) == ([], {}, {})
+    world.ica_trouble = None
+    assert world.receive({"manifest": BY_NAME, "task_token": "token"}) == ACCEPTED
+    assert world.jobs("sqs-1") == JOBS
+
+
+@pytest.mark.parametrize("cut_after", [3, ALL_BUT_THE_LAST + 1, None], ids=["half written", "all but noted", "done"])
+def test_a_copy_that_is_there_knows_its_projects_whatever_has_become_of_their_names(
+    world: World, cut_after: int | None
+) -> None:
+    world.line.cut_after = cut_after
+    with suppress(fakes.LineCut):
+        world.receive({"manifest": BY_NAME})
+    assert world.only_copy_id() == "sqs-1"
+    world.line.cut_after = None
+    world.looked_up.clear()
+    world.projects = {"from": ["another project", "and another"]}
+    assert world.receive({"manifest": BY_NAME}) == ACCEPTED
+    assert world.looked_up == []
+    assert world.jobs("sqs-1") == JOBS
+    assert [event.detail_type for event in world.bus.events if event.detail_type != "CopyStarted"] == []
 
 
 # --- the client's own copy id ----------------------------------------------------------------------------------------
@@ -542,13 +654,13 @@ def test_a_task_that_comes_to_wait_after_the_announcement_is_answered_at_once(
 
 def test_a_rejected_message_is_kept_with_its_problems(world: World) -> None:
     body = json.dumps(
-        {"manifest": {"nonsense": ["icav2://to/1/"], "icav2://from/a.txt": ["icav2://to/file"]}}, indent=3
+        {"manifest": {"nonsense": [f"icav2://{TO}/1/"], f"icav2://{FROM}/a.txt": [f"icav2://{TO}/file"]}}, indent=3
     )
     assert world.receive(body) == REJECTED
     assert world.bucket["rejected/sqs-1/submission"] == body.encode()
     problems = [
         {"about": "nonsense", "problem": "does not start with icav2://"},
-        {"about": "icav2://to/file", "problem": "is a destination, which must be a folder: end it with /"},
+        {"about": f"icav2://{TO}/file", "problem": "is a destination, which must be a folder: end it with /"},
     ]
     assert json.loads(world.bucket["rejected/sqs-1/problems.json"]) == {"problem_count": 2, "problems": problems}
     detail = world.rejection()
@@ -600,7 +712,7 @@ def test_an_upload_that_is_gone_is_rejected_and_there_is_nothing_to_keep(world: 
 
 
 def test_a_hundred_problems_are_kept_although_the_event_has_no_room_for_them(world: World) -> None:
-    world.receive({"manifest": {f"{number} {'x' * 900}": ["icav2://to/1/"] for number in range(150)}})
+    world.receive({"manifest": {f"{number} {'x' * 900}": [f"icav2://{TO}/1/"] for number in range(150)}})
     kept = json.loads(world.bucket["rejected/sqs-1/problems.json"])
     assert (kept["problem_count"], len(kept["problems"])) == (150, 100)
     detail = world.rejection()
@@ -618,7 +730,7 @@ REJECTED_BODIES: dict[str, tuple[object, str, str]] = {
         "stands more than once",
     ),
     "no object": ([MANIFEST], "message", "must be a JSON object, not a list"),
-    "bare map": (MANIFEST, "icav2://from/", "is not a known key"),
+    "bare map": (MANIFEST, f"icav2://{FROM}/", "is not a known key"),
     "unknown key": ({"manifest": MANIFEST, "typo": 1}, "typo", "is not a known key"),
     "no manifest": ({"copy_id": "run"}, "message", "must have exactly one of"),
     "two manifests": ({"manifest": MANIFEST, "manifest_b64gz": ""}, "message", "must have exactly one of"),
@@ -636,9 +748,9 @@ REJECTED_BODIES: dict[str, tuple[object, str, str]] = {
     "large file": ({"manifest_uri": "s3://their-bucket/large"}, "s3://their-bucket/large", "is larger than 1,000,000"),
     "other file": ({"manifest_uri": "s3://their-bucket/text"}, "s3://their-bucket/text", "is not JSON: "),
     "same project": (
-        {"manifest": {"icav2://p/a": ["icav2://p/b/"]}},
-        "icav2://p/a",
-        "is in the same project as its destination icav2://p/b/",
+        {"manifest": {f"icav2://{TO}/a": [f"icav2://{TO}/b/"]}},
+        f"icav2://{TO}/a",
+        f"is in the same project as its destination icav2://{TO}/b/",
     ),
 }
 
@@ -696,7 +808,7 @@ def test_a_redelivered_rejection_says_the_same_under_the_same_id(world: World) -
 
 def test_a_copy_within_a_project_is_accepted_where_the_limits_allow_it() -> None:
     world = World(limits=Limits(allow_same_project=True))
-    assert world.receive({"manifest": {"icav2://p/a": ["icav2://p/b/"]}}) == ACCEPTED
+    assert world.receive({"manifest": {f"icav2://{TO}/a": [f"icav2://{TO}/b/"]}}) == ACCEPTED
 
 
 def test_trouble_that_is_not_the_clients_is_not_answered_by_a_rejection(world: World) -> None:

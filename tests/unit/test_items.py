@@ -24,7 +24,7 @@ def job(number: int = 1, sources: list[str] = SOURCES, copied: bytes = b"") -> J
         destination="icav2://to/x/",
         packed_sources=pack_sources(sources),
         copied=copied,
-        ica_project_id="id-of-to",
+        ica_project_id="to",
         ica_job_id=f"ica-{number}",
         ica_batch_id=f"batch-{number}",
     )
@@ -50,7 +50,7 @@ def test_a_source_is_copied_when_its_item_is() -> None:
             SourceOutcome(SOURCES[2], "PARTIALLY_COPIED", "disk full"),
         ]
     }
-    assert ica.called("copy_batch_items") == [["id-of-to", "batch-1"]]
+    assert ica.called("copy_batch_items") == [["to", "batch-1"]]
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "COPYING", "NEW_TO_US"])
@@ -81,7 +81,7 @@ def test_what_an_earlier_attempt_has_copied_is_not_asked_for() -> None:
     ica.items["batch-1"] = items(b="COPIED", c="FAILED")
     earlier = copied_bits(SOURCES, SOURCES[1:])
     assert [each.source for each in Items(ica).uncopied([job(copied=earlier)])["run", "000001"]] == SOURCES[2:]
-    assert ["id-of-from", "/b"] in ica.called("find")
+    assert ["from", "/b"] in ica.called("find")
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=str)
@@ -93,14 +93,11 @@ def test_a_job_whose_items_cannot_be_read_is_left_out_and_the_others_are_not(err
     assert found == {("run", "000002"): [SourceOutcome(SOURCES[0], "FAILED", "disk full")]}
 
 
-@pytest.mark.parametrize("method", ["find", "project_id"])
 @pytest.mark.parametrize("error", FAILURES, ids=str)
-def test_sources_of_a_project_that_cannot_be_read_are_not_copied_and_those_of_another_are(
-    error: IcaError, method: str
-) -> None:
+def test_sources_of_a_project_that_cannot_be_read_are_not_copied_and_those_of_another_are(error: IcaError) -> None:
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
-    ica.trouble(method, error, only="other")
+    ica.trouble("find", error, only="other")
     assert Items(ica).uncopied([job()])["run", "000001"] == [SourceOutcome(SOURCES[2], NOT_AN_ITEM)]
 
 

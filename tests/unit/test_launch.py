@@ -31,7 +31,6 @@ from icav2_copy_batch.launch import (
     LOOK_FOR_LOST,
     MAX_DEFERRAL_SECONDS,
     NOT_STARTED,
-    UNKNOWN_PROJECT,
     WAKES_APART,
     Launch,
     Launched,
@@ -148,9 +147,9 @@ def test_a_queued_job_becomes_a_copy_batch_of_its_sources_into_its_folder(world:
     options = CopyOptions("OVERWRITE", copy_user_tags=False)
     (job,) = world.create("icav2://to/x/", options=options)
     assert world.launch(job) == Launched(started=1)
-    assert world.ica.called("start_copy_batch") == [["id-of-to", "folder /x/", ["/run/a.txt", "/run/b.txt"], options]]
+    assert world.ica.called("start_copy_batch") == [["to", "folder /x/", ["/run/a.txt", "/run/b.txt"], options]]
     running = world.now(job)
-    assert (running.status, running.ica_project_id) == (JobStatus.RUNNING, "id-of-to")
+    assert (running.status, running.ica_project_id) == (JobStatus.RUNNING, "to")
     assert (running.ica_job_id, running.ica_batch_id) == ("ica-1", "batch-1")
     assert running.due_at == timestamp(world.clock())
     assert world.queue.sent == []
@@ -225,11 +224,14 @@ def test_a_message_about_a_job_that_is_not_there_changes_nothing(world: World) -
 def test_a_job_that_moves_on_between_reading_and_claiming_is_not_launched(world: World) -> None:
     (job,) = world.create("icav2://to/x/")
 
-    def another_is_faster(_: object) -> None:
-        del world.ica.troubles["project_id"]
-        fakes.run(world.table, job, world.clock())
+    read = world.table.get_job
 
-    world.ica.troubles["project_id"] = another_is_faster
+    def another_is_faster(copy_id: str, job_id: str) -> Job | None:
+        seen = read(copy_id, job_id)
+        fakes.run(world.table, job, world.clock())
+        return seen
+
+    world.table.get_job = another_is_faster  # type: ignore[method-assign]
     assert world.launch(job) == Launched()
     assert world.now(job).ica_job_id == "ica-job"
     assert world.ica.called("start_copy_batch") == []
@@ -291,7 +293,6 @@ def test_a_job_for_which_there_is_no_slot_waits_for_the_poller_to_have_its_turn(
     waiting = world.now(second)
     assert (waiting.status, waiting.attempt, waiting.queued_at) == (JobStatus.QUEUED, 1, second.queued_at)
     assert (waiting.due_at, waiting.held_up_by) == (timestamp(world.clock()), NO_SLOT)
-    assert waiting.ica_project_id == "id-of-to", "noted, so that the project is known to be full by this name too"
     assert world.queue.sent == []
     assert len(world.ica.called("start_copy_batch")) == 1
 
@@ -340,7 +341,7 @@ def test_a_message_that_comes_late_holds_no_other_attempt_back(world: World) -> 
 # --- fewer calls -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["project_id", "find", "ensure_folders", "start_copy_batch"])
+@pytest.mark.parametrize("method", ["find", "ensure_folders", "start_copy_batch"])
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
@@ -378,17 +379,6 @@ def test_other_trouble_slows_nobody_down(world: World, error: IcaError) -> None:
 # --- put off ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_whose_destination_project_cannot_be_asked_for_takes_no_slot(world: World) -> None:
-    (job,) = world.create("icav2://to/x/")
-    world.ica.trouble("project_id", UNAVAILABLE)
-    assert world.launch(job) == Launched(deferred=1)
-    waiting = world.now(job)
-    assert (waiting.status, waiting.claimed_at, waiting.held_up_by) == (JobStatus.QUEUED, None, "ICA answered 503")
-    assert waiting.due_at == world.after(timedelta(seconds=FIRST_DEFERRAL_SECONDS) + LOST_MESSAGE_AGE)
-    assert world.queue.sent == [(request(job, deferrals=1), FIRST_DEFERRAL_SECONDS)]
-    assert (world.table.slots, world.table.folders) == ({}, {})
-
-
 @pytest.mark.parametrize("method", ["find", "ensure_folders", "start_copy_batch"])
 def test_a_job_that_ica_is_not_there_for_is_put_off_and_gives_back_what_it_took(world: World, method: str) -> None:
     (job,) = world.create("icav2://to/x/")
@@ -421,8 +411,8 @@ def test_trouble_with_one_project_does_not_touch_the_jobs_of_another(world: Worl
     (first,) = world.create("icav2://to/x/")
     (second,) = world.create("icav2://to/y/", copy_id="another", sources=["icav2://other/c.txt"])
     third, fourth = world.create("icav2://unknown/z/", "icav2://to/w/", copy_id="third")
-    world.ica.troubles["find"] = lambda arguments: UNAVAILABLE if arguments[0] == "id-of-other" else None
-    world.ica.trouble("project_id", REFUSED, only="unknown")
+    world.ica.troubles["find"] = lambda arguments: UNAVAILABLE if arguments[0] == "other" else None
+    world.ica.trouble("ensure_folders", REFUSED, only="unknown")
     assert world.launch(first, second, third, fourth) == Launched(started=2, deferred=1, refused=1)
     assert [world.now(job).status for job in (first, second, third, fourth)] == [
         JobStatus.RUNNING,
@@ -453,16 +443,6 @@ def assert_refused(world: World, job: Job, reason: str) -> None:
     assert world.nothing_taken()
     assert world.ica.called("start_copy_batch") == []
     assert world.queue.sent == []
-
-
-def test_a_job_into_a_project_that_nobody_knows_fails_at_once(world: World) -> None:
-    """It has no id: the table counts projects by theirs, and takes no name."""
-    (job,) = world.create("icav2://no such [project]/x/")
-    world.ica.trouble("project_id", REFUSED)
-    assert world.launch(job) == Launched(refused=1)
-    assert_refused(world, job, str(REFUSED))
-    assert world.now(job).ica_project_id == UNKNOWN_PROJECT
-    assert world.ica.called("find") == []
 
 
 @pytest.mark.parametrize("method", ["find", "ensure_folders", "start_copy_batch"])
@@ -563,7 +543,7 @@ def test_a_job_whose_answer_is_lost_stays_as_it_is_until_somebody_has_looked(wor
     assert left.answer_lost_at == timestamp(world.clock())
     assert left.due_at == world.after(LOOK_FOR_LOST)
     assert world.poller.wakes == 1, "what was started is adopted seconds later"
-    assert world.table.slots == {"id-of-to": 1}
+    assert world.table.slots == {"to": 1}
     assert world.queue.sent == []
     assert world.launch(job) == Launched()
 
@@ -578,7 +558,7 @@ def test_another_attempt_copies_what_the_one_before_has_not(world: World) -> Non
     assert world.launch(again) == Launched(started=1)
     _, (_, _, data_ids, _) = world.ica.called("start_copy_batch")
     assert data_ids == ["/run/b.txt"]
-    assert world.ica.called("find")[1:] == [["id-of-from", "/run/b.txt"]]
+    assert world.ica.called("find")[1:] == [["from", "/run/b.txt"]]
 
 
 def test_a_first_attempt_looks_for_no_leftovers(world: World) -> None:
@@ -606,7 +586,7 @@ def test_another_attempt_starts_once_the_leftovers_of_its_own_files_are_gone(wor
 
     world.sleeping = gone_after_the_second_look
     assert world.launch(again) == Launched(started=1)
-    assert world.ica.called("delete_data") == [["id-of-to", "/x/b.txt"]]
+    assert world.ica.called("delete_data") == [["to", "/x/b.txt"]]
     assert world.slept == [0.2, 0.5]
 
 
@@ -615,7 +595,7 @@ def test_leftovers_that_are_gone_at_once_are_not_waited_for(world: World) -> Non
     world.launch(job)
     leave(world, "/x/a.txt")
     assert world.launch(world.fail(job)) == Launched(started=1)
-    assert (world.ica.called("delete_data"), world.slept) == ([["id-of-to", "/x/a.txt"]], [])
+    assert (world.ica.called("delete_data"), world.slept) == ([["to", "/x/a.txt"]], [])
 
 
 def test_leftovers_that_go_slowly_hold_up_no_other_job(world: World) -> None:

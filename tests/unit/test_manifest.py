@@ -9,6 +9,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
@@ -31,6 +32,7 @@ from icav2_copy_batch.domain.manifest import (
     readable_task_token,
     unpack_sources,
 )
+from icav2_copy_batch.domain.projects import MOST_NAMES, Projects, UnknownProject
 from local.manifests import bclconvert_manifest
 
 A, B = "icav2://from/a.txt", "icav2://from/b.txt"
@@ -627,6 +629,124 @@ def test_packed_sources_are_much_smaller_than_the_sources_of_a_run() -> None:
     assert len(pack_sources(sources)) < len("".join(sources)) / 10
     assert unpack_sources(pack_sources(sources)) == sources
 
+
+# --- projects by name ------------------------------------------------------------------------------------------------
+
+FIRST_ID, SECOND_ID = "b23fb516-d852-4985-adcc-831c12e8cd22", "7595e8f2-32d3-4c76-a324-c6a85dae87b5"
+KNOWN = {"first": FIRST_ID, "second": SECOND_ID, "renamed": SECOND_ID}
+
+
+def look_up(name: str) -> str:
+    if name not in KNOWN:
+        raise UnknownProject(f"is in {name}, which nobody knows")
+    return KNOWN[name]
+
+
+def flipped(manifest: object) -> tuple[list[tuple[str, list[str]]], dict[str, str]]:
+    """The jobs, and how the projects are called."""
+    projects = Projects(look_up)
+    planned = flip(manifest, Limits(), projects)
+    return [(job.destination, unpack_sources(job.packed_sources)) for job in planned], projects.names
+
+
+@pytest.mark.parametrize("spelling", ["second", SECOND_ID, SECOND_ID.upper()])
+def test_jobs_have_the_ids_of_their_projects_however_these_are_called(spelling: str) -> None:
+    manifest = {"icav2://first/a": [f"icav2://{spelling}/x/"], f"icav2://{FIRST_ID}/b": [f"icav2://{SECOND_ID}/x/"]}
+    planned, names = flipped(manifest)
+    assert planned == [(f"icav2://{SECOND_ID}/x/", [f"icav2://{FIRST_ID}/a", f"icav2://{FIRST_ID}/b"])]
+    assert names == {FIRST_ID: "first"} | ({SECOND_ID: spelling} if spelling != SECOND_ID else {})
+
+
+def test_a_project_is_called_by_its_first_name_and_rather_so_than_by_an_id_in_capitals() -> None:
+    manifest = {f"icav2://{FIRST_ID}/a": [f"icav2://{each}/x/" for each in (SECOND_ID.upper(), "second", "renamed")]}
+    assert refusal(lambda: flipped(manifest)) == [
+        (f"icav2://{FIRST_ID}/a", "names the destination icav2://second/x/ more than once")
+    ]
+    projects = Projects(look_up)
+    for each in (SECOND_ID.upper(), "renamed", "second"):
+        assert projects.id_of(each) == SECOND_ID
+    assert projects.names == {SECOND_ID: "renamed"}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "problem"),
+    [
+        (
+            {f"icav2://{FIRST_ID}/r/x": ["icav2://second/"], "icav2://first/x": [f"icav2://{SECOND_ID}/"]},
+            (
+                "icav2://first/x",
+                "has the same name as icav2://first/r/x in icav2://second/; one of the two would be lost",
+            ),
+        ),
+        (
+            {"icav2://first/t/": ["icav2://second/"], "icav2://first/x": [f"icav2://{SECOND_ID.upper()}/t/"]},
+            (
+                "icav2://second/t/",
+                "lies in icav2://second/t/, to which icav2://first/t/ is copied; submit it later, as another copy",
+            ),
+        ),
+        (
+            {"icav2://first/x": [f"icav2://{FIRST_ID}/y/"]},
+            (
+                "icav2://first/x",
+                "is in the same project as its destination icav2://first/y/; ICA copies between two",
+            ),
+        ),
+        (
+            {f"icav2://{FIRST_ID}/x": [f"icav2://{FIRST_ID.upper()}/y/"]},
+            (
+                f"icav2://{FIRST_ID.upper()}/x",
+                f"is in the same project as its destination icav2://{FIRST_ID.upper()}/y/; ICA copies between two",
+            ),
+        ),
+        (
+            {"icav2://first/x": ["icav2://second/"], f"icav2://{FIRST_ID}/x": [f"icav2://{SECOND_ID}/y/"]},
+            ("icav2://first/x", "stands more than once as a key, its project spelled otherwise; list all under one"),
+        ),
+    ],
+    ids=["same name", "inside a tree", "same project", "capitals", "same source"],
+)
+def test_what_is_checked_is_checked_over_ids_and_told_in_the_clients_words(
+    manifest: object, problem: tuple[str, str]
+) -> None:
+    assert refusal(lambda: flipped(manifest)) == [problem]
+
+
+def test_a_project_that_nobody_knows_is_one_problem_among_all_others() -> None:
+    manifest = {
+        "icav2://nobody/a": ["icav2://second/x/", "icav2://nowhere/x/", "icav2://nowhere/y/"],
+        "icav2://nobody/b": ["icav2://second/x/", 7, "icav2://second"],
+        "icav2://no\nbody/c": [],
+    }
+    assert refusal(lambda: flipped(manifest)) == [
+        ("icav2://nobody/a", "is in nobody, which nobody knows"),
+        ("icav2://nowhere/x/", "is in nowhere, which nobody knows"),
+        ("icav2://nobody/b", "has a destination that must be a string but is a number"),
+        ("icav2://second", "has no path: a slash must follow the project"),
+        ("icav2://no\nbody/c", "contains a control character"),
+        ("icav2://no\nbody/c", "must have a non-empty list of destination folders"),
+    ]
+
+
+def test_a_manifest_of_very_many_names_has_a_hundred_looked_up() -> None:
+    """One from which the project was left out would take a call for each of its folders."""
+    asked: list[str] = []
+
+    def known(name: str) -> str:
+        asked.append(name)
+        if len(asked) % 2:
+            raise UnknownProject("is in a project that nobody knows")
+        return str(uuid5(NAMESPACE_URL, name))
+
+    manifest = {f"icav2://{number}/{number}": [TO] for number in range(150)}
+    with pytest.raises(Refused) as refused:
+        flip(manifest, Limits(), Projects(known))
+    assert len(asked) == MOST_NAMES
+    assert refused.value.total == MOST_NAMES // 2 + 151 - MOST_NAMES
+    assert "give ids" in str(refused.value.problems[-1])
+
+
+# --- the digest ------------------------------------------------------------------------------------------------------
 
 PLAN = [PlannedJob(TO, pack_sources([A, B])), PlannedJob(ELSEWHERE, pack_sources([A]))]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
@@ -20,8 +20,6 @@ from icav2_copy_batch.send import (
     Send,
 )
 from tests import fakes
-
-PROJECT_ID = "0d2bb2b9-2d1c-4f4b-9a6e-6c1f4b0f3a55"
 
 
 @dataclass
@@ -61,8 +59,8 @@ class World:
         request = LaunchRequest(job.copy_id, job.job_id, job.attempt)
         assert self.table.wait(request, self.clock() + timedelta(seconds=seconds), held_up_by)
 
-    def run(self, job: Job, ica_project_id: str = "project") -> Job:
-        return fakes.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}", ica_project_id)
+    def run(self, job: Job) -> Job:
+        return fakes.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}")
 
     def sender(self) -> Send:
         return Send(self.table, self.queue, self.clock, self.slots, fakes.in_turn)
@@ -139,31 +137,6 @@ def test_a_full_project_holds_up_no_job_into_another(world: World) -> None:
     assert world.send()["sent"] == 4
     assert world.sent() == ["run 1", "run 2", "run 5", "run 6"]
     assert [(each.project, each.next, each.last) for each in world.table.backlogs()] == [("p", 3, 4), ("q", 7, 8)]
-
-
-def test_a_project_is_full_by_its_id_where_its_jobs_call_it_by_its_name(world: World) -> None:
-    world.slots = Slots(total=10, per_project=2)
-    by_name = world.submit("a", jobs=2, projects="p")
-    world.send()
-    for job in by_name:
-        world.run(job, PROJECT_ID)
-    world.submit("b", jobs=2, projects=PROJECT_ID)
-    assert world.send()["sent"] == 0
-
-
-def test_a_project_is_full_by_its_name_once_a_job_has_learned_its_id(world: World) -> None:
-    world.slots = Slots(total=10, per_project=2)
-    by_id = world.submit("a", jobs=2, projects=PROJECT_ID)
-    world.send()
-    for job in by_id:
-        world.run(job, PROJECT_ID)
-    (first, *_) = world.submit("b", jobs=4, projects="p")
-    assert world.send()["sent"] == 2
-    for number in (0, 1):
-        request = replace(world.queue.sent[2 + number][0])
-        world.table.wait(request, world.clock(), NO_SLOT, PROJECT_ID)
-    assert world.send() == Counter(sent=0, sent_again=0)
-    assert world.now(first).held_up_by == NO_SLOT
 
 
 def test_a_copy_of_very_many_jobs_is_no_more_work_than_one_of_few() -> None:

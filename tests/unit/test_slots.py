@@ -20,18 +20,15 @@ def job(copy_id: str, number: int, project: str = "p") -> Waiting:
     return Waiting(LaunchRequest(copy_id, job_id_of(number), 1), project)
 
 
-def flying(waiting: Waiting, ica_project_id: str | None = None) -> Job:
+def flying(waiting: Waiting) -> Job:
     """The same job, in flight."""
     request = waiting.request
-    destination = f"icav2://{waiting.project}/x/"
-    return Job(request.copy_id, request.job_id, JobStatus.RUNNING, 1, destination, ica_project_id=ica_project_id)
+    return Job(request.copy_id, request.job_id, JobStatus.RUNNING, 1, f"icav2://{waiting.project}/x/")
 
 
 def choose(waiting: Iterable[Waiting], in_flight: Iterable[Job], slots: Slots) -> list[Waiting]:
-    """With each job a run of its own, and projects known by name from what is in flight."""
-    under_way = list(in_flight)
-    ids = {each.project: each.ica_project_id for each in under_way if each.ica_project_id}
-    return choose_from_runs([(each.request.copy_id, [each]) for each in waiting], under_way, slots, ids)
+    """With each job a run of its own."""
+    return choose_from_runs([(each.request.copy_id, [each]) for each in waiting], in_flight, slots)
 
 
 @st.composite
@@ -116,14 +113,6 @@ def test_a_full_project_holds_up_no_job_into_another() -> None:
     assert choose(waiting, [flying(job("c", 9, "full"))], Slots(per_project=1)) == [waiting[1]]
 
 
-def test_a_project_is_one_by_its_name_and_by_its_id() -> None:
-    """ICA's answer to a name is known from what is in flight."""
-    in_flight = [flying(job("a", 1, "name"), "id"), flying(job("a", 2, "id"), "id")]
-    waiting = [job("b", 3, "id"), job("b", 4, "name"), job("b", 5, "other")]
-    assert choose(waiting, in_flight, Slots(per_project=2)) == [waiting[2]]
-    assert choose(waiting, in_flight, Slots(per_project=3)) == [waiting[0], waiting[2]]
-
-
 def test_a_copy_has_a_backlog_for_each_project() -> None:
     planned = [PlannedJob(f"icav2://{project}/{number}/", b"") for project in ("p", "q r") for number in range(3)]
     assert backlogs_of("a", planned[:5], "then") == [
@@ -160,11 +149,11 @@ def test_no_more_is_looked_at_than_is_chosen() -> None:
             looked_at.append(job(copy_id, number))
             yield looked_at[-1]
 
-    chosen = choose_from_runs([("a", run("a")), ("b", run("b"))], [], Slots(total=5), {})
+    chosen = choose_from_runs([("a", run("a")), ("b", run("b"))], [], Slots(total=5))
     assert len(chosen) == 5
     assert chosen == looked_at
     looked_at.clear()
-    assert len(choose_from_runs([(copy_id, run(copy_id)) for copy_id in COPIES], [], Slots(per_project=6), {})) == 6
+    assert len(choose_from_runs([(copy_id, run(copy_id)) for copy_id in COPIES], [], Slots(per_project=6))) == 6
     assert len(looked_at) == 6 + len(COPIES), "of a full project one each"
 
 

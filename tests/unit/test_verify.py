@@ -121,7 +121,7 @@ def test_all_jobs_of_a_look_are_asked_for_together(ica: SmallIca) -> None:
 
 
 def test_a_job_that_ica_cannot_be_asked_about_now_is_left_out(ica: SmallIca) -> None:
-    ica.trouble("find", IcaUnavailable("ICA answered 503"), only="id-of-other")
+    ica.trouble("find", IcaUnavailable("ICA answered 503"), only="other")
     assert faults(ica, job(1), job(2, project="other")) == {FIRST: []}
 
 
@@ -135,7 +135,7 @@ def test_what_ica_refuses_is_the_fault_of_the_job_that_it_is_refused_for(ica: Sm
 
 
 def test_a_project_of_which_ica_refuses_everything_is_the_fault_of_each_job_in_it(ica: SmallIca) -> None:
-    ica.trouble("project_id", IcaRefused("there is no project other"), only="other")
+    ica.trouble("find", IcaRefused("there is no project other"), only="other")
     found = faults(ica, job(1), job(2, project="other"))
     assert found[FIRST] == []
     assert len(found[SECOND]) == 2

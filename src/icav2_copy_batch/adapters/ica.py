@@ -169,7 +169,8 @@ class IcaClient:
         ids = {item["id"] for item in found if item.get("name") == project}
         if len(ids) != 1:
             raise IcaRefused(
-                f"no project named {project!r} can be seen with this token; check the name and the user's permission"
+                f"no project named {project!r} can be seen with this token; check the spelling and the user's "
+                "permission, or give the project's id"
                 if not ids
                 else f"{len(ids)} projects are named {project!r}; give the project's id instead"
             )

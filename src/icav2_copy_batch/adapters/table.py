@@ -168,6 +168,7 @@ class CopyItem(Model):
     passed_jobs = NumberAttribute()
     failed_jobs = NumberAttribute()
     task_tokens = UnicodeSetAttribute(null=True)
+    project_names: MapAttribute[str, str] = MapAttribute(null=True)
     ingested_at = UnicodeAttribute(null=True)
     settled_at = UnicodeAttribute(null=True)
     announcing_until = UnicodeAttribute(null=True)
@@ -298,6 +299,7 @@ class CopyTable:
             passed_jobs=copy.passed_jobs,
             failed_jobs=copy.failed_jobs,
             task_tokens=set(copy.task_tokens) or None,
+            project_names=dict(copy.project_names) or None,
         )
         # The race: the same submission delivered twice, or two submissions with one copy_id.
         return None if _accepted(lambda: item.save(CopyItem.copy_id.does_not_exist())) else self.get_copy(copy.copy_id)
@@ -509,13 +511,9 @@ class CopyTable:
 
         return _accepted(write)
 
-    def wait(
-        self, request: LaunchRequest, due_at: datetime, held_up_by: str, ica_project_id: str | None = None
-    ) -> bool:
+    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool:
         """No move: the launch message of a queued job is used up, and the poller sends another when it is due."""
         actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), JobItem.held_up_by.set(held_up_by)]
-        if ica_project_id:
-            actions.append(JobItem.ica_project_id.set(ica_project_id))
         return _accepted(lambda: _item_of(request).update(actions, _still_queued(request)))
 
     def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool:
@@ -745,7 +743,7 @@ def _of_project(ica_project_id: str) -> Path:
 
 
 def _holder(job: Job) -> str:
-    """Whose jobs share no file: those of one copy into one destination, as the manifest spells it."""
+    """Whose jobs share no file: those of one copy into one destination."""
     return f"{job.copy_id} {job.destination}"
 
 
@@ -841,6 +839,7 @@ def _copy(item: CopyItem) -> Copy:
         failed_jobs=int(item.failed_jobs),
         status=CopyStatus(item.status),
         task_tokens=frozenset(item.task_tokens or ()),
+        project_names=item.project_names.as_dict() if item.project_names else {},
         ingested_at=item.ingested_at,
         settled_at=item.settled_at,
         delayed_at=item.delayed_at,

@@ -1,7 +1,8 @@
 """What comes out: the details of the five events, and the result document.
 
 The two settling events hold the output document of the Step Functions tool that this replaces, with the same keys
-and nesting, so that its consumers read on unchanged; our own keys stand beside them.
+and nesting, so that its consumers read on unchanged; our own keys stand beside them. Where a URI is a value of its own,
+its project is called what the client calls it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Refused
+from icav2_copy_batch.domain.projects import as_spelled
 
 SCHEMA_VERSION = "1.0"
 EVENT_SOURCE = "icav2-copy-batch"
@@ -64,12 +66,12 @@ def delayed_detail(copy: Copy, jobs: Iterable[Job], now: datetime) -> Detail:
         "manifest_uri": copy.manifest_uri,
         "open_jobs": copy.open_jobs,
         "all_jobs_written": copy.ingested_at is not None,
-        "delayed_jobs": [_delayed_job(job) for job in jobs],
+        "delayed_jobs": [_delayed_job(copy, job) for job in jobs],
     }
     return _shrunk(detail, "delayed_jobs", MAX_CAUSE_BYTES)
 
 
-def _delayed_job(job: Job) -> Detail:
+def _delayed_job(copy: Copy, job: Job) -> Detail:
     reasons = {
         JobStatus.RUNNING: f"ICA has not ended its job {job.ica_job_id}, or does not show it",
         JobStatus.LAUNCHING: "it is not known yet whether ICA has started a copy batch for it",
@@ -77,7 +79,7 @@ def _delayed_job(job: Job) -> Detail:
     }
     return {
         "job_id": job.job_id,
-        "dest_uri": job.destination,
+        "dest_uri": as_spelled(job.destination, copy.project_names),
         "job_status": job.status.value,
         "since": job.status_since,
         "attempt": job.attempt,
@@ -103,7 +105,7 @@ def settled_detail(copy: Copy, jobs: Iterable[Job], result_uri: str) -> Detail:
         "manifest_uri": copy.manifest_uri,
         "result_uri": result_uri,
         "truncated": False,
-        "failed_jobs": [_failed_job(job) for job in jobs if job.status is JobStatus.FAILED],
+        "failed_jobs": [_failed_job(copy, job) for job in jobs if job.status is JobStatus.FAILED],
         **_seed_document(copy, jobs),
     }
 
@@ -155,8 +157,8 @@ def _seed_document(copy: Copy, jobs: list[Job]) -> Detail:
                 "job_attempt_counter": job.attempt,
                 "job_id": job.attempts[-1].ica_job_id if job.attempts else None,
                 "failed_jobs_list": _failed_ica_jobs(job),
-                "dest_uri": job.destination,
-                "source_uris": job.sources,
+                "dest_uri": as_spelled(job.destination, copy.project_names),
+                "source_uris": [as_spelled(source, copy.project_names) for source in job.sources],
                 "job_status": job.status is JobStatus.PASSED,
             }
             for job in jobs
@@ -169,14 +171,18 @@ def _failed_ica_jobs(job: Job) -> list[str]:
     return [attempt.ica_job_id for attempt in ended if attempt.ica_job_id]
 
 
-def _failed_job(job: Job) -> Detail:
+def _failed_job(copy: Copy, job: Job) -> Detail:
     return {
-        "dest_uri": job.destination,
+        "dest_uri": as_spelled(job.destination, copy.project_names),
         "attempts": len(job.attempts),
         "failed_jobs_list": _failed_ica_jobs(job),
         "reason": _shorten(job.reason or "unknown"),
         "failed_sources": [
-            {"source_uri": each.source, "outcome": each.outcome, "reason": each.reason}
+            {
+                "source_uri": as_spelled(each.source, copy.project_names),
+                "outcome": each.outcome,
+                "reason": each.reason,
+            }
             for each in job.last_outcomes[:FAILED_SOURCES_LISTED]
         ],
     }

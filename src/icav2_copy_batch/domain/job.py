@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
@@ -143,7 +143,7 @@ class Job:
 
     @property
     def project(self) -> str:
-        """The destination's, as the manifest spells it: a name or an id."""
+        """The id of the destination's."""
         return parse_uri(self.destination).project
 
     @property
@@ -212,6 +212,8 @@ class Copy:
     status: CopyStatus = CopyStatus.OPEN
     task_tokens: frozenset[str] = frozenset()
     """Step Functions task tokens to answer when it settles."""
+    project_names: Mapping[str, str] = field(default_factory=dict)
+    """Project id → how the client spells it, where not so: for what is said of the copy (see ``as_spelled``)."""
     ingested_at: str | None = None
     """When all its jobs and backlogs were written."""
     settled_at: str | None = None

@@ -15,6 +15,7 @@ from gzip import BadGzipFile, GzipFile
 from io import BytesIO
 from typing import Any
 
+from icav2_copy_batch.domain.projects import Projects, UnknownProject, text_as_spelled
 from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, is_encodable, is_plain, uri_fault
 
 PROBLEMS_LISTED = 100
@@ -54,14 +55,16 @@ class Refused(Exception):
 class ProblemList:
     """Collects problems: keeps the first ``PROBLEMS_LISTED``, counts them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str] | None = None) -> None:
+        """``names`` are those by which the client calls projects (see ``Projects``): the problems use them too."""
         self.listed: list[Problem] = []
         self.total = 0
+        self._names = {} if names is None else names
 
     def add(self, about: str, problem: str) -> None:
         self.total += 1
         if len(self.listed) < PROBLEMS_LISTED:
-            self.listed.append(Problem(about, problem))
+            self.listed.append(Problem(text_as_spelled(about, self._names), text_as_spelled(problem, self._names)))
 
     def refuse_if_any(self, parsed: object = None) -> None:
         if self.total:
@@ -251,8 +254,11 @@ def _type_name(value: object) -> str:
 # --- flipping --------------------------------------------------------------------------------------------------------
 
 
-def flip(manifest: object, limits: Limits) -> list[PlannedJob]:
+def flip(manifest: object, limits: Limits, projects: Projects | None = None) -> list[PlannedJob]:
     """Turn ``{source: [destination, …]}`` into one job per destination, or refuse with every problem.
+
+    Whatever the manifest calls its projects, the jobs and all checks know them by their ids. Raises what looking up
+    one of ``projects`` raises; afterwards these know how the manifest spells them.
 
     Jobs into one project stand together; projects, and the jobs into each, in the order in which they first appear; a
     job's sources in manifest order. A destination with more sources than the limits allow becomes several jobs. One
@@ -260,22 +266,24 @@ def flip(manifest: object, limits: Limits) -> list[PlannedJob]:
     """
     if not isinstance(manifest, dict):
         raise Refused([Problem("manifest", f"must be an object of source to destinations, not {_type_name(manifest)}")])
-    problems = ProblemList()
+    projects = projects or Projects()
+    problems = ProblemList(projects.names)
     if not manifest:
         problems.add("manifest", "is empty: it names no source")
+    manifest = _by_id(manifest, projects, problems)
     folders: dict[str, dict[str, str]] = {}  # destination → name in that folder → source
     trees: dict[str, str] = {}  # folder at a destination → the source folder whose tree is copied to it
-    projects: dict[str, str] = {}  # folder of a source without a fault → its project
+    project_of: dict[str, str] = {}  # folder of a source without a fault → its project
     for source, destinations in manifest.items():
         folder, _, name = source.rpartition("/")
-        project = projects.get(folder)
+        project = project_of.get(folder)
         # Next to a source without a fault, only the name is new.
         is_right = project and name and is_plain(name) and len(source) <= MAX_URI_CHARACTERS
         fault = None if is_right else _source_fault(source)
         if fault:
             problems.add(source, fault)
         elif project is None:
-            project = projects[folder] = _project(source)
+            project = project_of[folder] = _project(source)
         if not isinstance(destinations, list) or not destinations:
             problems.add(source, "must have a non-empty list of destination folders")
             continue
@@ -330,6 +338,47 @@ def unpack_sources(packed: bytes) -> list[str]:
     return zlib.decompress(packed).decode().split("\n") if packed else []
 
 
+def _by_id(manifest: dict[str, Any], projects: Projects, problems: ProblemList) -> dict[str, Any]:
+    """The manifest with each project called by its id in lower case; most are like that when they come.
+
+    A project that nobody knows is a problem once, and keeps its name, so that everything else is checked all the same.
+    What is no URI stays as it is.
+    """
+    known: dict[str, str] = {}  # icav2://<project as spelled> → icav2://<id>
+
+    def learn(uri: str) -> None:
+        if not uri_fault(uri):
+            root = _root(uri)
+            try:
+                known[root] = SCHEME + projects.id_of(root[len(SCHEME) :])
+            except UnknownProject as error:
+                known[root] = root
+                problems.add(uri, str(error))
+
+    for source, destinations in manifest.items():
+        if _root(source) not in known:
+            learn(source)
+        for destination in destinations if isinstance(destinations, list) else ():
+            if isinstance(destination, str) and _root(destination) not in known:
+                learn(destination)
+    if not projects.names:
+        return manifest
+
+    def respelled(uri: str) -> str:
+        root = _root(uri)
+        return known.get(root, root) + uri[len(root) :]
+
+    by_id: dict[str, Any] = {}
+    for source, destinations in manifest.items():
+        if respelled(source) in by_id:
+            problems.add(source, "stands more than once as a key, its project spelled otherwise; list all under one")
+        elif isinstance(destinations, list):
+            by_id[respelled(source)] = [respelled(each) if isinstance(each, str) else each for each in destinations]
+        else:
+            by_id[respelled(source)] = destinations
+    return by_id
+
+
 def _split(destination: str, sources: list[str], limits: Limits) -> Iterator[PlannedJob]:
     for start in range(0, len(sources), limits.max_sources_per_job):
         yield from _halve_until_small(destination, sources[start : start + limits.max_sources_per_job], limits)
@@ -372,6 +421,11 @@ def _destination_fault(destination: str) -> str | None:
     return uri_fault(destination) or (
         None if destination[-1] == "/" else "is a destination, which must be a folder: end it with /"
     )
+
+
+def _root(uri: str) -> str:
+    """``icav2://<project>``, if it is a URI."""
+    return uri[: uri.find("/", len(SCHEME))]
 
 
 def _project(uri: str) -> str:

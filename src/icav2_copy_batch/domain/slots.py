@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import heapify, heappop, heapreplace
@@ -33,7 +33,7 @@ class Waiting:
 
     request: LaunchRequest
     project: str
-    """Of its destination, as the manifest spells it."""
+    """The id of its destination's."""
     due_at: str | None = None
     """None of a job in a backlog."""
     waited_for_a_slot: bool = True
@@ -65,23 +65,21 @@ def backlogs_of(copy_id: str, planned: Sequence[PlannedJob], since: str) -> list
     return backlogs
 
 
-def choose(
-    waiting: Iterable[tuple[str, Iterable[Waiting]]], in_flight: Iterable[Job], slots: Slots, ids: Mapping[str, str]
-) -> list[Waiting]:
+def choose(waiting: Iterable[tuple[str, Iterable[Waiting]]], in_flight: Iterable[Job], slots: Slots) -> list[Waiting]:
     """Which of the waiting jobs may go: one after the other of the copy that has the fewest in flight.
 
     ``waiting`` are runs of jobs of one copy into one project, by the copy's id, of which no more is looked at than is
     chosen. A large copy holds up no small one. Within a copy the given order is kept, but for runs whose project is
-    full. ``ids`` are the ids of projects, as far as they are known by name.
+    full.
     """
     under_way = list(in_flight)
     of_copy = Counter(job.copy_id for job in under_way)
-    of_project = Counter(ids.get(job.project, job.project) for job in under_way)
+    of_project = Counter(job.project for job in under_way)
 
     def in_turn(runs: Iterable[Iterable[Waiting]]) -> Iterator[Waiting]:
         for run in runs:
             for each in run:
-                if of_project[ids.get(each.project, each.project)] >= slots.per_project:
+                if of_project[each.project] >= slots.per_project:
                     break
                 yield each
 
@@ -95,7 +93,7 @@ def choose(
     while turns and len(under_way) + len(chosen) < slots.total:
         count, number, copy_id = turns[0]
         if job := next(queues[copy_id], None):
-            of_project[ids.get(job.project, job.project)] += 1
+            of_project[job.project] += 1
             chosen.append(job)
             heapreplace(turns, (count + 1, number, copy_id))
         else:

@@ -13,6 +13,7 @@ from icav2_copy_batch.handlers.wiring import (
     complete,
     deadline,
     failed,
+    ica,
     logger,
     metrics,
     sender,
@@ -46,5 +47,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 @cache
 def _ingest() -> Ingest:
     return Ingest(
-        table(), bucket(), sender(), bus(), tasks(), complete(), utc_now, deadline.seconds_left, settings().limits
+        table(),
+        bucket(),
+        sender(),
+        bus(),
+        tasks(),
+        complete(),
+        utc_now,
+        deadline.seconds_left,
+        settings().limits,
+        lambda name: ica().project_id(name),  # imported and built only for a manifest that names a project
     )

@@ -209,7 +209,7 @@ def complete() -> Complete:
 
 @cache
 def ica() -> IcaClient:
-    """Imported only where it is used: ingest and complete know nothing of ICA."""
+    """Imported only where it is used: complete knows nothing of ICA, and ingest asks it only for names."""
     from icav2_copy_batch.adapters.ica import IcaClient
 
     return IcaClient(settings().ica_base_url, SecretToken(settings().token_secret_arn), deadline.seconds_left)
