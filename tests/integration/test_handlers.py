@@ -703,6 +703,19 @@ def test_a_secret_without_a_token_puts_launches_off_and_nothing_tells_its_text(
     assert TOKEN not in said
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 503])
+def test_an_answer_that_quotes_the_token_is_told_without_it(
+    pipeline: Pipeline, everything_said: Callable[[], str], status: int
+) -> None:
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
+    pipeline.ingest()
+    pipeline.ica.fault("status", status=status, title=f"What is this: {TOKEN}?")
+    pipeline.launch()
+    said = everything_said()
+    assert "What is this: (the token)?" in said
+    assert TOKEN not in said
+
+
 # --- ICA's notifications ---------------------------------------------------------------------------------------------
 
 

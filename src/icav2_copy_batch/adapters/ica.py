@@ -599,7 +599,8 @@ class IcaClient:
                 **parameters, _headers=headers, _request_auth=bearer, _request_timeout=(CONNECT_SECONDS, READ_SECONDS)
             )
             self._ica_clock.measure(response.getheaders(), sent_at)
-            return response.status, response.getheaders(), response.read()
+            # Errors quote ICA's answer; should that, or a proxy's, quote what was sent, it does not get any further.
+            return response.status, response.getheaders(), response.read().replace(token.encode(), b"(the token)")
         except connecting as error:
             raise fault(CallFailure.NOT_REACHED, f"ICA cannot be reached: {error}") from None
         except urllib3.exceptions.MaxRetryError as error:
