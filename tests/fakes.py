@@ -20,6 +20,7 @@ from icav2_copy_batch.domain.job import (
     Claim,
     Copy,
     CopyStatus,
+    Hold,
     Job,
     JobStatus,
     LaunchRequest,
@@ -27,6 +28,7 @@ from icav2_copy_batch.domain.job import (
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, Problem, Refused
+from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.uri import parse_uri
 
@@ -114,6 +116,8 @@ class Table:
     """ICA project id → slots in use."""
     folders: dict[tuple[str, str], FolderRow] = field(default_factory=dict)
     """ICA project id and path → who writes there, and by which jobs."""
+    outcomes_of: dict[str, Outcomes] = field(default_factory=dict)
+    """ICA project id → how the last attempts into it have ended."""
     settled: Callable[[Copy], None] = field(default=lambda copy: None, compare=False)
     """The stream: called with each copy whose open jobs a write has taken to zero."""
 
@@ -223,7 +227,9 @@ class Table:
             )
             return True
 
-    def requeue(self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime) -> bool:
+    def requeue(
+        self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime, hold: Hold | None = None
+    ) -> bool:
         with self.line.request():
             return self._leave(
                 "requeue",
@@ -234,6 +240,7 @@ class Table:
                 copied=copied,
                 queued_at=timestamp(now),
                 due_at=timestamp(due_at),
+                hold=hold,
                 claimed_at=None,
                 running_at=None,
                 ica_job_id=None,
@@ -285,7 +292,7 @@ class Table:
             if job is None or (job.status, job.attempt, job.due_at) != seen:
                 return False
             queued_at = timestamp(now) if waiting.waited_for_a_slot else job.queued_at
-            sent = replace(job, due_at=timestamp(due_at), queued_at=queued_at, held_up_by=None)
+            sent = replace(job, due_at=timestamp(due_at), queued_at=queued_at, held_up_by=None, hold=None)
             self.job_items[request.copy_id, request.job_id] = sent
             return True
 
@@ -476,6 +483,19 @@ class Table:
     def slots_in_use(self) -> Counter[str]:
         with self.line.request():
             return +self.slots
+
+    # --- how attempts end --------------------------------------------------------------------------------------------
+
+    def outcomes(self, project_id: str) -> Outcomes:
+        with self.line.request():
+            return self.outcomes_of.get(project_id, Outcomes())
+
+    def replace_outcomes(self, project_id: str, seen: Outcomes, outcomes: Outcomes) -> bool:
+        with self.line.request():
+            if self.outcomes_of.get(project_id, Outcomes()) != seen:
+                return False
+            self.outcomes_of[project_id] = outcomes
+            return True
 
     # --- one at a time -----------------------------------------------------------------------------------------------
 

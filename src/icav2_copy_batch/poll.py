@@ -13,14 +13,15 @@ long is told. Jobs of the backlogs get their first message as slots get free.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from icav2_copy_batch.domain.ica import VERDICTS, IcaError, IcaJob, Verdict, verdict_of
-from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Hold, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.send import LOST_MESSAGE_AGE, slow_down
@@ -42,6 +43,8 @@ GATHER_SECONDS_PER_JOB, LONGEST_GATHER_SECONDS = 0.05, 1.0
 """For so long notifications are gathered for one look: the longer, the more jobs run that may end as well."""
 WAITED_FOR = timedelta(seconds=60)
 """The poller stays at work for queued jobs that will be due within this time."""
+TRIES_TO_NOTE = 3
+"""To add how attempts have ended, where others do so at the same moment."""
 LEAST_SECONDS_TO_LOOK = 45.0
 SHORTEST_NAP_SECONDS, LONGEST_NAP_SECONDS = 1.0, 4.0
 """How often the table is asked what runs and what is due; ICA is asked less often."""
@@ -56,7 +59,11 @@ Look = tuple[Job, IcaJob | None]
 class Table(Protocol):
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
     def get_job(self, copy_id: str, job_id: str) -> Job | None: ...
-    def requeue(self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime) -> bool: ...
+    def requeue(
+        self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime, hold: Hold | None = None
+    ) -> bool: ...
+    def outcomes(self, project_id: str) -> Outcomes: ...
+    def replace_outcomes(self, project_id: str, seen: Outcomes, outcomes: Outcomes) -> bool: ...
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
     def unannounced_copies(self, settled_before: datetime) -> list[str]: ...
@@ -207,10 +214,11 @@ class Poll:
         looks = list(filter(None, (self._whole_if_ended(job, ica_jobs.get(str(job.ica_job_id))) for job in running)))
         faults = self.verifier.faults([job for job, ica_job in looks if _verdict(ica_job) is Verdict.SUCCEEDED])
         uncopied = self.items.uncopied([job for job, ica_job in looks if _verdict(ica_job) is Verdict.FAILED])
+        outages = self._note_outcomes(looks)
 
         def move_on(look: Look) -> str:
             try:
-                return self._move_on(*look, faults, uncopied)
+                return self._move_on(*look, faults, uncopied, look[0].ica_project_id in outages)
             except Exception:
                 logger.exception("job not moved on", extra=_fields(look[0]))
                 return "not_moved"
@@ -232,6 +240,7 @@ class Poll:
         ica_job: IcaJob | None,
         faults: Mapping[JobKey, list[SourceOutcome]],
         uncopied: Mapping[JobKey, list[SourceOutcome]],
+        in_outage: bool,
     ) -> str:
         """Make the move that ICA's answer about a running job calls for."""
         if ica_job is None:
@@ -244,26 +253,61 @@ class Poll:
         if verdict is Verdict.STILL_RUNNING:
             return "running"
         if verdict is Verdict.FAILED:
-            return self._fail(job, ica_job.status, _reason(ica_job), uncopied.get(_key(job)))
+            return self._fail(job, ica_job.status, _reason(ica_job), uncopied.get(_key(job)), in_outage)
         if _key(job) not in faults:
             logger.warning("ICA could not be asked for the copied files", extra=_fields(job))
             return "unreadable"
         if wrong := faults[_key(job)]:
-            return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong)
+            return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
         now = self.clock()
         ended = job.ended_attempt(ica_job.status, None, now)
         return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
 
-    def _fail(self, job: Job, outcome: str, reason: str, uncopied: Sequence[SourceOutcome] | None) -> str:
+    def _fail(
+        self, job: Job, outcome: str, reason: str, uncopied: Sequence[SourceOutcome] | None, in_outage: bool
+    ) -> str:
         """This attempt failed: another for the sources that it did not copy, unless it was the last."""
         now = self.clock()
         ended = job.ended_attempt(outcome, reason, now, uncopied or ())
         if job.attempt >= self.max_attempts:
             return self._log("given_up", job, ended, self.table.give_up(job, ended, now))
         copied = job.copied if uncopied is None else copied_bits(job.sources, {each.source for each in uncopied})
+        if in_outage and (wait := wait_in_outage(job)):
+            return self._log(
+                "requeued", job, ended, self.table.requeue(job, ended, copied, now, now + wait, Hold.OUTAGE)
+            )
         if requeued := self.table.requeue(job, ended, copied, now, due_at=now + LOST_MESSAGE_AGE):
             self.queue.send([LaunchRequest(job.copy_id, job.job_id, job.attempt + 1)])
         return self._log("requeued", job, ended, requeued)
+
+    def _note_outcomes(self, looks: Iterable[Look]) -> set[str]:
+        """Note how ICA says that attempts into each project have ended; the projects in which it fails most of them."""
+        ended: dict[str, Counter[Verdict]] = defaultdict(Counter)
+        for job, ica_job in looks:
+            if (verdict := _verdict(ica_job)) is not Verdict.STILL_RUNNING:
+                ended[str(job.ica_project_id)][verdict] += 1
+        return {
+            project_id
+            for project_id, of_project in sorted(ended.items())
+            if self._note(project_id, of_project[Verdict.SUCCEEDED], of_project[Verdict.FAILED])
+        }
+
+    def _note(self, project_id: str, passed: int, failed: int) -> bool:
+        """Add to what is known of a project; whether it is an outage of ICA's."""
+        now = self.clock()
+        try:
+            for _ in range(TRIES_TO_NOTE):
+                seen = self.table.outcomes(project_id)
+                outcomes = seen.plus(passed, failed, now)
+                # Where all goes well there is nothing to note.
+                if not (failed or seen.has_failures) or self.table.replace_outcomes(project_id, seen, outcomes):
+                    break
+        except Exception:
+            logger.exception("outcomes not noted", extra={"project_id": project_id})
+            return False
+        if outage := outcomes.is_outage(now):
+            logger.warning("ICA fails most attempts into a project", extra={"project_id": project_id})
+        return outage
 
     def _log(self, word: str, job: Job, ended: Attempt, moved: bool) -> str:
         message = f"job {word.replace('_', ' ')}" if moved else "job had moved on"

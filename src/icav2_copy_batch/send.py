@@ -3,7 +3,8 @@
 A copy's jobs come into being as a backlog for each project, which is one small item however many they are: what the
 poller has to look at does not grow with the jobs that wait. From the backlogs jobs are taken in order. One that has had
 its message, and still waits, is due at some moment: it found no slot or its folder in use, ICA had asked for fewer
-calls, or its message was lost.
+calls, its message was lost, or its last attempt failed in an outage of ICA's copy engine. Of these it is due as soon
+as attempts into its project succeed again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
-from icav2_copy_batch.domain.job import Clock, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Clock, Hold, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.slots import Backlog, Slots, Waiting, choose
 from icav2_copy_batch.domain.spread import Spread, in_threads
 
@@ -43,6 +45,7 @@ class Table(Protocol):
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
     def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool: ...
     def lease_until(self, name: str) -> str | None: ...
+    def outcomes(self, project_id: str) -> Outcomes: ...
 
 
 class Leases(Protocol):
@@ -75,12 +78,17 @@ class Send:
         now = self.clock()
         # In this order a job that moves on meanwhile is seen twice rather than not at all.
         backlogs, queued = self.table.backlogs(), self.table.jobs_in(JobStatus.QUEUED)
-        due = [job for job in queued if _due_at(job) < now]
+        recovered = self._recovered(queued, now)
+
+        def is_due(job: Job) -> bool:
+            return _due_at(job) < now or (job.hold is Hold.OUTAGE and job.ica_project_id in recovered)
+
+        due = [job for job in queued if is_due(job)]
         if not (due or backlogs) or slowed_until(self.table, now):
             return Counter()
-        later = [job for job in queued if _due_at(job) >= now]
+        later = [job for job in queued if not is_due(job)]
         claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
-        in_flight = [*claimed, *(job for job in later if not job.held_up_by)]  # these have their message
+        in_flight = [*claimed, *(job for job in later if not job.held_up_by and not job.hold)]  # these have a message
         put_off = Counter((job.copy_id, job.project) for job in later if _was_put_off(job))
         # While ICA is unavailable for a copy's jobs, not all that waits behind them is sent, and put off as well.
         first = (
@@ -104,6 +112,11 @@ class Send:
         if sent:
             logger.info("launch messages sent", extra={"first": firsts, "again": len(sent) - firsts})
         return Counter(sent=firsts, sent_again=len(sent) - firsts)
+
+    def _recovered(self, queued: Iterable[Job], now: datetime) -> set[str | None]:
+        """The projects in which ICA copies again: jobs that were held because it did not go at once."""
+        held = {job.ica_project_id for job in queued if job.hold is Hold.OUTAGE and _due_at(job) >= now}
+        return {each for each in sorted(filter(None, held)) if not self.table.outcomes(each).is_outage(now)}
 
     def _shorten(self, backlogs: Iterable[Backlog], chosen: Iterable[Waiting]) -> None:
         """Take the chosen jobs from their backlogs: they have had their messages, or somebody else has seen to it."""
@@ -141,6 +154,8 @@ def _due_at(job: Job) -> datetime:
 
 
 def _was_put_off(job: Job) -> bool:
-    """Whether a queued job that is not due was put off because ICA was unavailable: its message comes later."""
+    """Whether a queued job that is not due waits for ICA to get well: its message comes later."""
     held_up_by = job.held_up_by or ""
+    if job.hold is Hold.OUTAGE:
+        return True
     return bool(held_up_by) and held_up_by != FEWER_CALLS and not held_up_by.startswith(FOLDER_BUSY)

@@ -77,18 +77,23 @@ def test_the_state_machine_takes_the_old_input_and_returns_the_old_output(
 def test_a_job_that_always_fails_is_given_up_after_six_attempts_and_the_others_pass(
     stack: LocalStack, subscriber: Subscriber
 ) -> None:
-    manifest = stocked(stack, first_folders(bclconvert_manifest(seed=104), 5))
-    doomed = next(iter(manifest.values()))[0]
+    """The others succeed one after the other meanwhile: else it could not be told from an outage, and would wait."""
+    manifest = stocked(stack, first_folders(bclconvert_manifest(seed=104), 13))
+    doomed, *others = dict.fromkeys(each for destinations in manifest.values() for each in destinations)
     _, _, project, folder = doomed.split("/", 3)
     script = {"project": project, "folder": f"/{folder}", "outcomes": ["FAILED"], "repeat_last": True}
     simulator(stack).post("/script", script)
+    for number, other in enumerate(others, start=1):
+        outcome = {"status": "SUCCEEDED", "seconds": 4.0 * number}
+        folder_of_other = "/" + other.split("/", 3)[3]
+        simulator(stack).post("/script", {"project": project, "folder": folder_of_other, "outcomes": [outcome]})
     execution = start_execution(stack, {"manifest": manifest, "copy_id": "doomed"})
 
     event = subscriber.settled("doomed")
     ended = end_of(stack, execution)
 
     assert event["detail-type"] == "CopyFailed"
-    assert event["detail"]["counters"] == {"jobs_failed": 1, "jobs_running": 0, "jobs_passed": 4}
+    assert event["detail"]["counters"] == {"jobs_failed": 1, "jobs_running": 0, "jobs_passed": 12}
     (failed,) = event["detail"]["failed_jobs"]
     assert failed["dest_uri"] == doomed
     assert failed["attempts"] == 6
@@ -97,7 +102,7 @@ def test_a_job_that_always_fails_is_given_up_after_six_attempts_and_the_others_p
     assert set(failed["failed_jobs_list"]) == into_doomed.keys()
     assert len(into_doomed) == 6
     assert ica_jobs[failed["failed_jobs_list"][-1]]["reason"] in failed["reason"]
-    assert [job["job_status"] for job in event["detail"]["job_list_with_attempt_counter"]].count(True) == 4
+    assert [job["job_status"] for job in event["detail"]["job_list_with_attempt_counter"]].count(True) == 12
     assert ended["status"] == "FAILED"
     assert ended["error"] == "CopyFailed"
     assert doomed in ended["cause"]

@@ -132,6 +132,7 @@ def everything(table: EitherTable) -> list[str]:
     rows: list[Any] = [*table.copies.values(), *table.job_items.values(), *table.folders.values()]
     rows += table.backlog_items.values()
     counts: list[Any] = [*table.leases.items(), *(+table.slots).items()]
+    rows += table.outcomes_of.values()
     return sorted(json.dumps(each, sort_keys=True, default=_listed) for each in [*map(asdict, rows), *counts])
 
 

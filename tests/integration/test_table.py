@@ -23,6 +23,7 @@ from icav2_copy_batch.adapters.table import (
     FolderItem,
     JobItem,
     LeaseItem,
+    OutcomesItem,
     SlotsItem,
 )
 from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, timestamp
@@ -135,6 +136,7 @@ def test_what_must_not_be_missed_is_read_as_it_is_now(table: CopyTable, aws: Aws
         lambda: table.get_copy("c"),
         lambda: table.get_job("c", "000001"),
         lambda: table.lease_until("poller"),
+        lambda: table.outcomes("p"),
         table.backlogs,
     ):
         began = len(aws.sent)
@@ -541,7 +543,7 @@ def test_the_index_is_the_templates(table: CopyTable) -> None:
 
 def test_every_item_has_the_templates_keys() -> None:
     keys = {key["KeyType"]: key["AttributeName"] for key in properties("CopyTable")["KeySchema"]}
-    for model in (CopyItem, JobItem, LeaseItem, SlotsItem, FolderItem):
+    for model in (CopyItem, JobItem, LeaseItem, SlotsItem, OutcomesItem, FolderItem):
         attributes = model.get_attributes().values()
         named = {"HASH" if each.is_hash_key else "RANGE": each.attr_name for each in attributes if is_key(each)}
         assert named == keys

@@ -16,8 +16,19 @@ from pynamodb.exceptions import UpdateError
 
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.intent import Intent
-from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import (
+    MOVES,
+    Attempt,
+    Claim,
+    CopyStatus,
+    Hold,
+    Job,
+    JobStatus,
+    LaunchRequest,
+    timestamp,
+)
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
 from tests import fakes
@@ -214,6 +225,20 @@ def test_a_requeued_job_knows_what_is_copied_and_what_became_of_the_rest(either_
     assert (requeued.copied, requeued.uncopied, requeued.last_outcomes) == (b"\x01", SOURCES[1:], wrong)
     assert requeued.attempts == (ended,)
     assert requeued.ica_began_at == "2024-05-28T03:12:00Z"
+
+
+def test_a_requeued_job_knows_that_it_is_held_also_in_the_index_until_its_message_is_sent(
+    either_table: EitherTable,
+) -> None:
+    (job,) = create(either_table)
+    running = run(either_table, job, 10)
+    assert either_table.requeue(running, failed(running, 20), b"", at(21), due_at=at(921), hold=Hold.OUTAGE)
+    held = now(either_table, job)
+    assert held.hold is Hold.OUTAGE
+    (listed,) = either_table.jobs_in(JobStatus.QUEUED)
+    assert (listed.hold, listed.ica_project_id) == (Hold.OUTAGE, PROJECT)
+    assert either_table.mark_sent(Waiting(request(held), held.project, held.due_at), at(921), at(1221))
+    assert now(either_table, job).hold is None
 
 
 def test_a_job_that_has_copied_nothing_forgets_what_an_earlier_attempt_was_said_to_have(
@@ -1101,8 +1126,39 @@ def test_a_lease_is_not_dropped_by_one_who_has_lost_it(either_table: EitherTable
     assert everything(either_table) == before
 
 
+# --- how attempts end ------------------------------------------------------------------------------------------------
+
+
+def test_how_the_last_attempts_into_a_project_have_ended_is_kept(either_table: EitherTable) -> None:
+    assert either_table.outcomes("p") == Outcomes()
+    first = Outcomes().plus(1, 2, at(10))
+    assert either_table.replace_outcomes("p", Outcomes(), first)
+    assert either_table.outcomes("p") == first
+    assert either_table.outcomes("another") == Outcomes()
+    second = first.plus(0, 1, at(20))
+    assert either_table.replace_outcomes("p", first, second)
+    assert either_table.outcomes("p") == second
+
+
+@pytest.mark.parametrize("seen", [Outcomes(), Outcomes().plus(0, 2, at(10))])
+@pytest.mark.parametrize("when", [10, 11])
+def test_of_two_that_add_to_the_same_outcomes_at_once_the_second_has_to_look_again(
+    either_table: EitherTable, seen: Outcomes, when: float
+) -> None:
+    """Also in the same millisecond."""
+    if seen.recent:
+        assert either_table.replace_outcomes("p", Outcomes(), seen)
+    by_another = seen.plus(1, 0, at(when))
+    assert either_table.replace_outcomes("p", seen, by_another)
+    before = everything(either_table)
+    assert not either_table.replace_outcomes("p", seen, seen.plus(0, 1, at(when)))
+    assert everything(either_table) == before
+    assert either_table.replace_outcomes("p", by_another, by_another.plus(0, 1, at(when)))
+
+
 def test_what_belongs_to_no_copy_shows_in_no_question_about_copies(either_table: EitherTable) -> None:
     either_table.hold_lease("poller", "one", at(0), at(60))
+    either_table.replace_outcomes("p", Outcomes(), Outcomes().plus(0, 1, at(0)))
     (job,) = create(either_table)
     assert requeue(either_table, run(either_table, job))
     either_table.mark_ingested("c", at(1))

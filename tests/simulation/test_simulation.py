@@ -114,6 +114,30 @@ def test_an_outage_of_an_hour_uses_up_no_attempt() -> None:
     assert {each.number for each in attempts_of(simulation)} == {1}
 
 
+@pytest.mark.parametrize("jobs", [1, 10])
+@pytest.mark.parametrize("from_second", [0.0, 60.0])
+def test_a_copy_engine_that_fails_everything_for_half_an_hour_has_no_job_given_up(
+    jobs: int, from_second: float
+) -> None:
+    """Also where all went well until then."""
+    source = "icav2://from a/run 0/file 0.txt"
+    before, within = (
+        {"manifest": {source: [f"icav2://to a/{name} {number}/" for number in range(jobs)]}, "copy_id": name}
+        for name in ("before", "within")
+    )
+    submissions = [Submission(0, before), Submission(from_second + 1, within)]
+    simulation = Simulation(1, calm(sources=[source], submissions=submissions, scripts={}))
+
+    def fail(share: float) -> None:
+        simulation.world.switches = replace(simulation.world.switches, failure_rate=share)
+
+    simulation.engine.later(from_second, lambda: fail(1.0))
+    simulation.engine.later(from_second + 1800, lambda: fail(0.0))
+    simulation.run()
+    assert {job.status for job in simulation.table.job_items.values()} == {JobStatus.PASSED}
+    assert max(len(job.attempts) for job in simulation.table.job_items.values()) == 6
+
+
 def test_a_large_copy_does_not_starve_a_small_one() -> None:
     a = "icav2://from a/run 0/file 0.txt"
     large = {"manifest": {a: [f"icav2://to a/large {number}/" for number in range(60)]}, "copy_id": "large"}

@@ -10,7 +10,7 @@ import pytest
 
 from icav2_copy_batch.domain import documents
 from icav2_copy_batch.domain.documents import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, encode, event_id, fit
-from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Hold, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Problem, Refused, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
 from tests.event_files import schema_faults
@@ -237,6 +237,11 @@ def test_the_detail_of_a_delayed_copy_says_what_is_waited_for() -> None:
         ("LAUNCHING", LAUNCHING.claimed_at, None, "it is not known yet whether ICA has started a copy batch for it"),
         ("QUEUED", STARTED_AT, None, "ICA answered 503"),
     ]
+
+
+def test_a_job_that_waits_out_an_outage_says_so() -> None:
+    (held,) = documents.delayed_detail(copy(open_jobs=1), [replace(QUEUED, hold=Hold.OUTAGE)], NOW)["delayed_jobs"]
+    assert "failed most of the recent attempts into its project" in held["reason"]
 
 
 def test_a_copy_whose_jobs_were_never_all_written_is_delayed_without_a_job() -> None:

@@ -11,8 +11,9 @@ from itertools import pairwise
 import pytest
 
 from icav2_copy_batch.domain.ica import IcaJob, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Claim, Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Claim, Copy, CopyStatus, Hold, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.poll import (
@@ -321,6 +322,91 @@ def test_after_its_last_attempt_a_job_is_given_up_with_what_it_has_not_copied(wo
     assert (failed.status, failed.last_outcomes) == (JobStatus.FAILED, wrong)
     assert failed.reason
     assert world.queue.sent == []
+
+
+# --- in an outage of the copy engine ---------------------------------------------------------------------------------
+
+
+def test_in_an_outage_a_job_that_has_failed_before_waits_for_its_next_attempt(world: World) -> None:
+    world.max_attempts = 6
+    (job,) = world.create()
+    for attempt in (1, 2):
+        world.run(job, "FAILED")
+        world.poll()
+        assert world.now(job).hold is None, f"{attempt} failures may be chance"
+    assert len(world.queue.sent) == 2
+    running = world.run(job, "FAILED")
+    assert world.poll()["requeued"] == 1
+    held = world.now(job)
+    assert (held.status, held.attempt, held.hold) == (JobStatus.QUEUED, 4, Hold.OUTAGE)
+    assert held.due_at == timestamp(world.clock() + wait_in_outage(running))
+    assert len(world.queue.sent) == 2, "its message comes when it is due"
+
+
+def test_in_an_outage_a_first_failure_is_launched_again_at_once(world: World) -> None:
+    for job in world.create(jobs=5):
+        world.run(job, "FAILED")
+    world.poll()
+    assert len(world.queue.sent) == 5
+    assert {job.hold for job in world.table.jobs("run")} == {None}
+
+
+def test_what_ica_does_in_one_project_holds_no_job_into_another(world: World) -> None:
+    *others, job = world.create(jobs=4)
+    for each in others:
+        fakes.run(world.table, world.now(each), world.clock(), f"ica-{each.job_id}", "another")
+        world.ica.jobs_there[f"ica-{each.job_id}"] = IcaJob(f"ica-{each.job_id}", "FAILED")
+    world.run(job, "FAILED")
+    world.poll()
+    world.run(job, "FAILED")
+    world.poll()
+    assert world.table.outcomes_of["another"].is_outage(world.clock())
+    assert world.now(job).hold is None
+    assert world.now(job).attempt == 3
+
+
+@pytest.mark.parametrize(
+    ("ica_statuses", "recent"),
+    [(["FAILED", "SUCCEEDED", "STOPPED"], "FFP"), (["SUCCEEDED"] * 3, ""), (["RUNNING", "FAILED"], "F")],
+)
+def test_how_the_jobs_of_a_look_ended_is_noted_once_and_only_if_one_has_failed(
+    world: World, ica_statuses: list[str], recent: str
+) -> None:
+    for job, ica_status in zip(world.create(jobs=len(ica_statuses)), ica_statuses, strict=True):
+        world.run(job, ica_status)
+    world.poll()
+    assert world.table.outcomes("project").recent == recent
+
+
+def test_successes_are_noted_after_failures(world: World) -> None:
+    world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
+    world.run(world.create()[0], "SUCCEEDED")
+    world.poll()
+    assert world.table.outcomes("project").recent == "FFFFFP"
+
+
+def test_outcomes_that_another_look_has_noted_at_the_same_moment_are_not_lost(world: World) -> None:
+    outcomes, replace_outcomes = world.table.outcomes, world.table.replace_outcomes
+
+    def another_is_faster(project_id: str) -> Outcomes:
+        seen = outcomes(project_id)
+        world.table.outcomes = outcomes  # type: ignore[method-assign]
+        assert replace_outcomes(project_id, seen, seen.plus(0, 2, world.clock()))
+        return seen
+
+    world.table.outcomes = another_is_faster  # type: ignore[method-assign]
+    world.run(world.create()[0], "FAILED")
+    world.poll()
+    assert world.table.outcomes("project").recent == "FFF"
+
+
+def test_where_outcomes_cannot_be_noted_jobs_move_on(world: World) -> None:
+    def breaks(project_id: str) -> Outcomes:
+        raise RuntimeError("made by the test")
+
+    world.table.outcomes = breaks  # type: ignore[method-assign]
+    world.run(world.create()[0], "FAILED")
+    assert world.poll()["requeued"] == 1
 
 
 # --- moved on in between ---------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from icav2_copy_batch.domain.job import Copy, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Copy, Hold, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.slots import Backlog, Slots, Waiting, backlogs_of
 from icav2_copy_batch.send import (
     FEWER_CALLS,
@@ -61,6 +62,13 @@ class World:
 
     def run(self, job: Job) -> Job:
         return fakes.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}")
+
+    def hold(self, job: Job, minutes: float = 27) -> Job:
+        """It failed in an outage, and waits so long."""
+        running, now = self.run(job), self.clock()
+        ended = running.ended_attempt("FAILED", "disk full", now)
+        assert self.table.requeue(running, ended, b"", now, now + timedelta(minutes=minutes), Hold.OUTAGE)
+        return self.now(job)
 
     def sender(self) -> Send:
         return Send(self.table, self.queue, self.clock, self.slots, fakes.in_turn)
@@ -233,6 +241,58 @@ def test_nothing_is_sent_while_ica_asks_for_fewer_calls(world: World) -> None:
     assert world.send() == Counter()
     world.clock.now = until
     assert world.send() == Counter(sent=1, sent_again=1)
+
+
+# --- in an outage of the copy engine ---------------------------------------------------------------------------------
+
+
+def test_a_job_that_is_held_gets_its_message_when_it_is_due(world: World) -> None:
+    (job,) = world.submit()
+    world.send()
+    world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
+    world.hold(job, minutes=27)
+    world.clock.forward(minutes=27)
+    assert world.sender().send() == Counter()
+    assert world.send() == Counter(sent=0, sent_again=1)
+    assert world.sent() == ["run 1", "run 1"]
+    assert world.queue.sent[-1][0].attempt == 2
+    assert world.now(job).hold is None
+
+
+def test_a_job_that_is_held_takes_no_slot_from_other_copies(world: World) -> None:
+    world.slots = Slots(total=1)
+    (job,) = world.submit("held")
+    world.send()
+    world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
+    world.hold(job)
+    world.submit("another", projects="q")
+    world.send()
+    assert world.sent() == ["held 1", "another 1"]
+
+
+def test_what_is_held_holds_back_the_backlog_behind_it(world: World) -> None:
+    world.slots = Slots(total=5, per_project=2)
+    jobs = world.submit(jobs=4)
+    world.send()
+    world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
+    for job in jobs[:2]:
+        world.hold(job)
+    assert world.send() == Counter(sent=0, sent_again=0)
+
+
+def test_what_is_held_goes_as_soon_as_attempts_into_its_project_succeed_again(world: World) -> None:
+    first, second = world.submit(jobs=2)
+    world.send()
+    for job, project in ((first, "well"), (second, "ill")):
+        world.table.outcomes_of[project] = Outcomes().plus(0, 6, world.clock())
+        running = world.run(job, project)
+        ended = running.ended_attempt("FAILED", "disk full", world.clock())
+        due_at = world.clock() + timedelta(minutes=27)
+        assert world.table.requeue(running, ended, b"", world.clock(), due_at, Hold.OUTAGE)
+    assert world.send() == Counter()
+    world.table.outcomes_of["well"] = world.table.outcomes_of["well"].plus(2, 0, world.clock())
+    assert world.send()["sent_again"] == 1
+    assert world.sent() == ["run 1", "run 2", "run 1"]
 
 
 # --- who dies, and who is late ---------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from icav2_copy_batch.domain.job import (
     Claim,
     Copy,
     CopyStatus,
+    Hold,
     Job,
     JobStatus,
     LaunchRequest,
@@ -58,6 +59,7 @@ from icav2_copy_batch.domain.job import (
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
+from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.uri import parse_uri
 
@@ -112,6 +114,7 @@ class DueIndex(GlobalSecondaryIndex["JobItem"]):
                 "ica_batch_id",
                 "undecided_since",
                 "held_up_by",
+                "hold",
                 "open_jobs",
                 "settled_at",
                 "ingested_at",
@@ -203,6 +206,7 @@ class JobItem(Model):
     answer_lost_at = UnicodeAttribute(null=True)
     undecided_since = UnicodeAttribute(null=True)
     held_up_by = UnicodeAttribute(null=True)
+    hold = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     open_jobs = NumberAttribute(null=True)  # of a copy's item, as read through the index; so are the next two
     settled_at = UnicodeAttribute(null=True)
@@ -245,6 +249,18 @@ class SlotsItem(Model):
     in_use = NumberAttribute()
 
 
+class OutcomesItem(Model):
+    """How the last attempts into a project have ended."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True, default="OUTCOMES")
+    recent = UnicodeAttribute()
+    last_at = UnicodeAttribute()
+
+
 class FolderItem(Model):
     """A destination folder: whose jobs write into it, and which these are."""
 
@@ -279,7 +295,7 @@ class CopyTable:
     """Every read and write of the table that the product makes."""
 
     def __init__(self, table_name: str) -> None:
-        for model in (CopyItem, JobItem, SourcesItem, LeaseItem, SlotsItem, FolderItem, BacklogItem):
+        for model in (CopyItem, JobItem, SourcesItem, LeaseItem, SlotsItem, OutcomesItem, FolderItem, BacklogItem):
             model.Meta.table_name = table_name
         self._connection = Connection()
 
@@ -454,14 +470,20 @@ class CopyTable:
         item, moves = _item_of(job), _to("mark_running", actions)
         return _accepted(lambda: item.update(moves, _may_move("mark_running", job)))
 
-    def requeue(self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime) -> bool:
-        """RUNNING → QUEUED, the next attempt: this one failed, but for the sources that it has ``copied``."""
+    def requeue(
+        self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime, hold: Hold | None = None
+    ) -> bool:
+        """RUNNING → QUEUED, the next attempt: this one failed, but for the sources that it has ``copied``.
+
+        With a ``hold`` it gets its launch message only when it is due.
+        """
         actions: list[Action] = [
             JobItem.attempt.set(job.attempt + 1),
             JobItem.attempts.set(_attempts_with(job, ended)),
             JobItem.copied.set(copied) if copied else JobItem.copied.remove(),
             JobItem.queued_at.set(timestamp(now)),
             JobItem.due_at.set(timestamp(due_at)),
+            *([JobItem.hold.set(hold)] if hold else []),
             *(
                 each.remove()
                 for each in (JobItem.claimed_at, JobItem.running_at, JobItem.ica_job_id, JobItem.ica_batch_id)
@@ -521,7 +543,11 @@ class CopyTable:
         request = waiting.request
         # The race: two that find the same job waiting; one of them is to send.
         as_seen = JobItem.due_at == waiting.due_at if waiting.due_at else JobItem.due_at.does_not_exist()
-        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), JobItem.held_up_by.remove()]
+        actions: list[Action] = [
+            JobItem.due_at.set(timestamp(due_at)),
+            JobItem.held_up_by.remove(),
+            JobItem.hold.remove(),
+        ]
         if waiting.waited_for_a_slot:
             actions.append(JobItem.queued_at.set(timestamp(now)))
         return _accepted(lambda: _item_of(request).update(actions, _still_queued(request) & as_seen))
@@ -677,6 +703,25 @@ class CopyTable:
         return Counter(
             {name.removeprefix(SLOTS_PREFIX): count for name, count in counts.items() if name.startswith(SLOTS_PREFIX)}
         )
+
+    # --- how attempts end --------------------------------------------------------------------------------------------
+
+    def outcomes(self, project_id: str) -> Outcomes:
+        """How the last attempts into an ICA project have ended."""
+        try:
+            item = OutcomesItem.get(f"#outcomes {project_id}", OutcomesItem.item.default, consistent_read=True)
+        except OutcomesItem.DoesNotExist:
+            return Outcomes()
+        return Outcomes(item.recent, item.last_at)
+
+    def replace_outcomes(self, project_id: str, seen: Outcomes, outcomes: Outcomes) -> bool:
+        """Keep these in place of those that were ``seen``; False where these are not there any more."""
+        item = OutcomesItem(f"#outcomes {project_id}", recent=outcomes.recent, last_at=outcomes.last_at)
+        # The race: two looks that add to the same outcomes at once; those of the one would be lost.
+        as_seen = OutcomesItem.last_at.does_not_exist()
+        if seen.last_at:
+            as_seen = (OutcomesItem.last_at == seen.last_at) & (OutcomesItem.recent == seen.recent)
+        return _accepted(lambda: item.save(as_seen))
 
     # --- one at a time -----------------------------------------------------------------------------------------------
 
@@ -870,6 +915,7 @@ def _job(item: JobItem) -> Job:
         answer_lost_at=item.answer_lost_at,
         undecided_since=item.undecided_since,
         held_up_by=item.held_up_by,
+        hold=Hold(item.hold) if item.hold else None,
         reason=item.reason,
     )
 

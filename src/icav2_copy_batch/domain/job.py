@@ -42,6 +42,13 @@ class CopyStatus(StrEnum):
     """Settled and announced: some jobs did not pass."""
 
 
+class Hold(StrEnum):
+    """Why a queued job waits for a moment of its own without having a launch message under way."""
+
+    OUTAGE = "OUTAGE"
+    """ICA's copy engine fails most of what it is given into the job's project: see ``domain/outage.py``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """An allowed change of a job's status: from any of ``sources`` to ``target``."""
@@ -129,6 +136,7 @@ class Job:
     """Since when it cannot be found out whether ICA has started a copy batch: a person has to say."""
     held_up_by: str | None = None
     """What kept it from moving on when it was last tried, in a sentence."""
+    hold: Hold | None = None
     reason: str | None = None
 
     @property
