@@ -285,7 +285,7 @@ def test_what_is_held_goes_as_soon_as_attempts_into_its_project_succeed_again(wo
     world.send()
     for job, project in ((first, "well"), (second, "ill")):
         world.table.outcomes_of[project] = Outcomes().plus(0, 6, world.clock())
-        running = world.run(job, project)
+        running = fakes.run(world.table, world.now(job), world.clock(), ica_project_id=project)
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
         due_at = world.clock() + timedelta(minutes=27)
         assert world.table.requeue(running, ended, b"", world.clock(), due_at, Hold.OUTAGE)
