@@ -78,6 +78,9 @@ CLEARING_PAUSES = (0.2, 0.5, 1.0, 2.0)
 """Seconds between looks whether leftovers are gone; the first look is at once, the last pause is repeated."""
 LONGEST_CLEARING_SECONDS = 60.0
 """After this the job gives back its slot and is put off."""
+SECONDS_TO_LAUNCH = SECONDS_TO_START + 30
+"""With less time left than this no job is claimed any more: it could not be looked up and started."""
+TOO_LATE = "too little time was left to launch it"
 LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=SECONDS_TO_START)
 """A claim is taken to be at work for so long after its invocation must have ended: what it started shows by then."""
 
@@ -143,6 +146,11 @@ class Claimed:
         """The destination's."""
         return self.destination.project
 
+    @property
+    def projects(self) -> frozenset[str]:
+        """All projects that ICA has to be asked about for it."""
+        return frozenset([self.project_id, *(uri.project for uri in self.sources)])
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -179,6 +187,24 @@ class Launched:
     unknown: int = 0
     failed: tuple[LaunchRequest, ...] = ()
 
+    @classmethod
+    def of(cls, word: str) -> Launched:
+        """What became of one job; nothing is counted where it was claimed, or had moved on."""
+        started, deferred, held_back, refused, unknown = (
+            int(word == each) for each in ("started", "deferred", "held_back", "refused", "unknown")
+        )
+        return cls(started, deferred, held_back, refused, unknown)
+
+    def __add__(self, other: Launched) -> Launched:
+        return Launched(
+            self.started + other.started,
+            self.deferred + other.deferred,
+            self.held_back + other.held_back,
+            self.refused + other.refused,
+            self.unknown + other.unknown,
+            self.failed + other.failed,
+        )
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -197,27 +223,59 @@ class Launch:
     sleep: Callable[[float], None] = time.sleep
 
     def launch(self, requests: Iterable[LaunchRequest]) -> Launched:
-        """Launch what of these is due; a message about a job that has moved on changes nothing."""
+        """Launch what of these is due; a message about a job that has moved on changes nothing.
+
+        Jobs of the same projects are launched together, and beside those of others: a project for which ICA hangs slows
+        no other.
+        """
         requests = list(requests)
-        outcomes: Counter[str] = Counter()
-        failed: list[LaunchRequest] = []
-
-        def carry_out(request: LaunchRequest, act: Callable[[], str]) -> None:
-            try:
-                outcomes[act()] += 1
-            except Exception:
-                logger.exception("launch not carried through", extra=_fields(request))
-                failed.append(request)
-
-        slowed = slowed_until(self.table, self.clock())
         claimed: list[Claimed] = []
+        happened = self._claim_all(requests, claimed)
+        groups: dict[frozenset[str], list[Claimed]] = defaultdict(list)
+        for claim in claimed:
+            groups[claim.projects].append(claim)
+        for each in self.spread(self._launch_group, list(groups.values())):
+            happened += each
+        return happened
+
+    def _launch_group(self, claimed: Sequence[Claimed]) -> Launched:
+        try:
+            return self._launch_together(claimed)
+        except Exception:
+            logger.exception("launches not carried through", extra={"jobs": len(claimed)})
+            return Launched(failed=tuple(claim.request for claim in claimed))
+
+    def _claim_all(self, requests: Sequence[LaunchRequest], claimed: list[Claimed]) -> Launched:
+        happened = Launched()
+        slowed = slowed_until(self.table, self.clock())
         in_use = self.table.slots_in_use() if requests and not slowed else Counter[str]()
         for request in requests:
             if slowed:
-                carry_out(request, partial(self._hold_back, request, FEWER_CALLS, slowed))
+                happened += self._carry_out(request, partial(self._hold_back, request, FEWER_CALLS, slowed))
             else:
-                carry_out(request, partial(self._claim, request, claimed, in_use))
-        # Looked up for all jobs together; trouble with one project does not touch the jobs of another.
+                happened += self._carry_out(request, partial(self._claim, request, claimed, in_use))
+        return happened
+
+    def _carry_out(self, request: LaunchRequest, act: Callable[[], str]) -> Launched:
+        """Do one thing about a job and count it. Where it breaks, its message comes again."""
+        try:
+            return Launched.of(act())
+        except Exception:
+            logger.exception("launch not carried through", extra=_fields(request))
+            return Launched(failed=(request,))
+
+    def _launch_together(self, claimed: Sequence[Claimed]) -> Launched:
+        """Launch claimed jobs of the same projects. What is looked up for them is looked up for all together."""
+        happened = Launched()
+        # What has to be cleared away holds up no other.
+        for ready in self._as_they_are_cleared(self._prepare(claimed)):
+            for one, ended in zip(ready, self.spread(self._start, ready), strict=True):
+                happened += self._carry_out(one.claim.request, partial(self._end_launch, one.claim, ended))
+        if happened.started or happened.unknown:
+            self._wake_poller()
+        return happened
+
+    def _prepare(self, claimed: Sequence[Claimed]) -> list[Prepared]:
         retried = {uri.project for claim in claimed if claim.job.attempt > 1 for uri in claim.sources}
         data = _ask_together(
             {index: _by_project(claim.sources) for index, claim in enumerate(claimed)},
@@ -233,24 +291,10 @@ class Launch:
             },
             self.ica.ensure_folders,
         )
-        prepared = [
+        return [
             Prepared(claim, source_ids[index], folders.get(index, {}).get(claim.destination.project))
             for index, claim in enumerate(claimed)
         ]
-        # What has to be cleared away holds up no other.
-        for ready in self._as_they_are_cleared(prepared):
-            for one, ended in zip(ready, self.spread(self._start, ready), strict=True):
-                carry_out(one.claim.request, partial(self._end_launch, one.claim, ended))
-        if outcomes["started"] or outcomes["unknown"]:
-            self._wake_poller()
-        return Launched(
-            started=outcomes["started"],
-            deferred=outcomes["deferred"],
-            held_back=outcomes["held_back"],
-            refused=outcomes["refused"],
-            unknown=outcomes["unknown"],
-            failed=tuple(failed),
-        )
 
     def _wake_poller(self) -> None:
         now = self.clock()
@@ -268,6 +312,8 @@ class Launch:
         destination = parse_uri(job.destination)
         project_id = destination.project
         now = self.clock()
+        if self.seconds_left() < SECONDS_TO_LAUNCH:
+            return self._hold_back(request, TOO_LATE, now)
         if in_use.total() >= self.slots.total or in_use[project_id] >= self.slots.per_project:
             return self._hold_back(request, NO_SLOT, now)
         lease_until = now + timedelta(seconds=self.seconds_left()) + LEASE_MARGIN

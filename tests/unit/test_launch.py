@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from threading import Event
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchReque
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
 from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.launch import (
     FIRST_DEFERRAL_SECONDS,
     FOLDER_BUSY_SECONDS,
@@ -31,6 +33,7 @@ from icav2_copy_batch.launch import (
     LOOK_FOR_LOST,
     MAX_DEFERRAL_SECONDS,
     NOT_STARTED,
+    SECONDS_TO_LAUNCH,
     WAKES_APART,
     Launch,
     Launched,
@@ -72,6 +75,7 @@ class World:
     allow_same_project: bool = False
     between: Callable[[float, float], float] = max
     """Chance: by default the larger of the two."""
+    spread: Spread = fakes.in_turn
     sleeping: Callable[[float], None] = lambda _: None
     """What happens while a launch waits."""
     slept: list[float] = field(default_factory=list)
@@ -103,7 +107,7 @@ class World:
             self.slots,
             self.allow_same_project,
             self.between,
-            fakes.in_turn,
+            self.spread,
             self.sleep,
         )
         return launch.launch(request(job, deferrals) for job in jobs)
@@ -158,8 +162,9 @@ def test_a_queued_job_becomes_a_copy_batch_of_its_sources_into_its_folder(world:
 def test_jobs_are_looked_up_together_and_started_each(world: World) -> None:
     jobs = world.create("icav2://to/x/", "icav2://to/y/", "icav2://elsewhere/z/")
     assert world.launch(*jobs) == Launched(started=3)
-    assert len(world.ica.called("find")) == 1
-    assert len(world.ica.called("ensure_folders")) == 2, "one for each destination project"
+    assert len(world.ica.called("find")) == len(world.ica.called("ensure_folders")) == 2, (
+        "one for each destination project"
+    )
     assert {world.now(job).ica_job_id for job in jobs} == {"ica-1", "ica-2", "ica-3"}
 
 
@@ -424,11 +429,54 @@ def test_trouble_with_one_project_does_not_touch_the_jobs_of_another(world: Worl
 
 def test_with_too_little_time_left_no_copy_batch_is_started(world: World) -> None:
     (job,) = world.create("icav2://to/x/")
-    world.seconds_left = SECONDS_TO_START - 1
+
+    def time_goes_by(_: object) -> None:
+        world.seconds_left = SECONDS_TO_START - 1
+
+    world.ica.troubles["ensure_folders"] = time_goes_by
+    world.seconds_left = SECONDS_TO_LAUNCH
     assert world.launch(job) == Launched(deferred=1)
     assert world.ica.called("start_copy_batch") == []
-    world.seconds_left = SECONDS_TO_START
+
+
+def test_nothing_is_claimed_that_the_time_left_cannot_launch(world: World) -> None:
+    """It waits for another launch, and nobody has to find out what became of it."""
+    (job,) = world.create("icav2://to/x/")
+    world.seconds_left = SECONDS_TO_LAUNCH - 1
+    assert world.launch(job) == Launched(held_back=1)
+    assert (world.now(job).status, world.now(job).due_at) == (JobStatus.QUEUED, timestamp(world.clock()))
+    assert world.ica.calls == []
+    world.seconds_left = SECONDS_TO_LAUNCH
     assert world.launch(job) == Launched(started=1)
+
+
+def test_a_project_for_which_ica_hangs_slows_no_other(world: World) -> None:
+    """The job of the other is started, and the poller woken, before ICA answers for the first."""
+    hanging, _ = world.create("icav2://hangs/x/", "icav2://to/y/")
+    (other,) = world.create("icav2://to/z/", copy_id="another")
+    woken = Event()
+    world.poller.wake = woken.set  # type: ignore[method-assign]
+    woken_first: list[bool] = []
+
+    def hang(arguments: tuple[object, ...]) -> None:
+        if arguments[0] == "hangs":
+            woken_first.append(woken.wait(timeout=10))
+
+    world.ica.troubles["ensure_folders"] = hang
+    world.spread = in_threads
+    assert world.launch(hanging, other) == Launched(started=2)
+    assert woken_first == [True]
+
+
+def test_what_nobody_has_foreseen_with_one_project_touches_no_other(world: World) -> None:
+    first, second = world.create("icav2://to/x/", "icav2://breaks/y/")
+
+    def break_for_one(arguments: tuple[object, ...]) -> None:
+        if arguments[0] == "breaks":
+            raise RuntimeError("made by the test")
+
+    world.ica.troubles["ensure_folders"] = break_for_one
+    assert world.launch(first, second) == Launched(started=1, failed=(request(second),))
 
 
 # --- refused ---------------------------------------------------------------------------------------------------------
