@@ -96,6 +96,7 @@ def paged(
     size = whole(request, "pageSize", switches.default_page_size)
     if not 1 <= size <= switches.max_page_size:
         raise IcaError(400, f"pageSize must be from 1 to {switches.max_page_size}, not {size}")
+    size = min(size, switches.page_cap or size)
     token, sort, left = params.get("pageToken"), params.get("sort"), list(rows)
     if token is not None and (sort or "pageOffset" in params):
         raise IcaError(400, "pageToken goes with neither pageOffset nor sort")
@@ -162,6 +163,8 @@ async def list_projects(sim: Simulator, request: Request) -> Answer:
     know(request, "search", "includeHiddenProjects", "sort")
     search = (one(request, "search") or "").lower()
     rows = [project for project in sim.world.projects.values() if search in project.name.lower()]
+    if search and sim.world.switches.project_search == "nothing":
+        rows = []
     return paged(sim, request, rows, bodies.project, {"name": lambda project: project.name})
 
 
@@ -182,7 +185,12 @@ DATA_SORT_KEYS: SortKeys[Datum] = {
 
 async def list_data(sim: Simulator, request: Request) -> Answer:
     project = sim.world.project(request.path_params["project_id"])
-    rows: Iterable[Datum] = sim.world.contents[project.id].values()
+    there = list(sim.world.contents[project.id].values())
+    parent = one(request, "parentFolderPath") or "/"
+    if sim.world.switches.absent_folder == "404" and parent.lower() not in {"/", *(it.path.lower() for it in there)}:
+        raise IcaError(404, f"no folder {parent}")
+    listed_since = sim.world.now - timedelta(seconds=sim.world.switches.data_lag_seconds)
+    rows: Iterable[Datum] = (datum for datum in there if datum.created <= listed_since)
     for wanted in _data_filters(sim, request):
         rows = filter(wanted, rows)
     return paged(sim, request, rows, partial(bodies.project_data, owning=project), DATA_SORT_KEYS)
@@ -204,9 +212,11 @@ def _data_filters(sim: Simulator, request: Request) -> list[Callable[[Datum], bo
         several = sim.world.switches.several_file_paths
         if len(paths) > 1 and several == "refused":
             raise IcaError(400, "only one filePath is allowed")
-        sought = tuple(paths[:1] if several == "first_only" else paths)
+        honoured = {"first_only": paths[:1], "last_only": paths[-1:]}
+        sought = tuple(honoured.get(several, paths))
+        folders_too = sim.world.switches.full_matches_folders
         if path_mode == "FULL_CASE_INSENSITIVE":
-            filters.append(lambda datum: datum.path.lower() in sought)
+            filters.append(lambda datum: datum.path.lower() in sought and (folders_too or not datum.is_folder))
         else:
             filters.append(lambda datum: datum.path.lower().startswith(sought))
     mode = one(request, "filenameMatchMode", ("EXACT", "EXCLUDE", "FUZZY"))
@@ -351,6 +361,8 @@ JOB_SORT_KEYS: SortKeys[Job] = {
 
 async def list_jobs(sim: Simulator, request: Request) -> Answer:
     know(request, "status", "sort")
+    if sim.world.switches.list_jobs == "fails":
+        raise IcaError(500, "the list of jobs fails")
     statuses = many(request, "status", tuple(JobStatus))
     jobs = [job for job in sim.world.jobs.values() if sim.world.readable(job)]
     rows = [job for job in jobs if not statuses or job.status in statuses]

@@ -139,7 +139,10 @@ class Simulator:
         kinds = {fault.kind for fault in faults}
         if "drop_before" in kinds:
             return None
+        switches = self.world.switches
         error = next((fault for fault in faults if fault.kind in ("status", "html")), None)
+        if switches.url_limit_answer == "html" and self._is_too_long(request):
+            error = Fault("html", status=switches.url_limit_status)
         if error and not error.processed:
             return self._error(error, request)
         try:
@@ -173,9 +176,8 @@ class Simulator:
     def admit(self, request: Request) -> None:
         """The checks which ICA makes before it looks at what is asked."""
         switches, now = self.world.switches, self.world.now
-        target = len(request.scope["raw_path"]) + 1 + len(request.scope["query_string"])
-        if 0 < switches.url_limit < target:
-            raise IcaError(414, f"request target of {target} bytes, the limit is {switches.url_limit}")
+        if self._is_too_long(request):
+            raise IcaError(switches.url_limit_status, f"a request target of more than {switches.url_limit} bytes")
         if switches.rate_limit:
             while self._answered and now - self._answered[0] >= timedelta(seconds=1):
                 self._answered.popleft()
@@ -188,6 +190,10 @@ class Simulator:
         accepted = [kind.partition(";")[0].strip() for kind in request.headers.get("accept", "").split(",")]
         if V3 not in accepted:
             raise IcaError(400, f"the Accept header is invalid, it must name {V3}", "ICA_API_004")
+
+    def _is_too_long(self, request: Request) -> bool:
+        target = len(request.scope["raw_path"]) + 1 + len(request.scope["query_string"])
+        return 0 < self.world.switches.url_limit < target
 
     def _good(self, token: str) -> bool:
         if (known := self.tokens.get(token)) is None:

@@ -49,14 +49,25 @@ class Switches:
     )
     create_folder_seconds: float = switch(0.0, "how long createFolder takes; others for that path get 409")
     delete_seconds: float = switch(2.0, "how long a deleted file or folder stays DELETING")
-    several_file_paths: Literal["honoured", "first_only", "refused"] = switch(
+    several_file_paths: Literal["honoured", "first_only", "last_only", "refused"] = switch(
         "honoured", "a listing with more than one filePath"
     )
+    full_matches_folders: bool = switch(True, "filePathMatchMode FULL finds folders, too, else files alone")
+    absent_folder: Literal["empty", "404"] = switch("empty", "a listing by a parentFolderPath that is not there")
+    data_lag_seconds: float = switch(
+        0.0, "data are listed so long after they were created; by id they are there at once"
+    )
+    unicode_form: Literal["as_given", "NFC", "NFD"] = switch("as_given", "Unicode form in which names are stored")
+    project_search: Literal["answers", "nothing"] = switch("answers", "what search finds among the projects")
+    list_jobs: Literal["answers", "fails"] = switch("answers", "the list of jobs; one that fails is a 500")
     several_ids: Literal["honoured", "first_only"] = switch("honoured", "a listing of data with more than one id")
     default_page_size: int = switch(20, "rows in a page if the client does not say")
     max_page_size: int = switch(1000, "largest pageSize, more is a 400")
+    page_cap: int = switch(0, "rows in a page at most, whatever was asked for; 0 is no limit")
     end_of_pages: Literal["empty", "null"] = switch("empty", "nextPageToken of the last page")
     url_limit: int = switch(8192, "longest request target in bytes, more is a 414; 0 is no limit")
+    url_limit_status: int = switch(414, "status of a request target that is too long")
+    url_limit_answer: Literal["problem", "html"] = switch("problem", "what comes with it; HTML is a proxy's")
     rate_limit: int = switch(0, "calls answered in any one second, more are a 429; 0 is no limit")
     retry_after: int = switch(0, "seconds in the Retry-After header of a 429; 0 sends no header")
     token_seconds: float = switch(0.0, "how long a token is good for from when it was set; 0 is for ever")

@@ -8,6 +8,7 @@ whatever else happens around it.
 
 import dataclasses
 import hashlib
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -129,11 +130,17 @@ class World:
 
     def at(self, project_id: str, path: str) -> Datum | None:
         """What is at exactly this path; of folders minted twice, the older."""
+        path = self._stored(path)
         parent = path.rstrip("/").rpartition("/")[0] + "/"
         holder = None if parent == "/" else self.at(project_id, parent)
         if holder is None and parent != "/":
             return None
         return self._child(project_id, holder, path)
+
+    def _stored(self, path: str) -> str:
+        """A path in the Unicode form in which names are stored."""
+        form = self.switches.unicode_form
+        return path if form == "as_given" else unicodedata.normalize(form, path)
 
     def _child(self, project_id: str, parent: Datum | None, path: str) -> Datum | None:
         there = self._paths.get((project_id, parent.id if parent else ROOT, path))
@@ -158,6 +165,7 @@ class World:
         """The file at this path, made with its folders if there is none, as if it had been uploaded."""
         if existing := self.at(project_id, path):
             return existing
+        path = self._stored(path)
         size = likely_size(path) if size is None else size
         parent = self._make_folders(project_id, None, path.rpartition("/")[0] + "/")
         return self._add(project_id, parent, path, status, size, etag or likely_etag(path, size))
@@ -168,6 +176,7 @@ class World:
 
     def _make_folders(self, project_id: str, start: Datum | None, path: str) -> Datum | None:
         """Walk from `start` down to `path`, making each folder that is missing."""
+        path = self._stored(path)
         folder, walked = start, start.path if start else "/"
         for name in path.removeprefix(walked).strip("/").split("/"):
             if name:
@@ -225,7 +234,7 @@ class World:
         if folder_path and not (folder_path.startswith("/") and folder_path.endswith("/")):
             raise IcaError(400, f"folderPath must start and end with '/': {folder_path!r}")
         parent = self._destination(project_id, folder_id)
-        path = f"{parent.path if parent else folder_path or '/'}{name}/"
+        path = self._stored(f"{parent.path if parent else folder_path or '/'}{name}/")
         existing = self._child(project_id, parent, path) if parent else self.at(project_id, path)
         if self.switches.create_folder_on_existing == "duplicate":
             return PendingFolder(project_id, path, parent, [])

@@ -114,7 +114,7 @@ class Table(Protocol):
 class Ica(Protocol):
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
-    def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]: ...
+    def ensure_folders(self, project_id: str, folders: Iterable[str]) -> Mapping[str, str | IcaError | None]: ...
     def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]: ...
     def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
     def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None: ...
@@ -158,12 +158,13 @@ class Prepared:
 
     claim: Claimed
     source_ids: list[str] | IcaError
-    folders: dict[str, str | None] | IcaError | None
-    """Of the destination's project; None where nothing was asked."""
+    folders: Mapping[str, str | IcaError | None] | IcaError | None
+    """Of the destination's project, each with the trouble there was with it alone; None where nothing was asked."""
 
     @property
     def trouble(self) -> IcaError | None:
-        return _trouble(self.source_ids, self.folders)
+        folder = None if isinstance(self.folders, IcaError) else (self.folders or {}).get(self.claim.destination.path)
+        return _trouble(self.source_ids, self.folders, folder)
 
     @property
     def is_to_be_cleared(self) -> bool:
@@ -172,7 +173,7 @@ class Prepared:
 
     @property
     def folder_id(self) -> str | None:
-        return _known(self.folders or {})[self.claim.destination.path]
+        return _known(_known(self.folders or {})[self.claim.destination.path])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ import socket
 import subprocess
 import sys
 import traceback
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Barrier
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -25,7 +26,16 @@ from starlette.types import Receive, Scope, Send
 
 import icav2_copy_batch
 from icav2_copy_batch.adapters import ica as ica_module
-from icav2_copy_batch.adapters.ica import MAX_QUERY_BYTES, MAX_TRIES, MAX_WAIT_SECONDS, REMEMBERED_SECONDS, IcaClient
+from icav2_copy_batch.adapters.ica import (
+    FOLDER_PAUSES,
+    MAX_QUERY_BYTES,
+    MAX_TRIES,
+    MAX_WAIT_SECONDS,
+    REMEMBERED_SECONDS,
+    TRIES_OF_A_LONG_URL,
+    IcaClient,
+)
+from icav2_copy_batch.adapters.libica_light import ApiClient
 from icav2_copy_batch.domain.ica import (
     CopyBatchItem,
     IcaAnswerLost,
@@ -39,6 +49,7 @@ from icav2_copy_batch.domain.ica import (
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
+from tests.fakes import in_turn
 from tests.integration.simulated_ica import (
     COPY_BATCH,
     CREATE_FOLDER,
@@ -68,6 +79,24 @@ SPECIAL_NAMES = [
     "[x]{y}",
     "back\\slash",
 ]
+Form = Literal["NFC", "NFD"]
+FORMS: list[Form] = ["NFC", "NFD"]
+SEVERAL = ["honoured", "first_only", "last_only", "refused"]
+"""What ICA may do with more than one ``filePath``."""
+WORLDS: dict[str, dict[str, Any]] = {
+    **{f"several paths {each}": {"several_file_paths": each} for each in SEVERAL},
+    "FULL finds no folders": {"full_matches_folders": False},
+    "404 for an absent folder": {"absent_folder": "404"},
+    "short pages": {"page_cap": 3},
+    "all of these": {
+        "several_file_paths": "last_only",
+        "full_matches_folders": False,
+        "absent_folder": "404",
+        "page_cap": 3,
+        "several_ids": "first_only",
+    },
+}
+"""Answers to what is not known of how ICA looks for paths."""
 
 
 # --- projects --------------------------------------------------------------------------------------------------------
@@ -105,6 +134,19 @@ def test_a_name_that_two_projects_have_is_refused(ica: SimulatedIca) -> None:
     ica.world.projects[twin.id] = twin
     with pytest.raises(IcaRefused, match="2 projects are named 'source'"):
         ica.client().project_id("source")
+
+
+def test_a_project_that_a_search_does_not_find_is_found_in_the_list_of_all(ica: SimulatedIca) -> None:
+    ica.set(project_search="nothing")
+    assert ica.client().project_id("source") == ica.source
+    with pytest.raises(IcaRefused, match="no project named 'nowhere'"):
+        ica.client().project_id("nowhere")
+
+
+@pytest.mark.parametrize("given", ["NFC", "NFD"])
+def test_a_project_is_found_by_its_name_in_either_unicode_form(ica: SimulatedIca, given: Form) -> None:
+    wanted = ica.world.add_project(unicodedata.normalize("NFC", "étude"))
+    assert ica.client().project_id(unicodedata.normalize(given, "étude")) == wanted.id
 
 
 def test_a_project_is_remembered_by_its_name_for_a_while(ica: SimulatedIca) -> None:
@@ -165,7 +207,7 @@ def test_data_in_any_status_are_found(ica: SimulatedIca, status: str) -> None:
     assert ica.client().find(ica.source, ["/run/a.txt"])["/run/a.txt"].status == status
 
 
-@pytest.mark.parametrize("answer", ["honoured", "first_only", "refused"])
+@pytest.mark.parametrize("answer", SEVERAL)
 @pytest.mark.parametrize("name", SPECIAL_NAMES)
 def test_names_with_special_characters_are_found(ica: SimulatedIca, name: str, answer: str) -> None:
     ica.set(several_file_paths=answer)
@@ -212,7 +254,7 @@ def test_portions_are_halved_for_a_server_that_takes_less(ica: SimulatedIca, url
     assert ica.sim.answers["414"] > 0
 
 
-@pytest.mark.parametrize("answer", ["first_only", "refused"])
+@pytest.mark.parametrize("answer", SEVERAL[1:])
 def test_all_is_found_although_ica_takes_one_path_at_a_time(ica: SimulatedIca, answer: str) -> None:
     ica.set(several_file_paths=answer)
     paths = many_paths(60, folders=3)
@@ -228,6 +270,106 @@ def test_a_folder_of_many_sources_is_listed_and_few_of_many_folders_are_asked_fo
         ica.file(path)
     assert ica.client().find(ica.source, [*many, *few]).keys() == {*many, *few}
     assert ica.calls("GET", DATA) == 2
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_files_and_folders_are_found_however_ica_looks_for_them(ica: SimulatedIca, world: str) -> None:
+    there = [*(f"/run/{n}/{m}.txt" for n in range(4) for m in range(n)), "/run/3/deep/", "/run/", "/top.txt"]
+    for path in there:
+        ica.world.add_folder(ica.source, path) if path.endswith("/") else ica.file(path)
+    absent = ["/run/3/0.txt/", "/run/3/9.txt", "/none/1.txt", "/none/deeper/2.txt", "/run/none/", "/Run/", "/run/0"]
+    ica.set(**WORLDS[world])
+    client = ica.client()
+    for wanted in ([*there, *absent], [*absent, *there], there[:1], absent[:1]):
+        assert client.find(ica.source, wanted).keys() == set(wanted) & set(there)
+
+
+@pytest.mark.parametrize("absent_folder", ["empty", "404"])
+def test_a_project_that_is_not_there_is_no_empty_one(ica: SimulatedIca, absent_folder: str) -> None:
+    ica.set(absent_folder=absent_folder)
+    client = ica.client()
+    for look in (client.find, client.ensure_folders):
+        with pytest.raises(IcaRefused, match="404"):
+            look(str(uuid4()), ["/a/"])
+    with pytest.raises(IcaRefused, match="404"):
+        client.list_folder(str(uuid4()), "/a/")
+    assert client.list_folder(ica.source, "/a/") == []
+
+
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+@pytest.mark.parametrize("stored", ["as_given", "NFC", "NFD"])
+def test_data_are_found_in_whichever_unicode_form_ica_has_stored_their_names(
+    ica: SimulatedIca, stored: str, asked: Form
+) -> None:
+    ica.set(unicode_form=stored)
+    given = [unicodedata.normalize("NFC", path) for path in ("/é/ö.txt", "/é/a.txt", "/ñ/ü.txt", "/é/å/")]
+    for path in given:
+        ica.world.add_folder(ica.source, path) if path.endswith("/") else ica.file(path)
+    paths = [unicodedata.normalize(asked, path) for path in given]
+    client = ica.client()
+    found = client.find(ica.source, paths)
+    assert [data.path for data in found.values()] == list(found) == paths
+    assert [client.read_data(ica.source, data.data_id) is not None for data in found.values()] == [True] * 4
+    folder = unicodedata.normalize(asked, "/é/")
+    below = {folder + unicodedata.normalize("NFC", name) for name in ("ö.txt", "a.txt")}
+    assert {data.path for data in client.list_tree(ica.source, folder)} == below
+
+
+def test_of_two_names_in_different_unicode_forms_the_one_that_was_asked_for_is_found(ica: SimulatedIca) -> None:
+    files = {path: ica.file(path) for path in (unicodedata.normalize(form, "/é.txt") for form in FORMS)}
+    assert len(files) == 2
+    found = ica.client().find(ica.source, files)
+    assert {path: data.data_id for path, data in found.items()} == {path: file.id for path, file in files.items()}
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        *((status, "html") for status in (400, 403, 404, 413, 414, 431, 502)),
+        *((it, "problem") for it in (400, 413, 414, 431)),
+    ],
+)
+def test_a_url_that_is_too_long_for_somebody_on_the_way_is_made_shorter_and_stays_so(
+    ica: SimulatedIca, status: int, answer: str
+) -> None:
+    ica.set(url_limit=1500, url_limit_status=status, url_limit_answer=answer)
+    paths = [f"/run/{number}/{'x' * 90}" for number in range(60)]
+    for path in paths:
+        ica.file(path)
+    client = ica.client()
+    assert client.find(ica.source, paths).keys() == set(paths)
+    assert 0 < ica.sim.answers[str(status)] <= 2 * 3, "7,000 bytes, 3,500 and 1,750"
+    ica.sim.answers.clear()
+    assert client.find(ica.source, paths).keys() == set(paths)
+    assert ica.sim.answers.keys() == {"200"}
+    assert client.find_by_ids(ica.source, [data.data_id for data in client.find(ica.source, paths).values()])
+    assert ica.sim.answers.keys() == {"200"}
+
+
+def test_trouble_that_has_nothing_to_do_with_the_length_of_a_url_is_not_answered_by_shorter_ones(
+    ica: SimulatedIca,
+) -> None:
+    ica.fault("html", status=502)
+    with pytest.raises(IcaUnavailable):
+        ica.client().find(ica.source, many_paths(40))
+    assert ica.sim.calls.total() == TRIES_OF_A_LONG_URL + MAX_TRIES
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_look_for_a_few_does_not_ask_for_a_thousand_rows(
+    ica: SimulatedIca, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    call = IcaClient._call
+
+    def noted(self: IcaClient, operation: Callable[..., Any], **parameters: Any) -> dict[str, Any]:
+        sizes.append(int(parameters["page_size"]))
+        return call(self, operation, **parameters)
+
+    monkeypatch.setattr(IcaClient, "_call", noted)
+    ica.client().find(ica.source, [f"/{number}/a" for number in range(count)])
+    assert sizes
+    assert max(sizes) < 50
 
 
 @pytest.fixture
@@ -291,6 +433,11 @@ def test_what_is_not_available_is_not_remembered(ica: SimulatedIca) -> None:
     assert client.find_sources(ica.source, ["/a", "/b"])["/a"].status == "AVAILABLE"
 
 
+def known(folder_id: str | IcaError | None) -> str | None:
+    assert not isinstance(folder_id, IcaError)
+    return folder_id
+
+
 @pytest.mark.parametrize("gone", ["folder", "source"])
 def test_what_was_remembered_and_is_gone_is_looked_up_anew_and_no_reason_to_fail(ica: SimulatedIca, gone: str) -> None:
     ica.file("/a")
@@ -298,7 +445,7 @@ def test_what_was_remembered_and_is_gone_is_looked_up_anew_and_no_reason_to_fail
 
     def start() -> object:
         data_ids = [data.data_id for data in client.find_sources(ica.source, ["/a"]).values()]
-        folder_id = client.ensure_folders(ica.destination, ["/to/"])["/to/"]
+        folder_id = known(client.ensure_folders(ica.destination, ["/to/"])["/to/"])
         return client.start_copy_batch(ica.destination, folder_id, data_ids, CopyOptions())
 
     assert start()
@@ -318,7 +465,7 @@ def test_all_that_was_remembered_of_a_folder_that_is_gone_is_looked_up_anew(ica:
 
     def start_all() -> list[object]:
         started: list[object] = []
-        for folder_id in list(client.ensure_folders(ica.destination, folders).values()):
+        for folder_id in map(known, client.ensure_folders(ica.destination, folders).values()):
             try:
                 started.append(client.start_copy_batch(ica.destination, folder_id, data_ids, CopyOptions()))
             except IcaUnavailable as error:
@@ -335,6 +482,13 @@ def test_one_job_that_cannot_be_read_keeps_nobody_from_the_others(ica: Simulated
     old, *others = stock_jobs(ica, 1010)
     ica.fault("status", "GET", f"/jobs/{old}", status=500)
     assert ica.client().jobs([old, *others[-3:]]).keys() == set(others[-3:])
+
+
+def test_one_job_that_cannot_be_read_keeps_nobody_from_those_that_are_asked_for_after_it(ica: SimulatedIca) -> None:
+    ica.set(list_jobs="fails")
+    first, *others = sorted(stock_jobs(ica, 5))
+    ica.fault("status", "GET", f"/jobs/{first}", status=500)
+    assert ica.client(spread=in_turn).jobs([first, *others]).keys() == set(others)
 
 
 def test_a_refusal_of_what_was_just_looked_up_is_final(ica: SimulatedIca) -> None:
@@ -368,6 +522,53 @@ def test_a_folder_is_listed_without_what_lies_deeper_or_beside_it(ica: Simulated
     assert {data.path for data in client.list_folder(ica.source, "/run/")} == {"/run/a.txt", "/run/sub/"}
     assert {data.path for data in client.list_folder(ica.source, "/")} == {"/run/", "/Run/", "/run2/", "/e.txt"}
     assert client.list_folder(ica.source, "/nowhere/") == []
+
+
+class Pages:
+    """ICA's answers to the calls for pages, one after the other; the last of them for ever."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *pages: dict[str, Any]) -> None:
+        self.asked = 0
+
+        def answer(*_: object, **__: object) -> dict[str, Any]:
+            self.asked += 1
+            return pages[min(self.asked, len(pages)) - 1]
+
+        monkeypatch.setattr(IcaClient, "_call", answer)
+
+
+def test_an_empty_page_is_not_the_last(ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"data": {"id": "fil.1", "details": {"path": "/run/a", "status": "AVAILABLE"}}}
+    Pages(
+        monkeypatch,
+        {"items": [], "nextPageToken": "1"},
+        {"items": [], "nextPageToken": "2"},
+        {"items": [row], "nextPageToken": "3"},
+        {"items": []},
+    )
+    assert [data.path for data in ica.client().list_folder(ica.source, "/run/")] == ["/run/a"]
+
+
+def test_pages_that_lead_back_to_each_other_are_not_read_for_ever(
+    ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = Pages(monkeypatch, {"items": [], "nextPageToken": "1"}, {"items": [], "nextPageToken": "1"})
+    with pytest.raises(IcaUnavailable, match="leads back"):
+        ica.client().list_folder(ica.source, "/run/")
+    assert pages.asked == 2
+
+
+def test_a_list_that_has_no_end_ends_with_the_time(ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = iter(range(1_000_000))
+
+    def answer(*_: object, **__: object) -> dict[str, Any]:
+        ica.clock.forward(1)
+        return {"items": [], "nextPageToken": str(next(tokens))}
+
+    monkeypatch.setattr(IcaClient, "_call", answer)
+    with pytest.raises(IcaUnavailable, match="too little time"):
+        ica.client(seconds=100).list_folder(ica.source, "/run/")
+    assert next(tokens) <= 100
 
 
 def test_a_tree_is_listed_with_all_its_files_and_no_others(ica: SimulatedIca) -> None:
@@ -483,14 +684,14 @@ def test_no_folders_take_no_call(ica: SimulatedIca) -> None:
 
 @dataclass
 class MeetingTokens(Tokens):
-    """Lets two clients make their second call, which is the first after a look, at the same moment."""
+    """Lets two clients make their third call, which is the first after a look, at the same moment."""
 
     meeting: Barrier = field(default_factory=lambda: Barrier(2))
     calls: int = 0
 
     def token(self, *, fresh: bool = False) -> str:
         self.calls += 1
-        if self.calls == 2:
+        if self.calls == 3:
             self.meeting.wait(5)
         return super().token(fresh=fresh)
 
@@ -514,8 +715,12 @@ def test_two_who_make_folders_at_once_end_with_one_of_each_path(
     ica.set(create_folder_on_existing=on_existing, create_folder_seconds=0.03)
     meeting = Barrier(2)
 
-    def ensure(folders: list[str]) -> dict[str, str | None]:
-        return ica.client(tokens=MeetingTokens(meeting=meeting)).ensure_folders(ica.destination, folders)
+    def ensure(folders: list[str]) -> dict[str, str | IcaError | None]:
+        client = ica.client(tokens=MeetingTokens(meeting=meeting), sleep=lambda _: until(all_are_done))
+        return client.ensure_folders(ica.destination, folders)
+
+    def all_are_done() -> bool:
+        return all(reply.answer for reply in list(ica.sim.replies.values()))
 
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(ensure, (first, second)))
@@ -561,7 +766,8 @@ def test_below_a_folder_that_another_is_making_nothing_is_made(ica: SimulatedIca
         another = pool.submit(ica.client().ensure_folders, ica.destination, ["/run/"])
         until(lambda: ica.sim.replies)
         ica.set(create_folder_seconds=0)
-        made = ica.client().ensure_folders(ica.destination, ["/run/a/"])
+        client = ica.client(sleep=lambda seconds: another.result() and None)
+        made = client.ensure_folders(ica.destination, ["/run/a/"])
     assert ica.folders() == ["/run/", "/run/a/"]
     assert made == {"/run/a/": ica.folder("/run/a/").id}
     assert another.result() == {"/run/": ica.folder("/run/").id}
@@ -582,17 +788,98 @@ def test_a_folder_that_has_come_while_it_was_waited_for_is_not_made_again(ica: S
     assert made == {"/run/a/": ica.folder("/run/a/").id}
 
 
-def test_a_folder_that_is_never_done_is_not_waited_for_past_the_time(ica: SimulatedIca) -> None:
+def trouble_with(made: dict[str, str | IcaError | None], folder: str) -> IcaError:
+    trouble = made[folder]
+    assert isinstance(trouble, IcaError)
+    return trouble
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(900, len(FOLDER_PAUSES) + 1), (21, 2)])
+def test_a_folder_that_ica_never_makes_is_given_up_after_a_while_and_the_others_are_made(
+    ica: SimulatedIca, seconds: float, tries: int
+) -> None:
     ica.begin_folder("run")
-    client = ica.client(seconds=60)
-    with pytest.raises(IcaUnavailable, match="/run/ is not there yet"):
-        client.ensure_folders(ica.destination, ["/run/"])
+    made = ica.client(seconds=seconds).ensure_folders(ica.destination, ["/a/b/", "/run/", "/run/below/", "/c/"])
+    for folder in ("/run/", "/run/below/"):
+        assert isinstance(made[folder], IcaUnavailable)
+        assert "/run/ is not there yet" in str(made[folder])
+    assert {folder: made[folder] for folder in ("/a/b/", "/c/")} == {
+        folder: ica.folder(folder).id for folder in ("/a/b/", "/c/")
+    }
+    assert ica.folders() == ["/a/", "/a/b/", "/c/"]
+    assert ica.sim.answers["409"] == tries
+    assert ica.calls("GET", DATA) <= 30
+    assert sum(ica.slept) == sum(FOLDER_PAUSES[: tries - 1])
+
+
+@pytest.mark.parametrize("other", ["/out/run", "/out/Run/", "/OUT/run/"])
+def test_a_folder_whose_name_is_taken_is_refused_with_what_is_there(ica: SimulatedIca, other: str) -> None:
+    ica.folder("/out/")
+    ica.world.add_folder(ica.destination, other) if other.endswith("/") else ica.file(other, ica.destination)
+    ica.fault("status", "POST", "createFolder", status=409)
+    trouble = trouble_with(ica.client().ensure_folders(ica.destination, ["/out/run/"]), "/out/run/")
+    assert isinstance(trouble, IcaRefused)
+    assert str(trouble) == f"the folder /out/run/ cannot be created, since {other} is there; ICA answers 409"
 
 
 def test_a_folder_that_may_not_be_made_is_refused_with_icas_words(ica: SimulatedIca) -> None:
-    ica.fault("status", "POST", "createFolder", status=403, title="ICA_SEC_007")
-    with pytest.raises(IcaRefused, match="403 ICA_SEC_007 a fault made by the simulator"):
-        ica.client().ensure_folders(ica.destination, ["/run/"])
+    ica.fault("status", "POST", "createFolder", status=403, title="ICA_SEC_007", count=1)
+    made = ica.client(spread=in_turn).ensure_folders(ica.destination, ["/1/", "/2/"])
+    trouble = trouble_with(made, "/1/")
+    assert isinstance(trouble, IcaRefused)
+    assert "403 ICA_SEC_007 a fault made by the simulator" in str(trouble)
+    assert made["/2/"] == ica.folder("/2/").id
+
+
+def test_an_outage_is_found_out_with_one_folder_and_not_with_each(ica: SimulatedIca) -> None:
+    ica.fault("status", "POST", "createFolder", status=503)
+    made = ica.client(spread=in_turn).ensure_folders(ica.destination, [f"/{number}/" for number in range(20)])
+    assert {type(each) for each in made.values()} == {IcaUnavailable}
+    assert ica.calls("POST", CREATE_FOLDER) == MAX_TRIES
+
+
+@pytest.mark.parametrize("lag", [1, 5, 60])
+def test_one_folder_of_each_path_is_made_although_lists_lag_behind(ica: SimulatedIca, lag: float) -> None:
+    """ICA would make another for each new key."""
+    ica.set(create_folder_on_existing="duplicate", data_lag_seconds=lag)
+    wanted = ["/run/a/", "/run/b/c/"]
+    made = ica.client().ensure_folders(ica.destination, wanted)
+    assert ica.client().ensure_folders(ica.destination, wanted) == made, "another launch"
+    assert ica.folders() == ["/run/", "/run/a/", "/run/b/", "/run/b/c/"]
+    assert made == {path: ica.folder(path).id for path in wanted}
+    assert ica.slept == []
+
+
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+@pytest.mark.parametrize("stored", ["as_given", "NFC", "NFD"])
+def test_one_folder_of_each_path_is_made_whatever_unicode_form_ica_stores(
+    ica: SimulatedIca, stored: str, asked: Form
+) -> None:
+    ica.set(create_folder_on_existing="duplicate", unicode_form=stored)
+    forms: list[Form] = ["NFC", asked, "NFD", "NFC"]
+    for given in forms:
+        wanted = [unicodedata.normalize(given, path) for path in ("/é/ö/", "/é/ü/")]
+        made = ica.client().ensure_folders(ica.destination, wanted)
+        assert list(made) == wanted
+        assert len(set(made.values())) == len(set(ica.folders())) - 1 == 2
+    assert len(ica.folders()) == 3
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("on_existing", ON_EXISTING)
+def test_one_folder_of_each_path_is_made_however_ica_looks_for_them(
+    ica: SimulatedIca, world: str, on_existing: str
+) -> None:
+    for number in range(8):
+        ica.folder(f"/other {number}/")
+    ica.folder("/there/a/")
+    ica.set(create_folder_on_existing=on_existing, **WORLDS[world])
+    wanted = ["/there/a/", "/there/b/", "/new/a/b/", "/"]
+    made = [ica.client().ensure_folders(ica.destination, wanted) for _ in range(3)]
+    assert [folder for folder in ica.folders() if "other" not in folder] == [
+        "/new/", "/new/a/", "/new/a/b/", "/there/", "/there/a/", "/there/b/"
+    ]  # fmt: skip
+    assert made == [{"/": None} | {path: ica.folder(path).id for path in wanted[:3]}] * 3
 
 
 @dataclass
@@ -609,7 +896,7 @@ class ForestallingTokens(Tokens):
         return super().token(fresh=fresh)
 
 
-@pytest.mark.parametrize("several", ["honoured", "first_only", "refused"])
+@pytest.mark.parametrize("several", SEVERAL)
 def test_folders_that_are_there_are_not_made_again_however_ica_takes_several_paths(
     ica: SimulatedIca, several: str
 ) -> None:
@@ -782,6 +1069,8 @@ LOST: dict[str, dict[str, Any]] = {
     "503 after it was carried out": {"kind": "status", "status": 503, "processed": True},
     "504 as HTML": {"kind": "html", "status": 504},
     "200 as HTML": {"kind": "html", "status": 200, "processed": True},
+    "403 as HTML": {"kind": "html", "status": 403},
+    "404 as HTML after it was carried out": {"kind": "html", "status": 404, "processed": True},
 }
 
 
@@ -826,6 +1115,16 @@ def test_a_copy_batch_that_ica_refuses_is_refused_in_icas_words(prepared: Prepar
     with pytest.raises(IcaRefused, match=f"ICA answered {status} ICA_COPY_001 a fault made by the simulator") as raised:
         prepared.start()
     assert raised.value.http_status == status
+    assert prepared.posts == 1
+
+
+@pytest.mark.parametrize("kind", ["status", "html"])
+def test_a_copy_batch_that_is_too_large_is_refused_with_the_parameter_that_makes_it_smaller(
+    prepared: Prepared, kind: Any
+) -> None:
+    prepared.ica.fault(kind, "POST", "dataCopyBatch", status=413)
+    with pytest.raises(IcaRefused, match="it was to copy 2 sources; if these are too many, set MaxSourcesPerJob lower"):
+        prepared.start()
     assert prepared.posts == 1
 
 
@@ -954,6 +1253,28 @@ def test_the_list_is_not_paged_through_beyond_the_rows_that_ica_gives(
     ids = stock_jobs(ica, 2010)
     wanted = [*ids[:1], *ids[-100:]]
     assert ica.client().jobs(wanted).keys() == set(wanted)
+
+
+def test_jobs_are_asked_for_by_their_ids_where_their_list_fails_a_bounded_number_at_a_time(ica: SimulatedIca) -> None:
+    ica.set(list_jobs="fails")
+    ids = stock_jobs(ica, 150)
+    client, seen = ica.client(), set[str]()
+    for _ in range(3):
+        ica.sim.calls.clear()
+        found = client.jobs(ids)
+        assert calls_for_jobs(ica) == (2, 64)
+        assert len(found) == 64
+        seen |= found.keys()
+    assert seen == set(ids)
+
+
+def test_throttled_looks_for_jobs_are_not_followed_by_more(ica: SimulatedIca) -> None:
+    ids = stock_jobs(ica, 150)
+    ica.fault("status", "GET", "^/api/jobs$", status=429)
+    with pytest.raises(IcaUnavailable) as raised:
+        ica.client().jobs(ids)
+    assert raised.value.is_throttling
+    assert calls_for_jobs(ica) == (2, 0)
 
 
 @pytest.mark.parametrize("count", [1, 50])
@@ -1115,6 +1436,9 @@ TROUBLE: dict[str, dict[str, Any]] = {
     "a 503": {"kind": "status", "status": 503},
     "a page of HTML": {"kind": "html", "status": 502},
     "a page of HTML that says 200": {"kind": "html", "status": 200},
+    "a page of HTML that says 400": {"kind": "html", "status": 400},
+    "a page of HTML that says 403": {"kind": "html", "status": 403},
+    "a page of HTML that says 404": {"kind": "html", "status": 404},
     "a dropped connection": {"kind": "drop_before"},
     "a lost answer": {"kind": "drop_after"},
 }
@@ -1217,6 +1541,23 @@ def test_an_ica_that_cannot_be_reached_has_done_nothing(ica: SimulatedIca, call:
     assert len(ica.slept) == MAX_TRIES - 1
 
 
+def test_an_empty_404_does_not_say_that_something_is_gone(ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(IcaClient, "_send", lambda *_, **__: (404, {}, b""))
+    with pytest.raises(IcaUnavailable, match="404"):
+        ica.client().read_data(ica.source, "fil.1")
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+@pytest.mark.parametrize("body", [b'{"message": "Forbidden"}', b"[]", b'"no"', b'{"title": ""}', b"\xff"])
+def test_json_that_is_no_problem_document_is_no_refusal_of_icas(
+    ica: SimulatedIca, body: bytes, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gateways on the way answer so."""
+    monkeypatch.setattr(IcaClient, "_send", lambda *_, **__: (status, {}, body))
+    with pytest.raises(IcaUnavailable, match=f"{status} \\(not a Problem document\\)"):
+        ica.client().find(ica.source, ["/a"])
+
+
 # --- libica ----------------------------------------------------------------------------------------------------------
 
 
@@ -1231,6 +1572,18 @@ def test_only_the_part_of_libica_that_is_needed_is_imported() -> None:
         check=True,
     ).stdout
     assert 0 < int(printed) < 150, "there are more than 800"
+
+
+def test_the_version_of_the_api_is_asked_for_by_us_whatever_libica_would_say(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ApiClient, "select_header_accept", lambda *_: "application/json")
+    prepared.start()
+    client = prepared.ica.client()
+    client.ensure_folders(prepared.ica.destination, ["/new/"])
+    client.delete_data(prepared.ica.destination, [prepared.ica.file("/old", prepared.ica.destination).id])
+    assert client.project_id("source") == prepared.ica.source
+    assert prepared.ica.sim.answers.keys() == {"200", "201", "204"}
 
 
 # --- the token -------------------------------------------------------------------------------------------------------

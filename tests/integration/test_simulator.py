@@ -296,8 +296,77 @@ def test_several_paths_at_once_are_honoured_cut_or_refused(ica: Ica) -> None:
     assert listed() == 2
     ica.set(several_file_paths="first_only")
     assert listed() == 1
+    ica.set(several_file_paths="last_only")
+    assert listed() == 1
     ica.set(several_file_paths="refused")
     refused(400, listed)
+
+
+def test_the_full_path_match_may_find_files_alone(ica: Ica) -> None:
+    ica.file("/a/b.txt")
+
+    def listed() -> list[str | None]:
+        return paths(
+            ica.data.get_project_data_list(
+                ica.source, file_path=["/a/", "/a/b.txt"], file_path_match_mode="FULL_CASE_INSENSITIVE"
+            )
+        )
+
+    assert listed() == ["/a/", "/a/b.txt"]
+    ica.set(full_matches_folders=False)
+    assert listed() == ["/a/b.txt"]
+
+
+def test_a_listing_of_a_folder_that_is_not_there_is_empty_or_refused(ica: Ica) -> None:
+    def listed() -> list[str | None]:
+        return paths(ica.data.get_project_data_list(ica.source, parent_folder_path="/none/"))
+
+    assert listed() == []
+    ica.set(absent_folder="404")
+    refused(404, listed)
+    assert paths(ica.data.get_project_data_list(ica.source, parent_folder_path="/")) == []
+
+
+def test_lists_of_data_may_lag_behind_while_ids_do_not(ica: Ica) -> None:
+    ica.set(data_lag_seconds=30)
+    file = ica.file("/a.txt")
+    assert paths(ica.data.get_project_data_list(ica.source, parent_folder_path="/")) == []
+    assert ica.data.get_project_data(ica.source, file.id).data.details
+    ica.clock.forward(30)
+    assert paths(ica.data.get_project_data_list(ica.source, parent_folder_path="/")) == ["/a.txt"]
+
+
+@pytest.mark.parametrize(("form", "stored"), [("as_given", 2), ("NFC", 1), ("NFD", 1)])
+def test_names_may_be_stored_in_one_unicode_form(ica: Ica, form: str, stored: int) -> None:
+    ica.set(unicode_form=form)
+    for name in ("caf\u00e9", "cafe\u0301"):
+        ica.file(f"/{name}/a.txt")
+    found = paths(ica.data.get_project_data_list(ica.source, parent_folder_path="/"))
+    assert len(found) == stored
+    if form != "as_given":
+        assert found == ["/caf\u00e9/" if form == "NFC" else "/cafe\u0301/"]
+
+
+def test_pages_may_be_shorter_than_asked_for(ica: Ica) -> None:
+    for number in range(5):
+        ica.file(f"/{number}")
+    ica.set(page_cap=2)
+    page = ica.data.get_project_data_list(ica.source, page_size="1000", page_token="")
+    assert len(page.items) == 2
+    assert page.next_page_token
+
+
+def test_a_long_url_may_be_refused_by_a_proxy(ica: Ica) -> None:
+    ica.set(url_limit=500, url_limit_status=431, url_limit_answer="html")
+    page = ica.raw("GET", f"/api/projects/{ica.source}/data?filePath=/{500 * 'a'}")
+    assert (page.status, page.headers["Content-Type"]) == (431, "text/html; charset=utf-8")
+
+
+def test_search_may_find_no_project_and_the_list_of_jobs_may_fail(ica: Ica) -> None:
+    ica.set(project_search="nothing", list_jobs="fails")
+    assert ica.projects.get_projects(search="source").items == []
+    assert ica.projects.get_projects().items
+    refused(500, ica.jobs.get_jobs)
 
 
 def test_one_file_is_found_by_its_folder_and_name(ica: Ica) -> None:

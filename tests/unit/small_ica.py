@@ -27,6 +27,8 @@ class SmallIca:
     troubles: dict[str, Trouble] = field(default_factory=dict)
     slow_to_delete: set[str] = field(default_factory=set)
     """Paths of what stays DELETING until the test takes it away."""
+    folder_troubles: dict[str, IcaError] = field(default_factory=dict)
+    """By the folder that is not to be had."""
 
     def add(self, *paths: str, status: str = "AVAILABLE") -> None:
         for path in paths:
@@ -80,10 +82,10 @@ class SmallIca:
         self._call("read_data", project_id, data_id)
         return next((it for it in self.data.values() if it.data_id == data_id), None)
 
-    def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]:
+    def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | IcaError | None]:
         wanted = list(folders)
         self._call("ensure_folders", project_id, *wanted)
-        return {path: None if path == "/" else f"folder {path}" for path in wanted}
+        return {path: None if path == "/" else self.folder_troubles.get(path, f"folder {path}") for path in wanted}
 
     def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None:
         """Gone at once, but for what the test says."""

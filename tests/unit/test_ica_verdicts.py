@@ -96,6 +96,17 @@ def test_a_status_that_is_no_success_says_what_has_happened(
         assert CONSEQUENCES[failure_of(status)] == (of_a_look, of_a_start), status
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 422, 451])
+def test_a_4xx_without_the_apis_problem_document_may_be_somebody_elses_and_says_nothing_for_good(status: int) -> None:
+    assert failure_of(status, is_problem=False) is CallFailure.UNREADABLE
+    assert CONSEQUENCES[CallFailure.UNREADABLE] == (TRANSIENT, UNKNOWN)
+
+
+@pytest.mark.parametrize("status", [401, 408, 409, 413, 414, 425, 429, 431, 500, 503])
+def test_some_statuses_say_the_same_whoever_answers(status: int) -> None:
+    assert failure_of(status, is_problem=False) is failure_of(status)
+
+
 def test_a_connection_that_was_never_made_has_done_nothing_and_one_that_was_dropped_may_have() -> None:
     assert CONSEQUENCES[CallFailure.NOT_REACHED] == (TRANSIENT, TRANSIENT)
     assert CONSEQUENCES[CallFailure.NO_ANSWER] == (TRANSIENT, UNKNOWN)

@@ -384,6 +384,20 @@ def test_other_trouble_slows_nobody_down(world: World, error: IcaError) -> None:
 # --- put off ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("trouble", "status"), [(UNAVAILABLE, JobStatus.QUEUED), (REFUSED, JobStatus.FAILED)])
+def test_a_folder_that_is_not_to_be_had_holds_up_its_own_job_alone(trouble: IcaError, status: JobStatus) -> None:
+    """They are asked for together."""
+    world = World()
+    poison, fine, root = world.create("icav2://to/out/", "icav2://to/fine/", "icav2://to/")
+    world.ica.folder_troubles["/out/"] = trouble
+    launched = world.launch(poison, fine, root)
+    assert (launched.started, launched.deferred + launched.refused) == (2, 1)
+    assert world.now(poison).status is status
+    assert {world.now(each).status for each in (fine, root)} == {JobStatus.RUNNING}
+    assert str(trouble) in (world.now(poison).reason or world.now(poison).held_up_by or "")
+    assert len(world.ica.called("ensure_folders")) == 1
+
+
 @pytest.mark.parametrize("method", ["find", "ensure_folders", "start_copy_batch"])
 def test_a_job_that_ica_is_not_there_for_is_put_off_and_gives_back_what_it_took(world: World, method: str) -> None:
     (job,) = world.create("icav2://to/x/")

@@ -14,11 +14,12 @@ from __future__ import annotations
 import json
 import logging
 import time
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any, Protocol
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
@@ -63,6 +64,8 @@ from icav2_copy_batch.domain.uri import is_project_id, parent_path
 MEDIA_TYPE = "application/vnd.illumina.v3+json"
 PAGE_SIZE = "1000"
 """The largest that any client is known to send."""
+FEW_ROWS = "20"
+"""Of a look for one path or name: room for others that differ in case, and for duplicates."""
 JOBS_WORTH_A_PAGE = 4
 """For each so many jobs another page of the list is looked through before they are asked for one by one."""
 MAX_OFFSET_ROWS = 200_000
@@ -73,6 +76,18 @@ MAX_QUERY_BYTES = 7000
 """Of the encoded paths in one URL; with the rest of it well below 8 KB."""
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
 MAX_TRIES = 6
+TRIES_OF_A_LONG_URL = 2
+"""Before a short one is tried."""
+TRIES_OF_THE_JOB_LIST = 2
+"""Before jobs are asked for by their ids."""
+MOST_ASKED_SINGLY = 64
+"""Jobs that one look asks for by their ids."""
+FOLDER_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between the tries of a folder that ICA does not create, nor show."""
+REREAD_SECONDS = 1.0
+"""A created folder that cannot be read is read again after this."""
+MOST_REPLACED = 20
+"""So many ids of a folder that was created and deleted again are passed over, of those that ICA may still reply."""
 MAX_WAIT_SECONDS = 10.0
 REMEMBERED_SECONDS = 300.0
 """How long a container remembers projects by name, folders, and sources."""
@@ -153,8 +168,9 @@ class IcaClient:
         self._remembered: dict[tuple[str, str], tuple[IcaData, float]] = {}
         self._told_from_memory: set[str] = set()
         """Ids that may not be true any more, until they are found by a look."""
-        self._several_paths_are_taken = False
-        """Whether ICA has been seen to answer for several paths in one call."""
+        self._jobs_asked_singly = 0
+        self._query_bytes, self._answered_bytes = MAX_QUERY_BYTES, 0
+        """The most that is asked for in one URL, 0 where several values are not taken; the most that was answered."""
 
     # --- projects ----------------------------------------------------------------------------------------------------
 
@@ -165,8 +181,7 @@ class IcaClient:
         known = self._project_ids.get(project)
         if known and known[1] > self._monotonic():
             return known[0]
-        found = self._rows(self._projects.get_projects_without_preload_content, search=project)
-        ids = {item["id"] for item in found if item.get("name") == project}
+        ids = self._projects_named(project, page_size=FEW_ROWS, search=project) or self._projects_named(project)
         if len(ids) != 1:
             raise IcaRefused(
                 f"no project named {project!r} can be seen with this token; check the spelling and the user's "
@@ -178,26 +193,45 @@ class IcaClient:
         self._project_ids[project] = (project_id, self._monotonic() + REMEMBERED_SECONDS)
         return str(project_id)
 
+    def _projects_named(self, name: str, **filters: Any) -> set[str]:
+        """The ids of the projects of this name. ICA's ``search`` is a free one, which may find less than a listing."""
+        listed = list(self._rows(self._projects.get_projects_without_preload_content, **filters))
+        ids = {it["id"] for it in listed if it.get("name") == name}
+        return ids or {it["id"] for it in listed if _nfc(it.get("name") or "") == _nfc(name)}
+
+    def _is_project(self, project_id: str) -> bool:
+        try:
+            self._call(self._projects.get_project_without_preload_content, project_id=project_id)
+        except IcaRefused:
+            return False
+        return True
+
     # --- data --------------------------------------------------------------------------------------------------------
+    #
+    # Two forms of a look for paths: a folder's listing (``_listed``), which public clients use; and several paths in
+    # one call (``_asked``), which the API's document allows and no client is known to do. Either may find less than is
+    # there (a linked folder cannot be listed; ICA may look at one of several paths, or at files alone), so that what
+    # one does not find is looked for by the other, before anybody is told that it is not there.
 
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
-        """The data at these exact paths; a path where nothing is, is left out. A folder's path ends in a slash."""
+        """The data at these exact paths; a path where nothing is, is left out. A folder's path ends in a slash.
+
+        Paths in different Unicode forms are one path. What is found has its path as it was asked for.
+        """
         wanted = list(dict.fromkeys(paths))
-        listed, asked = _cheaper_way(wanted)
-        found = _by_path(self._data_in_folders(project_id, listed) + self._data_at_paths(project_id, asked))
-        # Many paths in one call is what the API's document allows and no client is known to do, and a linked folder
-        # cannot be listed. So what was not found in one way is looked for in the other, before anybody is told that
-        # it is not there.
-        missing = set(wanted) - found.keys()
-        again = self._data_at_paths(project_id, [path for path in listed if path in missing])
-        return found | _by_path(again + self._data_in_folders(project_id, [path for path in asked if path in missing]))
+        crowded, sparse = self._cheaper_way(wanted)
+        found = _matched(wanted, self._listed(project_id, crowded) + self._asked(project_id, sparse))
+        again = self._asked(project_id, [path for path in crowded if path not in found])
+        again += self._listed(project_id, [path for path in sparse if path not in found])
+        found |= _matched([path for path in wanted if path not in found], again)
+        return {path: replace(data, path=path) for path, data in found.items()}
 
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         """As ``find``, for what nobody changes while it is copied: what was AVAILABLE some minutes ago still is."""
         wanted = list(dict.fromkeys(paths))
         known = self._from_memory(project_id, wanted)
         fresh = self.find(project_id, [path for path in wanted if path not in known])
-        self._remember(project_id, fresh.values())
+        self._remember(project_id, fresh)
         return known | fresh
 
     def _from_memory(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
@@ -207,52 +241,107 @@ class IcaClient:
         self._told_from_memory |= {data.data_id for data in found.values()}
         return found
 
-    def _remember(self, project_id: str, fresh: Iterable[IcaData]) -> None:
+    def _remember(self, project_id: str, fresh: Mapping[str, IcaData]) -> None:
         if len(self._remembered) > MOST_REMEMBERED:
             self._remembered.clear()
         until = self._monotonic() + REMEMBERED_SECONDS
-        for data in fresh:
+        for path, data in fresh.items():
             self._told_from_memory.discard(data.data_id)
             if data.status == "AVAILABLE":
-                self._remembered[project_id, data.path] = (data, until)
+                self._remembered[project_id, path] = (data, until)
 
-    def _data_in_folders(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
-        """All data at these paths, from listings of their folders."""
-        found = []
-        for folder, wanted in _by_folder(paths).items():
-            # In a folder of very many files, a few are asked for by their paths.
-            most = len(list(_portions(wanted))) * int(PAGE_SIZE) if self._several_paths_are_taken else None
-            listed = list(islice(self._list_data(project_id, parent_folder_path=folder), most))
-            missing = set(wanted)
-            here = [data for data in listed if data.path in missing]
-            if len(listed) == most:
-                missing -= {data.path for data in here}
-                here += self._data_at_paths(project_id, [path for path in wanted if path in missing])
-            found += here
+    def _cheaper_way(self, paths: Iterable[str]) -> tuple[list[str], list[str]]:
+        """The paths for which it takes fewer calls to list their folders, and those to ask for by their paths."""
+        crowded: list[str] = []
+        sparse: list[str] = []
+        for inside in _by_folder(paths).values():
+            (sparse if len(inside) == 1 or _bytes_of(inside) <= self._query_bytes else crowded).extend(inside)
+        return crowded, sparse
+
+    def _listed(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
+        """All data at these paths, by the listings of their folders."""
+        folders = list(_by_folder(paths).items())
+        found = self._spread(lambda inside: self._in_folder(project_id, *inside), folders)
+        return [data for each in found for data in each]
+
+    def _in_folder(self, project_id: str, folder: str, paths: Sequence[str]) -> list[IcaData]:
+        """All data at these paths, of one folder. Of a very large one no more is listed than pays."""
+        if len(paths) == 1:
+            return self._named(project_id, paths[0])
+        found: list[IcaData] = []
+        wanted = set(map(_nfc, paths))
+        missing = set(wanted)
+        for spelling in _spellings(folder):
+            for number, page in enumerate(self._data_pages(project_id, parent_folder_path=spelling), start=1):
+                here = [data for data in page if _nfc(data.path) in wanted]
+                found += here
+                missing -= {_nfc(data.path) for data in here if data.status != "DELETING"}
+                if len(page) >= int(PAGE_SIZE) and number >= len(missing):
+                    by_name = self._spread(lambda path: self._named(project_id, path), sorted(missing))
+                    return found + [data for each in by_name for data in each]
+            if not missing:
+                break
         return found
 
-    def _data_at_paths(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
-        """All data at these paths, from as few questions as take them all."""
-        return [data for portion in _portions(paths) for data in self._data_at_once(project_id, portion)]
+    def _named(self, project_id: str, path: str) -> list[IcaData]:
+        """All data at this path, by its folder and its name."""
+        return [
+            data
+            for spelling in _spellings(path)
+            for data in self._list_data(
+                project_id,
+                parent_folder_path=parent_path(spelling),
+                filename=[_name(spelling)],
+                filename_match_mode="EXACT",
+                page_size=FEW_ROWS,
+            )
+        ]
 
-    def _data_at_once(self, project_id: str, paths: Sequence[str]) -> list[IcaData]:
-        wanted = set(paths)
-        try:
-            pages = self._list_data(project_id, file_path=list(paths), file_path_match_mode="FULL_CASE_INSENSITIVE")
-            found = [data for data in pages if data.path in wanted]
-        except IcaRefused as error:
-            if error.http_status not in (400, 414) or len(paths) == 1:
-                raise
-            middle = len(paths) // 2
-            return self._data_at_once(project_id, paths[:middle]) + self._data_at_once(project_id, paths[middle:])
-        if len({data.path for data in found}) > 1:
-            self._several_paths_are_taken = True
+    def _asked(self, project_id: str, paths: Iterable[str]) -> list[IcaData]:
+        """Data at these paths, by as few questions as take them all; and others whose path differs in case."""
+        spellings = [spelling for path in paths for spelling in _spellings(path)]
+        return self._ask_for_several(project_id, "file_path", spellings, file_path_match_mode="FULL_CASE_INSENSITIVE")
+
+    def _ask_for_several(self, project_id: str, parameter: str, values: Sequence[str], **filters: Any) -> list[IcaData]:
+        """What ICA shows for these values of a parameter; nothing for some where it does not take several.
+
+        A URL that is too long for ICA, or for a proxy on the way, is known by that a short one is answered. What was
+        answered is remembered.
+        """
+
+        def ask(portion: Sequence[str], **tries: int) -> list[IcaData]:
+            rows = str(min(int(FEW_ROWS) + len(portion), int(PAGE_SIZE)))
+            return list(self._list_data(project_id, **{parameter: portion}, **filters, **tries, page_size=rows))
+
+        found: list[IcaData] = []
+        left = list(values)
+        while left:
+            if len(left) > 1 and not self._query_bytes:
+                return found
+            portion = next(_portions(left, self._query_bytes))
+            size = _bytes_of(portion)
+            if len(portion) == 1 or size <= self._answered_bytes:
+                found += ask(portion)
+            else:
+                try:
+                    found += ask(portion, tries=TRIES_OF_A_LONG_URL)
+                    self._answered_bytes = size
+                except IcaError as error:
+                    if not _may_be_the_url(error):
+                        raise
+                    self._query_bytes = size // 2 if len(portion) > 2 else 0
+                    logger.info(
+                        "less is asked for in one call", extra={"bytes": self._query_bytes, "reason": str(error)}
+                    )
+                    portion = portion[:1]
+                    found += ask(portion)
+            left = left[len(portion) :]
         return found
 
     def list_folder(self, project_id: str, folder: str) -> list[IcaData]:
         """What lies directly in a folder; nothing when there is no such folder."""
         listed = self._list_data(project_id, parent_folder_path=folder)
-        return [data for data in listed if parent_path(data.path) == folder]
+        return [data for data in listed if _nfc(parent_path(data.path)) == _nfc(folder)]
 
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
         """All files below a folder."""
@@ -261,38 +350,50 @@ class IcaClient:
     def tree_pages(self, project_id: str, folder: str) -> Iterator[list[IcaData]]:
         """All files below a folder, a page at a time: each page is one call, made when it is asked for.
 
-        A page may be empty, and others follow.
+        A page may be empty, and others follow. Paths are spelled like the folder's, and in NFC below it.
         """
-        for page in self._data_pages(project_id, **_below(folder), type="FILE"):
-            yield [data for data in page if data.path.startswith(folder)]
+        for spelling in _spellings(folder):
+            empty = True
+            for page in self._data_pages(project_id, **_below(spelling), type="FILE"):
+                inside = [data for each in page if (data := _respelled(each, folder))]
+                empty = empty and not inside
+                yield inside
+            if not empty:
+                return
 
     def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]:
-        """The files in a folder that are PARTIAL or DELETING; with ``recursive``, those in the folders below too."""
-        where: dict[str, Any] = _below(folder) if recursive else {"parent_folder_path": folder}
-        return [
-            data
-            for data in self._list_data(project_id, **where, type="FILE", status=list(INCOMPLETE))
-            if data.status in INCOMPLETE
-            and (data.path.startswith(folder) if recursive else parent_path(data.path) == folder)
-        ]
+        """The files in a folder that are PARTIAL or DELETING; with ``recursive``, those in the folders below too.
+
+        Paths are spelled like the folder's, and in NFC below it.
+        """
+        found: dict[str, IcaData] = {}
+        for spelling in _spellings(folder):
+            where: dict[str, Any] = _below(spelling) if recursive else {"parent_folder_path": spelling}
+            for each in self._list_data(project_id, **where, type="FILE", status=list(INCOMPLETE)):
+                if each.status in INCOMPLETE and (data := _respelled(each, folder)):
+                    found[data.data_id] = data
+        return [data for data in found.values() if recursive or parent_path(data.path) == folder]
 
     def find_by_ids(self, project_id: str, data_ids: Iterable[str]) -> dict[str, IcaData]:
         """The data of a project that have these ids, whatever their paths are now; an id that is gone is left out.
 
         Many are asked for in one call. Where that finds one of several at most, each other is read by itself.
         """
-        found: dict[str, IcaData] = {}
         wanted = list(dict.fromkeys(data_ids))
-        for ids in _portions(wanted, "id"):
-            here = {data.data_id: data for data in self._list_data(project_id, id=ids)}
-            here = {data_id: here[data_id] for data_id in ids if data_id in here}
-            missing = [data_id for data_id in ids if data_id not in here]
-            if len(here) <= 1:
-                # Either these are gone, or ICA has looked at one of the ids alone.
-                read = self._spread(lambda data_id: self.read_data(project_id, data_id), missing)
-                here |= {data.data_id: data for data in read if data}
-            found |= here
-        return found
+        found = self._shown_by_ids(project_id, wanted)
+        # Either the others are gone, or ICA has looked at one of the ids alone.
+        return found if len(found) > 1 else found | self._read_each(project_id, wanted, found)
+
+    def _shown_by_ids(self, project_id: str, data_ids: Sequence[str]) -> dict[str, IcaData]:
+        wanted = set(data_ids)
+        listed = self._ask_for_several(project_id, "id", data_ids)
+        return {data.data_id: data for data in listed if data.data_id in wanted}
+
+    def _read_each(self, project_id: str, data_ids: Iterable[str], but: Iterable[str]) -> dict[str, IcaData]:
+        """The data with these ids but for some, each read by itself."""
+        left = [data_id for data_id in data_ids if data_id not in but]
+        read = self._spread(lambda data_id: self.read_data(project_id, data_id), left)
+        return {data.data_id: data for data in read if data}
 
     def read_data(self, project_id: str, data_id: str) -> IcaData | None:
         """A file or folder by its id, as it is now: lists may lag behind. None where ICA has none of that id."""
@@ -307,76 +408,143 @@ class IcaClient:
             raise IcaUnavailable(f"ICA's answer about {data_id} has no id or no path")
         return data
 
-    def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | None]:
+    def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | IcaError | None]:
         """The ids of these folders, creating them and their parents; None for the project's root.
 
+        In place of a folder that is not to be had stands why: ``IcaRefused`` where it cannot be made,
+        ``IcaUnavailable`` where it may be had later.
+
         Two launches that create the same folder at the same moment end with one: parents first, each folder under an
-        idempotency key that is made of its path, and what counts is what a look finds afterwards. The look is needed:
-        a conflict (409) can mean that the folder exists, is being created or is being changed, and the reply to a
-        key that was used before may be days old, for a folder that has been deleted since.
+        idempotency key that is made of its path, and what counts is what is there afterwards. For a conflict (409) can
+        mean that the folder exists, is being created or is being changed, and the reply to a key that was used before
+        may be days old, for a folder that has been deleted since.
         """
         wanted = list(dict.fromkeys(folders))
         remembered = self._from_memory(project_id, wanted)
         lineage = dict.fromkeys(path for folder in wanted if folder not in remembered for path in _lineage(folder))
-        known = self._folders_there(project_id, lineage)
-        stale: dict[str, str] = {}
-        while missing := sorted((path for path in lineage if path not in known), key=_depth):
-            created: dict[str, str | None] = {}
-            for _, level in groupby(missing, key=_depth):
-                created |= self._create_folders(project_id, list(level), created, stale)
-            known |= self._folders_there(project_id, missing)
-            unseen = {path: folder_id for path, folder_id in created.items() if path not in known}
-            if unseen:
-                if unseen.items() <= stale.items() or None in unseen.values():
-                    self._wait(1.0, IcaUnavailable(f"folder {next(iter(unseen))} is not there yet"))
-                    known |= self._folders_there(project_id, missing)  # else what has come meanwhile is made again
-                stale |= {path: folder_id for path, folder_id in unseen.items() if folder_id}
-        self._remember(project_id, known.values())
+        known: dict[str, IcaData | IcaError] = {**self._folders_there(project_id, lineage)}
+        missing = sorted((path for path in lineage if path not in known), key=_depth)
+        for _, level in groupby(missing, key=_depth):
+            parents = {path: known.get(parent_path(path)) for path in level}
+            known |= {path: parent for path, parent in parents.items() if isinstance(parent, IcaError)}
+            known |= self._make_folders(
+                project_id,
+                {
+                    path: parent.path if parent else "/"
+                    for path, parent in parents.items()
+                    if not isinstance(parent, IcaError)
+                },
+            )
+        self._remember(project_id, {path: folder for path, folder in known.items() if isinstance(folder, IcaData)})
         known |= remembered
-        return {folder: known[folder].data_id if folder != "/" else None for folder in wanted}
+        ids: dict[str, str | IcaError | None] = {"/": None}
+        ids |= {path: found if isinstance(found, IcaError) else found.data_id for path, found in known.items()}
+        return {folder: ids[folder] for folder in wanted}
 
     def _folders_there(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
-        """As ``find``: to make a folder that is there could make a second one of its path."""
-        wanted = set(paths)
-        found = self._data_at_paths(project_id, sorted(wanted))
-        if not self._several_paths_are_taken:
-            there = {data.path for data in found}
-            for parent in dict.fromkeys(map(parent_path, sorted(wanted, key=_depth))):
-                if parent == "/" or parent in there:
-                    listed = [data for data in self.list_folder(project_id, parent) if data.path in wanted]
-                    there |= {data.path for data in listed}
-                    found += listed
-        return _by_path(data for data in found if data.status != "DELETING")
+        """The folders at these paths. Below one of them that is not there, nothing is looked for."""
+        wanted = sorted(paths, key=_depth)
+        lineage = set(wanted)
+        asked = self._asked(project_id, wanted)
+        found = _matched(wanted, [data for data in asked if data.status != "DELETING"])
+        missing = [path for path in wanted if path not in found]
+        for _, level in groupby(missing, key=_depth):
+            below_some = [path for path in level if (above := parent_path(path)) in found or above not in lineage]
+            listed = self._listed(project_id, below_some)
+            found |= _matched(below_some, [data for data in listed if data.status != "DELETING"])
+        return found
+
+    def _make_folders(self, project_id: str, places: Mapping[str, str]) -> dict[str, IcaData | IcaError]:
+        """Create folders of one depth, each with the path of its parent as ICA has it; or why that cannot be done.
+
+        A folder that ICA does not make, nor show, is tried ``len(FOLDER_PAUSES) + 1`` times.
+        """
+        made: dict[str, IcaData | IcaError] = {}
+        replaced: dict[str, list[str]] = {path: [] for path in places}
+        pauses = iter(FOLDER_PAUSES)
+        while left := [path for path in places if path not in made]:
+            outcomes = self._create_folders(project_id, {path: places[path] for path in left}, replaced)
+            made |= {path: outcome for path, outcome in outcomes.items() if isinstance(outcome, IcaError)}
+            ids = {path: outcome for path, outcome in outcomes.items() if isinstance(outcome, str)}
+            there = self._read_back(project_id, ids.values())
+            made |= {path: there[data_id] for path, data_id in ids.items() if data_id in there}
+            stale = {path: data_id for path, data_id in ids.items() if data_id not in there}
+            for path, data_id in stale.items():
+                replaced[path].append(data_id)
+            made |= self._folders_there(project_id, [path for path in left if path not in made and path not in stale])
+            left = [path for path in left if path not in made]
+            if all(len(replaced[path]) < MOST_REPLACED for path in stale) and stale.keys() >= set(left):
+                continue
+            pause = next(pauses, None)
+            if pause is None or self._seconds_left() < pause + READ_SECONDS:
+                return made | {path: self._trouble_with_folder(project_id, path) for path in left}
+            self._sleep(pause)
+            made |= self._folders_there(project_id, left)  # else what has come meanwhile is made again
+        return made
 
     def _create_folders(
-        self, project_id: str, paths: Sequence[str], above: Mapping[str, str | None], stale: Mapping[str, str]
-    ) -> dict[str, str | None]:
-        """Create folders of one depth; their ids, None where there was a conflict."""
+        self, project_id: str, places: Mapping[str, str], replaced: Mapping[str, Sequence[str]]
+    ) -> dict[str, str | IcaError | None]:
+        """The id of each, None where there was a conflict, or the trouble there was with it."""
+        outage: list[IcaError] = []
 
-        def create(path: str) -> str | None:
-            # Below a folder that somebody else is creating, nothing is created: ICA would make that folder too.
-            held_up = above.get(parent_path(path), "") is None
-            return None if held_up else self._create_folder(project_id, path, stale.get(path, ""))
+        def create(path: str) -> str | IcaError | None:
+            if outage:  # another has tried long enough
+                return outage[0]
+            try:
+                return self._create_folder(project_id, path, places[path], replaced[path])
+            except IcaUnavailable as error:
+                if error.http_status == 409:
+                    return None
+                outage.append(error)
+                return error
+            except IcaRefused as error:
+                return error
 
-        return dict(zip(paths, self._spread(create, paths), strict=True))
+        return dict(zip(places, self._spread(create, list(places)), strict=True))
 
-    def _create_folder(self, project_id: str, path: str, stale_id: str) -> str | None:
-        """Create one folder in its parent; its id, or None after a conflict. ``stale_id`` makes for another key."""
-        key = str(uuid5(NAMESPACE_URL, f"icav2-copy-batch/{project_id}{path}#{stale_id}"))
-        body = CreateFolder(name=path.rstrip("/").rpartition("/")[2], folderPath=parent_path(path))
-        try:
-            answer = self._call(
-                self._data.create_folder_without_preload_content,
-                project_id=project_id,
-                create_folder=body,
-                idempotency_key=key,
-                conflict_is_answer=True,
-            )
-        except IcaUnavailable as error:
-            if error.http_status != 409:
-                raise
-            return None
+    def _create_folder(self, project_id: str, path: str, parent: str, replaced: Sequence[str]) -> str:
+        """Create one folder in its parent; its id. ``replaced`` are its earlier ids, which make for another key."""
+        name, earlier = _nfc(_name(path)), replaced[-1] if replaced else ""
+        key = str(uuid5(NAMESPACE_URL, f"icav2-copy-batch/{project_id}{parent}{name}/#{earlier}"))
+        answer = self._call(
+            self._data.create_folder_without_preload_content,
+            project_id=project_id,
+            create_folder=CreateFolder(name=name, folderPath=parent),
+            idempotency_key=key,
+            conflict_is_answer=True,
+        )
         return _text(answer, "data", "id")
+
+    def _read_back(self, project_id: str, folder_ids: Iterable[str]) -> dict[str, IcaData]:
+        """Folders that ICA says it has just created, by their ids; those are left out that it has no more.
+
+        Lists may lag behind, so that what they do not show is read by itself, and once more after a while.
+        """
+        wanted = list(folder_ids)
+        found = self._shown_by_ids(project_id, wanted)
+        found |= self._read_each(project_id, wanted, found)
+        if found.keys() < set(wanted):
+            self._wait(REREAD_SECONDS, IcaUnavailable("a folder was created, but cannot be read"))
+            found |= self._read_each(project_id, wanted, found)
+        return {data_id: data for data_id, data in found.items() if data.status != "DELETING"}
+
+    def _trouble_with_folder(self, project_id: str, path: str) -> IcaError:
+        """Why a folder is not to be had: for good where something else of its name is there."""
+        try:
+            rows = self._named(project_id, path)
+        except IcaError as error:
+            return error
+        wanted = _nfc(path).rstrip("/").casefold()
+        in_the_way = [
+            data.path
+            for data in rows
+            if data.status != "DELETING" and _nfc(data.path) != _nfc(path)
+            if _nfc(data.path).rstrip("/").casefold() == wanted
+        ]
+        if in_the_way:
+            return IcaRefused(f"the folder {path} cannot be created, since {in_the_way[0]} is there; ICA answers 409")
+        return IcaUnavailable(f"the folder {path} is not there yet, and ICA does not create it")
 
     def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None:
         """Have these files deleted, which takes ICA a while; one that is gone already is as good as deleted."""
@@ -388,7 +556,7 @@ class IcaClient:
                 self._data.delete_data_without_preload_content,
                 project_id=project_id,
                 data_id=data_id,
-                _headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE},
+                _headers={"Content-Type": MEDIA_TYPE},
             )
         except IcaRefused as error:
             if error.http_status != 404:  # 404: gone already
@@ -398,9 +566,17 @@ class IcaClient:
         return (data for page in self._data_pages(project_id, **filters) for data in page)
 
     def _data_pages(self, project_id: str, **filters: Any) -> Iterator[list[IcaData]]:
-        operation = self._data.get_project_data_list_without_preload_content
-        for page in self._pages(operation, project_id=project_id, **filters):
+        """The pages of a listing. That a folder is not there, which ICA may say by a 404, is an empty one."""
+        pages = self._pages(self._data.get_project_data_list_without_preload_content, project_id=project_id, **filters)
+        try:
+            page: list[dict[str, Any]] | None = next(pages)
+        except IcaRefused as error:
+            if error.http_status != 404 or not self._is_project(project_id):
+                raise
+            return
+        while page is not None:
             yield [data for item in page if (data := _data(item, self._ica_clock))]
+            page = next(pages, None)
 
     # --- copying -----------------------------------------------------------------------------------------------------
 
@@ -424,10 +600,13 @@ class IcaClient:
                 repeatable=False,
             )
         except IcaRefused as error:
-            if self._told_from_memory.isdisjoint([folder_id, *data_ids]):
-                raise
-            self._remembered.clear()
-            raise IcaUnavailable(f"{error}; what was looked up some minutes ago is looked up anew") from None
+            if not self._told_from_memory.isdisjoint([folder_id, *data_ids]):
+                self._remembered.clear()
+                raise IcaUnavailable(f"{error}; what was looked up some minutes ago is looked up anew") from None
+            if error.http_status in (400, 413, 422) and len(data_ids) > 1:
+                hint = f"it was to copy {len(data_ids)} sources; if these are too many, set MaxSourcesPerJob lower"
+                raise IcaRefused(f"{error} ({hint})", http_status=error.http_status) from None
+            raise
         try:
             return StartedCopyBatch(batch_id=_text(answer, "id"), job_id=_text(answer, "job", "id"))
         except IcaUnavailable as error:
@@ -437,28 +616,43 @@ class IcaClient:
         """These jobs, by id; one that ICA does not have, or that cannot be read, is left out.
 
         One is asked for by its id. More are looked for in the list of all jobs, newest first, for as long as that
-        promises fewer calls.
+        promises fewer calls. Those that are not seen there are asked for by their ids, ``MOST_ASKED_SINGLY`` at a
+        time: of more, the others at the next time.
         """
         found: dict[str, IcaJob] = {}
         wanted, rows = set(ica_job_ids), 0
         while len(wanted) > 1 and rows < max(len(wanted) // JOBS_WORTH_A_PAGE, 1) * int(PAGE_SIZE):
             try:
-                page = self._jobs_from(rows)
-            except IcaRefused:
-                break
+                page = self._jobs_from(rows, tries=TRIES_OF_THE_JOB_LIST)
+            except IcaError as error:
+                if error.is_throttling:
+                    raise
+                break  # a single job may be read nevertheless
             found |= {job.job_id: job for job in page.jobs if job.job_id in wanted}
             rows += page.rows
             if len(found) == len(wanted) or page.is_last:
                 break
-        for job_id in sorted(wanted - found.keys()):
+        left = sorted(wanted - found.keys())
+        if len(left) > MOST_ASKED_SINGLY:
+            turn = self._jobs_asked_singly % len(left)
+            left = [*left[turn:], *left[:turn]][:MOST_ASKED_SINGLY]
+            self._jobs_asked_singly += MOST_ASKED_SINGLY
+        troubles: list[IcaUnavailable] = []
+
+        def ask(job_id: str) -> None:
+            if troubles and (troubles[0].is_throttling or (len(troubles) > 1 and not found)):
+                return  # it is ICA, and not one job that cannot be read
             try:
                 answer = self._call(self._jobs.get_job_without_preload_content, job_id=job_id)
                 found[job_id] = _job(answer, self._ica_clock)
             except IcaRefused:
-                continue
+                pass
             except IcaUnavailable as error:
-                if error.is_throttling or not found:
-                    raise  # else it is this job alone that cannot be read
+                troubles.insert(0 if error.is_throttling else len(troubles), error)
+
+        self._spread(ask, left)
+        if troubles and (not found or troubles[0].is_throttling):
+            raise troubles[0]
         return found
 
     def recent_jobs(self, since: str) -> list[IcaJob]:
@@ -504,13 +698,14 @@ class IcaClient:
             for item in items
         ]
 
-    def _jobs_from(self, offset: int) -> JobsPage:
+    def _jobs_from(self, offset: int, tries: int = MAX_TRIES) -> JobsPage:
         """A page of the list of all jobs, newest first. It can be sorted only with offset paging."""
         answer = self._call(
             self._jobs.get_jobs_without_preload_content,
             sort="timeCreated desc",
             page_size=PAGE_SIZE,
             page_offset=str(offset),
+            tries=tries,
         )
         rows, total = answer.get("items"), answer.get("totalItemCount")
         if not isinstance(rows, list):
@@ -528,16 +723,25 @@ class IcaClient:
     def _rows(self, operation: Callable[..., Any], **parameters: Any) -> Iterator[dict[str, Any]]:
         return (row for page in self._pages(operation, **parameters) for row in page)
 
-    def _pages(self, operation: Callable[..., Any], **parameters: Any) -> Iterator[list[dict[str, Any]]]:
+    def _pages(
+        self, operation: Callable[..., Any], page_size: str = "", **parameters: Any
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The pages of a list, which may be shorter than asked for, or empty, and are not the last for that."""
         page_token = ""
+        seen = {page_token}
         while True:
-            page = self._call(operation, page_size=PAGE_SIZE, page_token=page_token, **parameters)
+            page = self._call(operation, page_size=page_size or PAGE_SIZE, page_token=page_token, **parameters)
             if not isinstance(page.get("items"), list):
                 raise IcaUnavailable("ICA answered with a page that has no items")
             yield page["items"]
             page_token = page.get("nextPageToken") or ""
             if not page_token:
                 return
+            if page_token in seen:
+                raise IcaUnavailable("ICA's list leads back to a page that was read")
+            seen.add(page_token)
+            if self._seconds_left() < MAX_WAIT_SECONDS + READ_SECONDS:
+                raise IcaUnavailable("too little time was left to read a list to its end")
 
     def _call(
         self,
@@ -545,6 +749,7 @@ class IcaClient:
         *,
         repeatable: bool = True,
         conflict_is_answer: bool = False,
+        tries: int = MAX_TRIES,
         **parameters: Any,
     ) -> dict[str, Any]:
         """Call, and call again with jittered backoff what may be repeated, inside the time that is left.
@@ -563,7 +768,10 @@ class IcaClient:
         retrying = Retrying(
             retry=retry_if_exception(worth_another_try),
             wait=_wait_as_told,
-            stop=lambda state: self._no_time_or_tries_left(state, READ_SECONDS if repeatable else SECONDS_TO_START),
+            stop=lambda state: (
+                state.attempt_number >= tries
+                or self._seconds_left() < MAX_WAIT_SECONDS + (READ_SECONDS if repeatable else SECONDS_TO_START)
+            ),
             sleep=self._sleep,
             reraise=True,
         )
@@ -575,10 +783,16 @@ class IcaClient:
             status, headers, body = self._send(operation, fault, self._token(fresh=True), **parameters)
         if 200 <= status < 300:
             return _object(body, fault)
-        message = _problem_message(status, body)
+        problem = _problem(body)
+        message = _message(status, problem)
         if status == 401:
             logger.error(TOKEN_REFUSED, extra={"reason": message})
-        raise fault(failure_of(status), message, http_status=status, retry_after=_retry_after(headers))
+        raise fault(
+            failure_of(status, is_problem=problem is not None),
+            message,
+            http_status=status,
+            retry_after=_retry_after(headers),
+        )
 
     def _token(self, *, fresh: bool = False) -> str:
         try:
@@ -590,7 +804,7 @@ class IcaClient:
     def _send(
         self, operation: Callable[..., Any], fault: Fault, token: str, **parameters: Any
     ) -> tuple[int, Mapping[str, str], bytes]:
-        headers = {"Accept-Encoding": "gzip", **parameters.pop("_headers", {})}
+        headers = {"Accept": MEDIA_TYPE, "Accept-Encoding": "gzip", **parameters.pop("_headers", {})}
         bearer = {"type": "bearer", "in": "header", "key": "Authorization", "value": f"Bearer {token}"}
         connecting = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
         try:
@@ -612,9 +826,6 @@ class IcaClient:
             raise fault(CallFailure.REFUSED, f"not a request to ICA: {error.errors()[0]['msg']}") from None
         except ValueError as error:  # http.client's, whose message can quote a whole header, and so the token
             raise fault(CallFailure.NO_ANSWER, f"ICA's answer did not arrive: {type(error).__name__}") from None
-
-    def _no_time_or_tries_left(self, state: RetryCallState, seconds_needed: float) -> bool:
-        return state.attempt_number >= MAX_TRIES or self._seconds_left() < MAX_WAIT_SECONDS + seconds_needed
 
     def _wait(self, seconds: float, otherwise: IcaUnavailable) -> None:
         """Let ICA finish something it is doing, or raise when there is no time left for that."""
@@ -687,14 +898,26 @@ def _job(answer: Mapping[str, Any], clock: IcaClock) -> IcaJob:
     )
 
 
-def _problem_message(status: int, body: bytes) -> str:
-    """A sentence out of a Problem; 5xx bodies may be HTML."""
+def _problem(body: bytes) -> Mapping[str, Any] | None:
+    """The Problem document, of which each failure that ICA itself tells of consists; None for anything else."""
     try:
         problem = json.loads(body)
-        said = " ".join(str(problem[key]) for key in ("title", "detail") if problem.get(key))
-    except (ValueError, AttributeError, TypeError):
-        said = "(not a Problem document)"
-    return f"ICA answered {status} {said}".strip()
+    except ValueError:
+        return None
+    return problem if isinstance(problem, dict) and problem.get("title") else None
+
+
+def _message(status: int, problem: Mapping[str, Any] | None) -> str:
+    if problem is None:
+        return f"ICA answered {status} (not a Problem document)"
+    return " ".join([f"ICA answered {status}", *(str(problem[key]) for key in ("title", "detail") if problem.get(key))])
+
+
+def _may_be_the_url(error: IcaError) -> bool:
+    """Whether a call may have failed because its URL was too long; proxies say that in many ways."""
+    if isinstance(error, IcaRefused):
+        return error.http_status in (400, 413, 414, 431)
+    return error.http_status not in (401, 409, 425, 429)
 
 
 def _below(folder: str) -> dict[str, Any]:
@@ -702,13 +925,42 @@ def _below(folder: str) -> dict[str, Any]:
     return {"file_path": [folder], "file_path_match_mode": "STARTS_WITH_CASE_INSENSITIVE"}
 
 
-def _portions(values: Iterable[str], parameter: str = "filePath") -> Iterator[list[str]]:
-    """Values of a repeated parameter, paths unless said otherwise, in portions that fit into a URL."""
+def _respelled(data: IcaData, folder: str) -> IcaData | None:
+    """Data with its path spelled like that of a folder it is in, and in NFC below; None if it is not in it."""
+    path, above = _nfc(data.path), _nfc(folder)
+    if not path.startswith(above):
+        return None
+    path = folder + path[len(above) :]
+    return data if path == data.path else replace(data, path=path)
+
+
+def _nfc(path: str) -> str:
+    return path if path.isascii() else unicodedata.normalize("NFC", path)
+
+
+def _spellings(path: str) -> list[str]:
+    """A path in each Unicode form that ICA may have stored it in."""
+    if path.isascii():
+        return [path]
+    return list(dict.fromkeys([path, _nfc(path), unicodedata.normalize("NFD", path)]))
+
+
+def _name(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _bytes_of(values: Iterable[str]) -> int:
+    """How much of a URL these values of a repeated parameter take."""
+    return sum(len("&filePath=") + len(quote(value)) for value in values)
+
+
+def _portions(values: Iterable[str], most: int) -> Iterator[list[str]]:
+    """Values in portions of at most so many bytes of a URL, or of one value."""
     portion: list[str] = []
     size = 0
     for value in values:
-        value_size = len(f"&{parameter}=") + len(quote(value))
-        if portion and size + value_size > MAX_QUERY_BYTES:
+        value_size = _bytes_of([value])
+        if portion and size + value_size > most:
             yield portion
             portion, size = [], 0
         portion.append(value)
@@ -725,15 +977,6 @@ def _by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
     return inside
 
 
-def _cheaper_way(paths: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The paths for which it takes fewer calls to list their folders, and those to ask for by their paths."""
-    crowded: list[str] = []
-    sparse: list[str] = []
-    for inside in _by_folder(paths).values():
-        (crowded if len(list(_portions(inside))) > 1 else sparse).extend(inside)
-    return crowded, sparse
-
-
 def _lineage(folder: str) -> list[str]:
     """A folder and the folders it lies in, the root left out: ``/a/``, ``/a/b/`` for ``/a/b/``."""
     lineage = []
@@ -747,7 +990,12 @@ def _depth(path: str) -> int:
     return path.count("/")
 
 
-def _by_path(found: Iterable[IcaData]) -> dict[str, IcaData]:
-    """Where several data have one path (one of them being deleted, say), an AVAILABLE one, and always the same."""
+def _matched(paths: Iterable[str], found: Iterable[IcaData]) -> dict[str, IcaData]:
+    """What was found at each of these paths, first of all in its very spelling, else in another Unicode form.
+
+    Where several data have one path (one of them being deleted, say), an AVAILABLE one, and always the same.
+    """
     ordered = sorted(found, key=lambda data: (data.status == "AVAILABLE", data.data_id))
-    return {data.path: data for data in ordered}
+    exactly = {data.path: data for data in ordered}
+    alike = {_nfc(data.path): data for data in ordered}
+    return {path: data for path in paths if (data := exactly.get(path) or alike.get(_nfc(path)))}

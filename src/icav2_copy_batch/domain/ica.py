@@ -148,10 +148,10 @@ class CallFailure(Enum):
 
     NOT_REACHED = "no connection"
     NO_ANSWER = "408, or the connection timed out or was dropped"
-    UNREADABLE = "an answer that is not the API's, such as an HTML page"
-    TURNED_AWAY = "401, 409, 425 or 429"
+    UNREADABLE = "an answer that is not the API's: an HTML page of a proxy's, an empty 4xx, a 4xx that is no Problem"
+    TURNED_AWAY = "401, 409, 425 or 429, whoever says it"
     SERVER_ERROR = "5xx"
-    REFUSED = "400, 403, 404 or another 4xx"
+    REFUSED = "400, 403, 404 or another 4xx with the API's Problem document; 413, 414 or 431, whoever says it"
 
 
 CONSEQUENCES: dict[CallFailure, tuple[type[IcaError], type[IcaError]]] = {
@@ -166,12 +166,17 @@ CONSEQUENCES: dict[CallFailure, tuple[type[IcaError], type[IcaError]]] = {
 """What a failed call is taken for: transient, unknown or permanent."""
 
 
-def failure_of(http_status: int) -> CallFailure:
-    """What an HTTP status that is no success says."""
+def failure_of(http_status: int, *, is_problem: bool = True) -> CallFailure:
+    """What an HTTP status that is no success says. ``is_problem``: it came with the API's Problem document.
+
+    Without that a 4xx may be a proxy's, about which ICA itself knows nothing: it says nothing for good.
+    """
     if http_status in (401, 409, 425, 429):
         return CallFailure.TURNED_AWAY
     if http_status == 408:
         return CallFailure.NO_ANSWER
     if http_status >= 500:
         return CallFailure.SERVER_ERROR
-    return CallFailure.REFUSED if http_status >= 400 else CallFailure.UNREADABLE
+    if http_status in (413, 414, 431):
+        return CallFailure.REFUSED
+    return CallFailure.REFUSED if http_status >= 400 and is_problem else CallFailure.UNREADABLE
