@@ -197,10 +197,10 @@ def test_a_poller_that_is_not_called_is_told_though_nothing_can_be_measured_of_i
     assert alarm["TreatMissingData"] == "breaching"
 
 
-@pytest.mark.parametrize("function", ["Launch", "Notify", "Poll"])
+@pytest.mark.parametrize("function", [f for f in sorted(FUNCTIONS) if "ICA_TOKEN_SECRET_ARN" in str(properties(f))])
 def test_a_refused_token_is_counted_by_the_very_text_that_is_logged(function: str) -> None:
-    described = properties(f"{function}TokenRefusedMetric")
-    assert described["LogGroupName"] == {"Ref": f"{function}Logs"}
+    described = properties(f"{function.removesuffix('Function')}TokenRefusedMetric")
+    assert described["LogGroupName"] == properties(function)["LoggingConfig"]["LogGroup"]
     assert re.findall('"(.*)"', described["FilterPattern"]) == [TOKEN_REFUSED]
 
 
