@@ -27,7 +27,12 @@ COPY_STARTED, COPY_DELAYED, COPY_COMPLETED, COPY_FAILED, COPY_REJECTED = (
     "CopyRejected",
 )
 MAX_DETAIL_BYTES = 256 * 1024 - 1024
-"""EventBridge takes entries of 256 KB, Step Functions task outputs of 256 KiB; the rest of an entry is small."""
+"""What everybody takes to whom an event may go, less a little for the rest of it.
+
+EventBridge itself takes 1 MB since January 2026 (AWS Compute Blog, "More room to build"; its pages for China still say
+256 KB). But a task output of Step Functions has 256 KiB at most (API_TaskSucceededEventDetails), and so has a message
+of an SNS topic that was not configured otherwise.
+"""
 MAX_CAUSE_BYTES = 32_768
 """Step Functions' limit for the cause of a failed task."""
 FAILED_JOBS_WHEN_TRUNCATED = 100
