@@ -185,19 +185,16 @@ DATA_SORT_KEYS: SortKeys[Datum] = {
 
 async def list_data(sim: Simulator, request: Request) -> Answer:
     project = sim.world.project(request.path_params["project_id"])
-    there = list(sim.world.contents[project.id].values())
-    parent = one(request, "parentFolderPath") or "/"
-    if sim.world.switches.absent_folder == "404" and parent.lower() not in {"/", *(it.path.lower() for it in there)}:
-        raise IcaError(404, f"no folder {parent}")
-    listed_since = sim.world.now - timedelta(seconds=sim.world.switches.data_lag_seconds)
-    rows: Iterable[Datum] = (datum for datum in there if datum.created <= listed_since)
-    for wanted in _data_filters(sim, request):
+    rows: Iterable[Datum] = sim.world.listed(project.id)
+    for wanted in _data_filters(sim, request, project.id):
         rows = filter(wanted, rows)
-    return paged(sim, request, rows, partial(bodies.project_data, owning=project), DATA_SORT_KEYS)
+    render = partial(bodies.project_data, owning=project, switches=sim.world.switches)
+    return paged(sim, request, rows, render, DATA_SORT_KEYS)
 
 
-def _data_filters(sim: Simulator, request: Request) -> list[Callable[[Datum], bool]]:
+def _data_filters(sim: Simulator, request: Request, project_id: str) -> list[Callable[[Datum], bool]]:
     """ICA's filters of a listing; paths and names are compared whatever their case."""
+    switches, normal = sim.world.switches, sim.world.normal
     know(
         request,
         *("id", "filePath", "filePathMatchMode", "filename", "filenameMatchMode", "parentFolderId"),
@@ -205,22 +202,21 @@ def _data_filters(sim: Simulator, request: Request) -> list[Callable[[Datum], bo
     )
     filters: list[Callable[[Datum], bool]] = []
     if asked := many(request, "id"):
-        ids = set(asked[:1] if sim.world.switches.several_ids == "first_only" else asked)
+        ids = set(asked[:1] if switches.several_ids == "first_only" else asked)
         filters.append(lambda datum: datum.id in ids)
     path_mode = one(request, "filePathMatchMode", PATH_MODES)
-    if paths := [path.lower() for path in many(request, "filePath")]:
-        several = sim.world.switches.several_file_paths
+    if paths := [normal(path).lower() for path in many(request, "filePath")]:
+        several = switches.several_file_paths
         if len(paths) > 1 and several == "refused":
             raise IcaError(400, "only one filePath is allowed")
-        honoured = {"first_only": paths[:1], "last_only": paths[-1:]}
-        sought = tuple(honoured.get(several, paths))
-        folders_too = sim.world.switches.full_matches_folders
+        sought = tuple(paths[:1] if several == "first_only" else paths[-1:] if several == "last_only" else paths)
         if path_mode == "FULL_CASE_INSENSITIVE":
-            filters.append(lambda datum: datum.path.lower() in sought and (folders_too or not datum.is_folder))
+            folders = switches.full_matches_folders
+            filters.append(lambda datum: datum.path.lower() in sought and (folders or not datum.is_folder))
         else:
             filters.append(lambda datum: datum.path.lower().startswith(sought))
     mode = one(request, "filenameMatchMode", ("EXACT", "EXCLUDE", "FUZZY"))
-    if names := [name.lower() for name in many(request, "filename")]:
+    if names := [normal(name).lower() for name in many(request, "filename")]:
         if mode == "FUZZY":
             filters.append(lambda datum: any(name in datum.name.lower() for name in names))
         else:
@@ -230,7 +226,9 @@ def _data_filters(sim: Simulator, request: Request) -> list[Callable[[Datum], bo
     if (parent := one(request, "parentFolderPath")) is not None:
         if not (parent.startswith("/") and parent.endswith("/")):
             raise IcaError(400, f"parentFolderPath must start and end with '/': {parent!r}")
-        above = parent.lower()
+        above = normal(parent).lower()
+        if switches.absent_folder == "404" and above != "/" and not sim.world.has_folder(project_id, above):
+            raise IcaError(404, f"no folder {parent}")
         filters.append(lambda datum: datum.path.rstrip("/").rpartition("/")[0].lower() + "/" == above)
     if kind := one(request, "type", ("FILE", "FOLDER")):
         filters.append(lambda datum: datum.is_folder == (kind == "FOLDER"))
@@ -258,7 +256,7 @@ def _date_filter(request: Request, name: str) -> Callable[[Datum], bool]:
 
 
 def _answer_data(sim: Simulator, datum: Datum, status: int = 200) -> Answer:
-    return Answer(bodies.project_data(datum, sim.world.projects[datum.project_id]), status)
+    return Answer(bodies.project_data(datum, sim.world.projects[datum.project_id], sim.world.switches), status)
 
 
 async def get_data(sim: Simulator, request: Request) -> Answer:
@@ -322,7 +320,7 @@ def idempotent(handler: Handler) -> Handler:
 async def create_batch(sim: Simulator, request: Request) -> Answer:
     wanted = await read(request, BatchRequest)
     job = sim.world.create_batch(request.path_params["project_id"], wanted)
-    return Answer(bodies.batch(job, sim.world.switches.subject_type), 201)
+    return Answer(bodies.batch(job, sim.world.switches), 201)
 
 
 def _batch(sim: Simulator, request: Request) -> Job:
@@ -334,21 +332,21 @@ def _batch(sim: Simulator, request: Request) -> Job:
 
 
 async def get_batch(sim: Simulator, request: Request) -> Answer:
-    return Answer(bodies.batch(_batch(sim, request), sim.world.switches.subject_type))
+    return Answer(bodies.batch(_batch(sim, request), sim.world.switches))
 
 
 async def list_items(sim: Simulator, request: Request) -> Answer:
     know(request, "status")
     job, statuses = _batch(sim, request), many(request, "status", tuple(ItemStatus))
-    rows = [item for item in job.items if not statuses or item.status in statuses]
-    return paged(sim, request, rows, partial(bodies.item, destination=job.project), {})
+    rows = [item for item in sim.world.listed_items(job) if not statuses or item.status in statuses]
+    return paged(sim, request, rows, partial(bodies.item, destination=job.project, switches=sim.world.switches), {})
 
 
 async def get_item(sim: Simulator, request: Request) -> Answer:
     job = _batch(sim, request)
-    for item in job.items:
+    for item in sim.world.listed_items(job):
         if item.id == request.path_params["item_id"]:
-            return Answer(bodies.item(item, job.project))
+            return Answer(bodies.item(item, job.project, sim.world.switches))
     raise IcaError(404, f"no item {request.path_params['item_id']} in copy batch {job.batch_id}")
 
 
@@ -362,11 +360,10 @@ JOB_SORT_KEYS: SortKeys[Job] = {
 async def list_jobs(sim: Simulator, request: Request) -> Answer:
     know(request, "status", "sort")
     if sim.world.switches.list_jobs == "fails":
-        raise IcaError(500, "the list of jobs fails")
+        raise IcaError(500, "the jobs cannot be listed")
     statuses = many(request, "status", tuple(JobStatus))
-    jobs = [job for job in sim.world.jobs.values() if sim.world.readable(job)]
-    rows = [job for job in jobs if not statuses or job.status in statuses]
-    render = partial(bodies.job, subject_type=sim.world.switches.subject_type)
+    rows = [job for job in sim.world.listed_jobs() if not statuses or job.status in statuses]
+    render = partial(bodies.job, switches=sim.world.switches)
     return paged(sim, request, rows, render, JOB_SORT_KEYS)
 
 
@@ -374,7 +371,7 @@ async def get_job(sim: Simulator, request: Request) -> Answer:
     job = sim.world.jobs.get(request.path_params["job_id"])
     if job is None or not sim.world.readable(job):
         raise IcaError(404, f"no job {request.path_params['job_id']}")
-    return Answer(bodies.job(job, sim.world.switches.subject_type))
+    return Answer(bodies.job(job, sim.world.switches))
 
 
 # Notifications

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from local.simulator.model import (
     JOB_STATUS_CHANGED,
@@ -15,6 +15,7 @@ from local.simulator.model import (
     Project,
     Subscription,
 )
+from local.simulator.switches import Switches
 
 Json = dict[str, Any]
 
@@ -78,7 +79,7 @@ def project(it: Project) -> Json:
     }
 
 
-def project_data(it: Datum, owning: Project) -> Json:
+def project_data(it: Datum, owning: Project, switches: Switches) -> Json:
     details: Json = {
         "timeCreated": moment(it.created),
         "timeModified": moment(it.modified),
@@ -97,45 +98,59 @@ def project_data(it: Datum, owning: Project) -> Json:
         "storedForTheFirstTimeAt": moment(it.created),
         "region": REGION_BODY,
     }
+    if not switches.echo_time_created:
+        del details["timeCreated"]
     urn = f"urn:ilmn:ica:region:{REGION}:data:{it.id}#{it.path}"
     nature = {"folderDetails": {"nonIndexed": False}} if it.is_folder else {}
     return {"projectId": it.project_id, "data": {"id": it.id, "urn": urn, "details": details} | nature}
 
 
-def job(it: Job, subject_type: str) -> Json:
-    return {
-        "id": it.id,
-        "status": it.status,
-        "additionalStatusInformation": it.reason,
-        "subjectType": subject_type,
+def job(it: Job, switches: Switches) -> Json:
+    least = {"id": it.id, "status": it.status}
+    if switches.job_fields == "least":
+        return least
+    required = least | {
+        "subjectType": it.subject_type or switches.subject_type,
         "subjectId": it.subject_id,
         "timeCreated": moment(it.created),
+        "owner": USER_BODY,
+    }
+    if switches.job_fields == "required":
+        return required
+    return required | {
+        "additionalStatusInformation": it.reason,
         "timeStarted": moment(it.started),
         "timeFinished": moment(it.finished),
-        "owner": USER_BODY,
         "project": project(it.project),
     }
 
 
-def batch(it: Job, subject_type: str) -> Json:
+def batch(it: Job, switches: Switches) -> Json:
     body = {
         "id": it.batch_id,
-        "job": job(it, subject_type),
+        "job": job(it, switches),
         "copyUserTags": it.request.copy_user_tags,
         "copyTechnicalTags": it.request.copy_technical_tags,
         "copyInstrumentInfo": it.request.copy_instrument_info,
         "actionOnExist": it.request.action_on_exist,
     }
-    return body | ({"destinationFolderId": it.folder.id} if it.folder else {})
+    folder_id = it.folder.id if it.folder else root_id(it.project) if switches.echo_root == "id" else None
+    return body | ({"destinationFolderId": folder_id} if folder_id and switches.echo_folder else {})
 
 
-def item(it: Item, destination: Project) -> Json:
+def root_id(it: Project) -> str:
+    """The id that a project's root may have, which no list shows."""
+    return f"fol.{UUID(it.id).hex}"
+
+
+def item(it: Item, destination: Project, switches: Switches) -> Json:
     body: Json = {
         "id": it.id,
         "request": {"dataId": it.source.id},
         "processing": {"status": it.status, "additionalStatusInformation": it.reason},
     }
-    return body | ({"createdProjectData": project_data(it.made, destination)} if it.made else {})
+    made = it.made if switches.echo_created_data else None
+    return body | ({"createdProjectData": project_data(made, destination, switches)} if made else {})
 
 
 def channel(it: Channel) -> Json:
@@ -157,7 +172,7 @@ def subscription(it: Subscription) -> Json:
     }
 
 
-def notification(it: Notice, subject_type: str) -> Json:
+def notification(it: Notice, switches: Switches) -> Json:
     """The message which ICA puts on a queue when the status of a job has changed."""
     return {
         "correlationId": it.id,
@@ -167,7 +182,7 @@ def notification(it: Notice, subject_type: str) -> Json:
         "description": EVENT_CODES[JOB_STATUS_CHANGED],
         "projectId": it.job.project.id,
         "payloadVersion": "v3",
-        "payload": job(it.job, subject_type),
+        "payload": job(it.job, switches),
     }
 
 

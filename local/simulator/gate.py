@@ -7,7 +7,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Literal
 
@@ -22,6 +22,8 @@ from local.simulator.world import World
 BASE = "/ica/rest"
 V3 = "application/vnd.illumina.v3+json"
 TICK_SECONDS = 0.2
+HANG_SECONDS = 300.0
+"""A call that hangs is cut off after this; no client waits so long."""
 STATUS_NEVER_SEEN = '"status":"FROBNICATED"'
 ANY_JOB_STATUS = re.compile('"status":"(' + "|".join(JobStatus) + ')"')
 
@@ -127,9 +129,9 @@ class Simulator:
         self.answers[str(response.status_code) if response else "dropped"] += 1
         if response is None:
             request.state.transport.abort()
-        else:
-            response.headers["Date"] = format_datetime(self.world.now, usegmt=True)
-        return response or Response()
+            return Response()
+        response.headers["Date"] = format_datetime(self.world.stamp.astimezone(UTC), usegmt=True)
+        return response
 
     async def _despite(self, faults: list[Fault], handler: "Handler", request: Request) -> Response | None:
         """The response, or None if the client is not to get one."""
@@ -137,9 +139,13 @@ class Simulator:
             if fault.kind == "delay":
                 await self.sleep(fault.delay)
         kinds = {fault.kind for fault in faults}
+        switches, chance = self.world.switches, self.world.rng.random
+        hangs = switches.hang_rate and chance() < switches.hang_rate
+        if hangs and chance() < 0.5:
+            await self.sleep(HANG_SECONDS)
+            return None
         if "drop_before" in kinds:
             return None
-        switches = self.world.switches
         error = next((fault for fault in faults if fault.kind in ("status", "html")), None)
         if switches.url_limit_answer == "html" and self._is_too_long(request):
             error = Fault("html", status=switches.url_limit_status)
@@ -156,6 +162,9 @@ class Simulator:
             if "unknown_status" in kinds:
                 text = ANY_JOB_STATUS.sub(STATUS_NEVER_SEEN, text)
             response = Response(text, answer.status, media_type=V3 if text else None)
+        if hangs:
+            await self.sleep(HANG_SECONDS)
+            return None
         if error:
             return self._error(error, request)
         return None if "drop_after" in kinds else response
@@ -169,7 +178,7 @@ class Simulator:
 
     def refuse(self, refusal: IcaError, request: Request, retry_after: int | None = None) -> Response:
         wait = retry_after or (self.world.switches.retry_after if refusal.status == 429 else 0)
-        body = bodies.problem(refusal, self.world.new_id(), request.method, request.url.path, self.world.now)
+        body = bodies.problem(refusal, self.world.new_id(), request.method, request.url.path, self.world.stamp)
         headers = {"Retry-After": str(wait)} if wait else None
         return Response(json.dumps(body), refusal.status, headers, "application/problem+json")
 
@@ -226,7 +235,7 @@ class Simulator:
     async def deliver_due(self) -> None:
         """Send the job changes whose time has come; one that cannot be sent is lost, as anywhere."""
         for notice in self.world.due_notices():
-            body = json.dumps(bodies.notification(notice, self.world.switches.subject_type))
+            body = json.dumps(bodies.notification(notice, self.world.switches))
             try:
                 await asyncio.to_thread(self.notify, notice.queue_url, body)
                 self.notices_sent += 1

@@ -86,6 +86,8 @@ class Datum:
     created: datetime
     modified: datetime
     writer: str | None = None
+    strangers: bool = False
+    """Somebody else is uploading it, so that nobody may delete it."""
 
     @property
     def is_folder(self) -> bool:
@@ -178,6 +180,10 @@ class Job:
     outcome: Outcome
     rng: Random
     created: datetime
+    subject_type: str | None = None
+    """Of another kind of job than a copy job."""
+    strangers: bool = False
+    """Somebody else has started it."""
     status: JobStatus = JobStatus.INITIALIZED
     reason: str | None = None
     started: datetime | None = None
@@ -246,7 +252,7 @@ class Notice:
 class Violation:
     """Something no careful client does, although ICA lets it."""
 
-    kind: Literal["two_writers", "deleted_while_written"]
+    kind: Literal["two_writers", "deleted_while_written", "deleted_of_others"]
     project: str
     path: str
     jobs: list[str]

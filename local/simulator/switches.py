@@ -52,18 +52,13 @@ class Switches:
     several_file_paths: Literal["honoured", "first_only", "last_only", "refused"] = switch(
         "honoured", "a listing with more than one filePath"
     )
-    full_matches_folders: bool = switch(True, "filePathMatchMode FULL finds folders, too, else files alone")
-    absent_folder: Literal["empty", "404"] = switch("empty", "a listing by a parentFolderPath that is not there")
-    data_lag_seconds: float = switch(
-        0.0, "data are listed so long after they were created; by id they are there at once"
-    )
-    unicode_form: Literal["as_given", "NFC", "NFD"] = switch("as_given", "Unicode form in which names are stored")
+    full_matches_folders: bool = switch(True, "a listing by filePath and FULL_CASE_INSENSITIVE finds folders too")
+    absent_folder: Literal["empty", "404"] = switch("empty", "a listing by the parentFolderPath of no folder")
     project_search: Literal["answers", "nothing"] = switch("answers", "what search finds among the projects")
-    list_jobs: Literal["answers", "fails"] = switch("answers", "the list of jobs; one that fails is a 500")
     several_ids: Literal["honoured", "first_only"] = switch("honoured", "a listing of data with more than one id")
     default_page_size: int = switch(20, "rows in a page if the client does not say")
     max_page_size: int = switch(1000, "largest pageSize, more is a 400")
-    page_cap: int = switch(0, "rows in a page at most, whatever was asked for; 0 is no limit")
+    page_cap: int = switch(0, "most rows in a page whatever was asked for, without a word; 0 is no cap")
     end_of_pages: Literal["empty", "null"] = switch("empty", "nextPageToken of the last page")
     url_limit: int = switch(8192, "longest request target in bytes, more is a 414; 0 is no limit")
     url_limit_status: int = switch(414, "status of a request target that is too long")
@@ -74,6 +69,38 @@ class Switches:
     job_readable_seconds: float = switch(0.0, "after this a finished job and its batch are 404; 0 is never")
     subject_type: str = switch("ProjectDataCopyBatch", "subjectType of a copy job")
     subject_id_is_batch: bool = switch(True, "subjectId of a copy job is its batch's id, else a random one")
+    job_fields: Literal["all", "required", "least"] = switch(
+        "all", "what a job says of itself: all, what ICA's document requires (no project), or its id and status alone"
+    )
+    list_jobs: Literal["answers", "fails"] = switch("answers", "the list of all jobs; one job can always be read")
+    echo_folder: bool = switch(True, "a copy batch that is read says its destinationFolderId")
+    echo_root: Literal["none", "id"] = switch(
+        "none", "destinationFolderId of a copy batch into a project's root: not there, or an id that the root has"
+    )
+    echo_created_data: bool = switch(True, "an item of a copy batch says what it has become, as createdProjectData")
+    echo_time_created: bool = switch(True, "data say when they were made, as timeCreated")
+    items_as_files: bool = switch(False, "a folder that is copied stands in the items of its batch as its files")
+    items_lag_seconds: float = switch(0.0, "for so long after its start a copy batch has no items")
+    jobs_lag_seconds: float = switch(0.0, "the list of jobs is as it was so long ago; a job that is read is not")
+    data_lag_seconds: float = switch(
+        0.0, "lists of data are as they were so long ago; data that are read by their id are not"
+    )
+    clock_offset_seconds: float = switch(
+        0.0, "so far ICA's clock is ahead, in its timestamps and in the Date of its answers; below 0 it is behind"
+    )
+    available_after_seconds: float = switch(
+        0.0, "for so long after their job has SUCCEEDED its files are still PARTIAL; other jobs' likewise"
+    )
+    all_skipped_status: Literal["SUCCEEDED", "FAILED"] = switch(
+        "SUCCEEDED", "end of a job all of whose files were there, so that it had nothing to copy"
+    )
+    unicode_form: Literal["as_given", "NFC", "NFD"] = switch(
+        "as_given", "form of Unicode in which names are kept; what is asked for is found in any form"
+    )
+    hang_rate: float = switch(0.0, "share of calls that are never answered; half of them are carried out")
+    engine_down: tuple[float, float] = switch(
+        (0.0, 0.0), "from:to, seconds from the start between which every copy job that comes to its end fails"
+    )
     notification_delay_seconds: tuple[float, float] = switch(
         (0.0, 0.0), "lo:hi, a wide range also reorders notifications"
     )

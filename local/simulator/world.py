@@ -9,8 +9,8 @@ whatever else happens around it.
 import dataclasses
 import hashlib
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
@@ -55,7 +55,7 @@ class World:
 
     def __init__(self, clock: Callable[[], datetime], rng: Random, switches: Switches) -> None:
         self.clock, self.rng, self.switches = clock, rng, switches
-        self.now = clock()
+        self.began = self.now = clock()
         self.projects: dict[str, Project] = {}
         self.contents: dict[str, dict[str, Datum]] = {}
         self.jobs: dict[str, Job] = {}
@@ -74,6 +74,20 @@ class World:
         self._writers: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._being_created: set[tuple[str, str]] = set()
         self._attempts: dict[tuple[str, str], int] = defaultdict(int)
+        self._listed: dict[str, dict[str, Datum]] = defaultdict(dict)
+        """The data as lists show them."""
+        self._changes: deque[tuple[datetime, str, str, Datum | None]] = deque()
+        """What they do not show yet: when it happened, where, and what there is since then."""
+
+    @property
+    def stamp(self) -> datetime:
+        """What ICA's own clock says."""
+        return self.now + timedelta(seconds=self.switches.clock_offset_seconds)
+
+    def normal(self, path: str) -> str:
+        """A path in the form of Unicode in which names are kept."""
+        form = self.switches.unicode_form
+        return path if form == "as_given" else unicodedata.normalize(form, path)
 
     def settle(self) -> None:
         """Carry out all that has become due, each at its own time."""
@@ -107,7 +121,7 @@ class World:
         if project_id and not _is_uuid(project_id):
             raise ValueError(f"not a project id: {project_id!r}")
         minted = id_or_name if _is_uuid(id_or_name) else str(uuid5(NAMESPACE_URL, id_or_name))
-        project = Project(next(self._serials), project_id or minted, id_or_name, self.now)
+        project = Project(next(self._serials), project_id or minted, id_or_name, self.stamp)
         self.projects[project.id], self.contents[project.id] = project, {}
         return project
 
@@ -128,23 +142,43 @@ class World:
             raise IcaError(404, f"no data {data_id} in project {project_id}")
         return self.contents[project_id][data_id]
 
+    def listed(self, project_id: str) -> Iterable[Datum]:
+        """The data of a project as lists show them, the oldest first."""
+        self._catch_up()
+        return (self._listed if self.switches.data_lag_seconds else self.contents)[project_id].values()
+
+    def _changed(self, datum: Datum) -> None:
+        """Note a change of data, or that they have come or gone, for the lists."""
+        there = datum.id in self.contents[datum.project_id]
+        self._changes.append((self.now, datum.project_id, datum.id, dataclasses.replace(datum) if there else None))
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Let the lists show what happened long enough ago."""
+        until = self.now - timedelta(seconds=self.switches.data_lag_seconds)
+        while self._changes and self._changes[0][0] <= until:
+            _, project_id, data_id, datum = self._changes.popleft()
+            if datum:
+                self._listed[project_id][data_id] = datum
+            else:
+                self._listed[project_id].pop(data_id, None)
+
     def at(self, project_id: str, path: str) -> Datum | None:
         """What is at exactly this path; of folders minted twice, the older."""
-        path = self._stored(path)
+        path = self.normal(path)
         parent = path.rstrip("/").rpartition("/")[0] + "/"
         holder = None if parent == "/" else self.at(project_id, parent)
         if holder is None and parent != "/":
             return None
         return self._child(project_id, holder, path)
 
-    def _stored(self, path: str) -> str:
-        """A path in the Unicode form in which names are stored."""
-        form = self.switches.unicode_form
-        return path if form == "as_given" else unicodedata.normalize(form, path)
-
     def _child(self, project_id: str, parent: Datum | None, path: str) -> Datum | None:
         there = self._paths.get((project_id, parent.id if parent else ROOT, path))
         return there[0] if there else None
+
+    def has_folder(self, project_id: str, path: str) -> bool:
+        """Whether a folder is at this path, in whatever case."""
+        return any(datum.is_folder and datum.path.lower() == path for datum in self.contents[project_id].values())
 
     def below(self, folder: Datum) -> Iterator[Datum]:
         """The whole tree in a folder, each folder before what is in it."""
@@ -163,20 +197,19 @@ class World:
         status: DataStatus = DataStatus.AVAILABLE,
     ) -> Datum:
         """The file at this path, made with its folders if there is none, as if it had been uploaded."""
+        path = self.normal(path)
         if existing := self.at(project_id, path):
             return existing
-        path = self._stored(path)
         size = likely_size(path) if size is None else size
         parent = self._make_folders(project_id, None, path.rpartition("/")[0] + "/")
         return self._add(project_id, parent, path, status, size, etag or likely_etag(path, size))
 
     def add_folder(self, project_id: str, path: str) -> Datum | None:
         """The folder at this path, made with those above it if need be; None for the root."""
-        return self._make_folders(project_id, None, path)
+        return self._make_folders(project_id, None, self.normal(path))
 
     def _make_folders(self, project_id: str, start: Datum | None, path: str) -> Datum | None:
         """Walk from `start` down to `path`, making each folder that is missing."""
-        path = self._stored(path)
         folder, walked = start, start.path if start else "/"
         for name in path.removeprefix(walked).strip("/").split("/"):
             if name:
@@ -195,10 +228,11 @@ class World:
     ) -> Datum:
         data_id = f"{'fol' if path.endswith('/') else 'fil'}.{self.rng.getrandbits(128):032x}"
         parent_id = parent.id if parent else ROOT
-        serial, now = next(self._serials), self.now
+        serial, now = next(self._serials), self.stamp
         datum = Datum(serial, data_id, project_id, parent_id, path, status, size, etag, now, now)
         self.contents[project_id][data_id] = self._children[project_id, parent_id][data_id] = datum
         self._paths[project_id, parent_id, path].append(datum)
+        self._changed(datum)
         return datum
 
     def discard(self, datum: Datum) -> None:
@@ -207,6 +241,7 @@ class World:
             if self.contents[each.project_id].pop(each.id, None):
                 del self._children[each.project_id, each.parent_id][each.id]
                 self._paths[each.project_id, each.parent_id, each.path].remove(each)
+                self._changed(each)
 
     def delete(self, project_id: str, data_id: str) -> None:
         """Schedule the deletion of a file, or of a folder and all in it."""
@@ -216,7 +251,10 @@ class World:
         for each in [datum, *self.below(datum)] if datum.is_folder else [datum]:
             if each.writer:
                 self._violate("deleted_while_written", project_id, each.path, [each.writer])
-            each.status, each.modified = DataStatus.DELETING, self.now
+            if each.strangers:
+                self._violate("deleted_of_others", project_id, each.path, [])
+            each.status, each.modified = DataStatus.DELETING, self.stamp
+            self._changed(each)
         self._later(self.switches.delete_seconds, lambda: self.discard(datum))
 
     def begin_folder(
@@ -234,7 +272,7 @@ class World:
         if folder_path and not (folder_path.startswith("/") and folder_path.endswith("/")):
             raise IcaError(400, f"folderPath must start and end with '/': {folder_path!r}")
         parent = self._destination(project_id, folder_id)
-        path = self._stored(f"{parent.path if parent else folder_path or '/'}{name}/")
+        path = self.normal(f"{parent.path if parent else folder_path or '/'}{name}/")
         existing = self._child(project_id, parent, path) if parent else self.at(project_id, path)
         if self.switches.create_folder_on_existing == "duplicate":
             return PendingFolder(project_id, path, parent, [])
@@ -268,8 +306,8 @@ class World:
 
     # Copy batches
 
-    def create_batch(self, project_id: str, request: BatchRequest) -> Job:
-        """Check a copy batch, decide how it will end, and start its job."""
+    def create_batch(self, project_id: str, request: BatchRequest, *, strangers: bool = False) -> Job:
+        """Check a copy batch, decide how it will end, and start its job; `strangers` is none of the client's."""
         project, switches = self.project(project_id), self.switches
         if not request.items:
             raise IcaError(400, "items must not be empty")
@@ -300,12 +338,14 @@ class World:
             copies=copies,
             outcome=outcome,
             rng=rng,
-            created=self.now,
+            created=self.stamp,
+            strangers=strangers,
         )
         self.jobs[job.id] = self.batches[batch_id] = job
         self._move(job, JobStatus.INITIALIZED)
-        self.live_jobs += 1
-        self.most_live_jobs = max(self.most_live_jobs, self.live_jobs)
+        if not strangers:
+            self.live_jobs += 1
+            self.most_live_jobs = max(self.most_live_jobs, self.live_jobs)
         for copy in copies:
             if request.action_on_exist is not ActionOnExist.RENAME and not self._will_skip(job, copy):
                 self._claim(job, job.folder_path + copy.below)
@@ -316,7 +356,55 @@ class World:
     def readable(self, job: Job) -> bool:
         """Whether ICA still shows a job, its batch and its items."""
         limit = self.switches.job_readable_seconds
-        return not (limit and job.finished and (self.now - job.finished).total_seconds() > limit)
+        return not (limit and job.finished and (self.stamp - job.finished).total_seconds() > limit)
+
+    def start_other_job(self, project_id: str, subject_type: str, seconds: float) -> Job:
+        """A job of another kind, which somebody else has started; its subject is no copy batch."""
+        request = BatchRequest([], False, False, False, ActionOnExist.SKIP)
+        job = Job(
+            serial=next(self._serials),
+            id=self.new_id(),
+            batch_id=self.new_id(),
+            subject_id=self.new_id(),
+            project=self.project(project_id),
+            folder=None,
+            request=request,
+            items=[],
+            copies=[],
+            outcome=Outcome(JobStatus.SUCCEEDED),
+            rng=Random(0),
+            created=self.stamp,
+            subject_type=subject_type,
+            strangers=True,
+        )
+        self.jobs[job.id] = job
+        self._move(job, JobStatus.INITIALIZED)
+        self._later(seconds, partial(self._finish, job))
+        return job
+
+    def listed_jobs(self) -> list[Job]:
+        """The jobs as the list of them shows them, the oldest first."""
+        readable = [job for job in self.jobs.values() if self.readable(job)]
+        if not (lag := self.switches.jobs_lag_seconds):
+            return readable
+        at = self.stamp - timedelta(seconds=lag)
+        return [job_as_at(job, at) for job in readable if job.created <= at]
+
+    def listed_items(self, job: Job) -> list[Item]:
+        """What a copy batch says that it copies."""
+        if (self.stamp - job.created).total_seconds() < self.switches.items_lag_seconds:
+            return []
+        if not self.switches.items_as_files:
+            return job.items
+        return [each for item in job.items for each in (self._files_of(job, item) if item.source.is_folder else [item])]
+
+    def _files_of(self, job: Job, item: Item) -> Iterator[Item]:
+        """The files of a folder that is copied, each as an item of its own."""
+        for copy in (copy for copy in job.copies if copy.item is item and not copy.source.is_folder):
+            file = Item(copy.source.serial, str(uuid5(UUID(item.id), copy.source.id)), copy.source, item.status)
+            if job.finished:
+                self._end_item(file, [copy])
+            yield file
 
     def _source(self, data_id: str) -> Datum:
         for contents in self.contents.values():
@@ -362,7 +450,7 @@ class World:
 
     def _violate(
         self,
-        kind: Literal["two_writers", "deleted_while_written"],
+        kind: Literal["two_writers", "deleted_while_written", "deleted_of_others"],
         project_id: str,
         path: str,
         jobs: list[str],
@@ -379,7 +467,7 @@ class World:
         """Start copying: every file that is not skipped now exists at the destination as PARTIAL."""
         if job.outcome.status in (JobStatus.INITIALIZED, JobStatus.WAITING_FOR_RESOURCES):
             return
-        job.started = self.now
+        job.started = self.stamp
         for item in job.items:
             item.status = ItemStatus.COPYING
         gone = job.folder is not None and job.folder.id not in self.contents[job.project.id]
@@ -443,6 +531,8 @@ class World:
         """End a job as decided, except that what could not be copied is never called a success."""
         if not job.outcome.status.final:
             return
+        if self._engine_is_down() and not job.subject_type:
+            job.outcome = Outcome(JobStatus.FAILED)
         wanted = [copy for copy in job.copies if not copy.source.is_folder]
         files = [copy for copy in wanted if not copy.skipped]
         for copy in files:
@@ -452,22 +542,29 @@ class World:
             copy.reason = f"copy {'stopped' if job.outcome.status is JobStatus.STOPPED else 'failed'}"
         for copy in files:
             self._end_copy(job, copy)
+        self._copied(job, [copy for copy in files if copy.target and not copy.reason])
         failures = [copy for copy in job.copies if copy.reason]
         status = job.outcome.status
         if status is JobStatus.SUCCEEDED and failures:
             some = any(not copy.reason for copy in wanted)
             status = JobStatus.PARTIALLY_SUCCEEDED if some else JobStatus.FAILED
+        if status is JobStatus.SUCCEEDED and wanted and not files:
+            status = JobStatus(self.switches.all_skipped_status)
         if failures or status is not JobStatus.SUCCEEDED:
             first = f": {failures[0].reason} ({failures[0].below})" if failures else ""
             job.reason = f"{len(failures)} of {len(files)} files were not copied{first}"
-        self._damage(job, [copy.target for copy in files if copy.target and not copy.reason])
         for item, copies in groupby(job.copies, lambda copy: copy.item):
             self._end_item(item, [*copies])
         for claim in job.claims:
             self._writers[claim].remove(job.id)
-        self.live_jobs -= 1
-        job.finished = self.now
+        if not job.strangers:
+            self.live_jobs -= 1
+        job.finished = self.stamp
         self._move(job, status)
+
+    def _engine_is_down(self) -> bool:
+        start, end = self.switches.engine_down
+        return start <= (self.now - self.began).total_seconds() < end
 
     def _still_writing(self, target: Datum) -> bool:
         known = target.id in self.contents[target.project_id]
@@ -484,14 +581,29 @@ class World:
     def _end_copy(self, job: Job, copy: Copy) -> None:
         if copy.target is None:
             return
-        copy.target.writer, copy.target.modified = None, self.now
+        copy.target.writer, copy.target.modified = None, self.stamp
+        self._changed(copy.target)
         if not copy.reason:
-            copy.target.status = DataStatus.AVAILABLE
-            copy.target.size, copy.target.etag = copy.source.size, copy.source.etag
             return
         leftovers = self.switches.leftovers
         if leftovers == "none" or (leftovers == "some" and job.rng.random() < 0.5):
             self.discard(copy.target)
+
+    def _copied(self, job: Job, copies: list[Copy]) -> None:
+        """Make what was copied AVAILABLE, at once or later."""
+
+        def show() -> None:
+            targets = [(copy.target, copy.source) for copy in copies if copy.target]
+            for target, source in targets:
+                if self._still_writing(target):
+                    target.status, target.size, target.etag = DataStatus.AVAILABLE, source.size, source.etag
+                    self._changed(target)
+            self._damage(job, [target for target, _ in targets])
+
+        if self.switches.available_after_seconds:
+            self._later(self.switches.available_after_seconds, show)
+        else:
+            show()
 
     def _damage(self, job: Job, copied: Sequence[Datum]) -> None:
         if not copied:
@@ -502,6 +614,7 @@ class World:
             self.discard(copied[0])
         elif job.outcome.damage == "wrong_size":
             copied[0].size += 1
+        self._changed(copied[0])
 
     def _end_item(self, item: Item, copies: list[Copy]) -> None:
         failures = [copy for copy in copies if copy.reason]
@@ -517,7 +630,7 @@ class World:
     def _move(self, job: Job, status: JobStatus) -> None:
         """Put a job into a status and tell everyone who subscribed to that."""
         job.status = status
-        job.history.append((status, self.now))
+        job.history.append((status, self.stamp))
         for subscription in self.subscriptions:
             if subscription.project_id == job.project.id and subscription.wants_jobs:
                 self._notify(subscription.channel.asked.address, job)
@@ -525,7 +638,7 @@ class World:
     def _notify(self, queue_url: str, job: Job) -> None:
         if self.rng.random() < self.switches.notification_loss_rate:
             return
-        notice = Notice(self.new_id(), queue_url, dataclasses.replace(job), self.now)
+        notice = Notice(self.new_id(), queue_url, dataclasses.replace(job), self.stamp)
         for _ in range(2 if self.rng.random() < self.switches.notification_duplicate_rate else 1):
             delay = timedelta(seconds=self.rng.uniform(*self.switches.notification_delay_seconds))
             heappush(self._outbox, (self.now + delay, next(self._serials), notice))
@@ -535,7 +648,7 @@ class World:
     def add_channel(self, asked: ChannelRequest) -> Channel:
         if not 1 <= len(asked.address) <= LONGEST_ADDRESS:
             raise IcaError(400, f"address must have from 1 to {LONGEST_ADDRESS} characters")
-        channel = Channel(self.new_id(), asked, self.now)
+        channel = Channel(self.new_id(), asked, self.stamp)
         self.channels[channel.id] = channel
         return channel
 
@@ -543,7 +656,7 @@ class World:
         project, channel = self.project(project_id), self.channels.get(asked.notification_channel_id)
         if channel is None:
             raise IcaError(404, f"no notification channel {asked.notification_channel_id}")
-        subscription = Subscription(self.new_id(), project.id, channel, asked, self.now)
+        subscription = Subscription(self.new_id(), project.id, channel, asked, self.stamp)
         self.subscriptions.append(subscription)
         return subscription
 
@@ -565,6 +678,16 @@ class World:
         if scheme != "icav2" or not project or not slash:
             raise ValueError(f"not an icav2://project/path URI: {uri!r}")
         return self.add_project(project).id, f"/{path}"
+
+
+def job_as_at(job: Job, at: datetime) -> Job:
+    """A job as it was at some moment of ICA's clock."""
+    status = [status for status, since in job.history if since <= at][-1]
+    started = job.started if job.started and job.started <= at else None
+    finished = job.finished if job.finished and job.finished <= at else None
+    return dataclasses.replace(
+        job, status=status, reason=job.reason if finished else None, started=started, finished=finished
+    )
 
 
 def folders_above(path: str) -> list[str]:

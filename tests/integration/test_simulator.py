@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -51,6 +52,7 @@ from local.simulator.model import (
     ActionOnExist,
     BatchItem,
     BatchRequest,
+    DataStatus,
     Datum,
     Job,
     JobStatus,
@@ -302,40 +304,6 @@ def test_several_paths_at_once_are_honoured_cut_or_refused(ica: Ica) -> None:
     refused(400, listed)
 
 
-def test_the_full_path_match_may_find_files_alone(ica: Ica) -> None:
-    ica.file("/a/b.txt")
-
-    def listed() -> list[str | None]:
-        return paths(
-            ica.data.get_project_data_list(
-                ica.source, file_path=["/a/", "/a/b.txt"], file_path_match_mode="FULL_CASE_INSENSITIVE"
-            )
-        )
-
-    assert listed() == ["/a/", "/a/b.txt"]
-    ica.set(full_matches_folders=False)
-    assert listed() == ["/a/b.txt"]
-
-
-def test_a_listing_of_a_folder_that_is_not_there_is_empty_or_refused(ica: Ica) -> None:
-    def listed() -> list[str | None]:
-        return paths(ica.data.get_project_data_list(ica.source, parent_folder_path="/none/"))
-
-    assert listed() == []
-    ica.set(absent_folder="404")
-    refused(404, listed)
-    assert paths(ica.data.get_project_data_list(ica.source, parent_folder_path="/")) == []
-
-
-def test_lists_of_data_may_lag_behind_while_ids_do_not(ica: Ica) -> None:
-    ica.set(data_lag_seconds=30)
-    file = ica.file("/a.txt")
-    assert paths(ica.data.get_project_data_list(ica.source, parent_folder_path="/")) == []
-    assert ica.data.get_project_data(ica.source, file.id).data.details
-    ica.clock.forward(30)
-    assert paths(ica.data.get_project_data_list(ica.source, parent_folder_path="/")) == ["/a.txt"]
-
-
 @pytest.mark.parametrize(("form", "stored"), [("as_given", 2), ("NFC", 1), ("NFD", 1)])
 def test_names_may_be_stored_in_one_unicode_form(ica: Ica, form: str, stored: int) -> None:
     ica.set(unicode_form=form)
@@ -345,15 +313,6 @@ def test_names_may_be_stored_in_one_unicode_form(ica: Ica, form: str, stored: in
     assert len(found) == stored
     if form != "as_given":
         assert found == ["/caf\u00e9/" if form == "NFC" else "/cafe\u0301/"]
-
-
-def test_pages_may_be_shorter_than_asked_for(ica: Ica) -> None:
-    for number in range(5):
-        ica.file(f"/{number}")
-    ica.set(page_cap=2)
-    page = ica.data.get_project_data_list(ica.source, page_size="1000", page_token="")
-    assert len(page.items) == 2
-    assert page.next_page_token
 
 
 def test_a_long_url_may_be_refused_by_a_proxy(ica: Ica) -> None:
@@ -695,6 +654,291 @@ def test_jobs_are_listed_by_status_and_newest_first_until_forgotten(ica: Ica) ->
     assert listed() == [second]
     refused(404, ica.jobs.get_job, first)
     refused(404, ica.batches.get_project_data_copy_batch, ica.destination, old.id)
+
+
+# What is not known about ICA's answers: each either way
+
+
+def listing(ica: Ica, query: str, project: str = "") -> list[dict[str, Any]]:
+    """The data of a listing, as JSON."""
+    answer = ica.raw("GET", f"/api/projects/{project or ica.source}/data?{query}")
+    assert answer.status == 200, answer.data
+    return [row["data"] for row in answer.json()["items"]]
+
+
+def listed_paths(ica: Ica, query: str, project: str = "") -> list[str]:
+    return [row["details"]["path"] for row in listing(ica, query, project)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"), [("honoured", {"/a.txt", "/b.txt"}), ("first_only", {"/a.txt"}), ("last_only", {"/b.txt"})]
+)
+def test_of_several_paths_all_count_or_one_at_an_end(ica: Ica, answer: str, found: set[str]) -> None:
+    for path in ("/a.txt", "/b.txt"):
+        ica.file(path)
+    ica.set(several_file_paths=answer)
+    assert set(listed_paths(ica, "filePath=/a.txt&filePath=/b.txt")) == found
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_a_full_match_finds_folders_or_files_alone(ica: Ica, folders: bool) -> None:
+    ica.file("/a/b.txt")
+    ica.set(full_matches_folders=folders)
+    found = listed_paths(ica, "filePath=/a/&filePath=/a/b.txt&filePathMatchMode=FULL_CASE_INSENSITIVE")
+    assert found == (["/a/", "/a/b.txt"] if folders else ["/a/b.txt"])
+    assert listed_paths(ica, "filePath=/a&type=FOLDER") == ["/a/"]
+
+
+@pytest.mark.parametrize(("answer", "status"), [("empty", 200), ("404", 404)])
+def test_a_folder_that_is_not_there_is_an_empty_listing_or_a_404(ica: Ica, answer: str, status: int) -> None:
+    ica.file("/There/b.txt")
+    ica.set(absent_folder=answer)
+    assert ica.raw("GET", f"/api/projects/{ica.source}/data?parentFolderPath=/none/").status == status
+    assert listed_paths(ica, "parentFolderPath=/there/") == ["/There/b.txt"]
+    assert listed_paths(ica, "parentFolderPath=/") == ["/There/"]
+
+
+def test_pages_may_be_shorter_than_asked_for(ica: Ica) -> None:
+    """In both styles of paging, and without a word: the next page goes on where this one ended."""
+    for number in range(5):
+        ica.file(f"/{number}.txt")
+    url = f"/api/projects/{ica.source}/data?pageSize=4"
+    assert len(ica.raw("GET", url + "&pageToken=").json()["items"]) == 4
+    ica.set(page_cap=2)
+    first = ica.raw("GET", url + "&pageToken=").json()
+    second = ica.raw("GET", f"{url}&pageToken={first['nextPageToken']}").json()
+    assert [row["data"]["details"]["name"] for row in first["items"] + second["items"]] == [
+        f"{number}.txt" for number in range(4)
+    ]
+    assert len(ica.raw("GET", url + "&pageOffset=0").json()["items"]) == 2
+
+
+@pytest.mark.parametrize("lag", [0, 30])
+def test_lists_of_data_may_lag_behind_what_has_come_changed_and_gone(ica: Ica, lag: int) -> None:
+    """Data that are read by their id do not."""
+    there = ica.file("/there.txt")
+    ica.clock.forward(60)
+    ica.world.settle()
+    ica.set(data_lag_seconds=lag, delete_seconds=5)
+    new = ica.file("/new.txt")
+    ica.data.delete_data(ica.source, there.id)
+
+    def seen() -> dict[str, str]:
+        return {row["details"]["path"]: row["details"]["status"] for row in listing(ica, "filePath=/")}
+
+    now = {"/there.txt": "DELETING", "/new.txt": "AVAILABLE"}
+    assert seen() == ({"/there.txt": "AVAILABLE"} if lag else now)
+    assert ica.raw("GET", f"/api/projects/{ica.source}/data/{new.id}").status == 200
+    details = ica.data.get_project_data(ica.source, there.id).data.details
+    assert details
+    assert details.status == "DELETING"
+    ica.clock.forward(10)
+    assert seen() == ({"/there.txt": "AVAILABLE"} if lag else {"/new.txt": "AVAILABLE"})
+    ica.clock.forward(lag - 10)
+    assert seen() == (now if lag else {"/new.txt": "AVAILABLE"})
+    ica.clock.forward(5)
+    assert seen() == {"/new.txt": "AVAILABLE"}
+
+
+@pytest.mark.parametrize("lag", [0, 30])
+def test_the_list_of_jobs_may_lag_behind_what_has_begun_and_ended(ica: Ica, lag: int) -> None:
+    batch = ica.copy(ica.file("/x.txt"))
+    ica.set(jobs_lag_seconds=lag)
+
+    def seen() -> list[tuple[str, bool]]:
+        rows = ica.raw("GET", "/api/jobs").json()["items"]
+        return [(row["status"], bool(row["timeFinished"])) for row in rows]
+
+    assert seen() == ([] if lag else [("INITIALIZED", False)])
+    assert ica.job(batch).status == "INITIALIZED"
+    ica.clock.forward(10)
+    assert seen() == ([] if lag else [("SUCCEEDED", True)])
+    assert ica.job(batch).status == "SUCCEEDED"
+    ica.clock.forward(25)
+    assert seen() == ([("RUNNING", False)] if lag else [("SUCCEEDED", True)])
+    ica.clock.forward(5)
+    assert seen() == [("SUCCEEDED", True)]
+
+
+@pytest.mark.parametrize("answer", ["answers", "fails"])
+def test_the_list_of_jobs_may_fail_where_one_job_can_be_read(ica: Ica, answer: str) -> None:
+    batch = ica.copy(ica.file("/x.txt"))
+    ica.set(list_jobs=answer)
+    assert ica.raw("GET", "/api/jobs").status == (200 if answer == "answers" else 500)
+    assert ica.job(batch).status == "INITIALIZED"
+
+
+@pytest.mark.parametrize("lag", [0, 30])
+def test_a_new_copy_batch_may_have_no_items_yet(ica: Ica, lag: int) -> None:
+    ica.set(items_lag_seconds=lag)
+    batch = ica.copy(ica.file("/x.txt"))
+    assert len(ica.items(batch)) == (0 if lag else 1)
+    ica.clock.forward(lag)
+    assert len(ica.items(batch)) == 1
+
+
+@pytest.mark.parametrize("as_files", [False, True])
+def test_a_folder_may_stand_in_the_items_as_its_files(ica: Ica, as_files: bool) -> None:
+    files = [ica.file("/reads/1.gz"), ica.file("/reads/deeper/2.gz"), ica.file("/x.txt")]
+    folder = ica.world.at(ica.source, "/reads/")
+    assert folder
+    ica.set(items_as_files=as_files)
+    batch = ica.copy(folder, files[2])
+    ica.clock.forward(10)
+    items = ica.items(batch)
+    assert {item.request.data_id for item in items} == {it.id for it in (files if as_files else [folder, files[2]])}
+    assert {item.processing.status for item in items} == {"COPIED"}
+    assert [item.id for item in items] == [item.id for item in ica.items(batch)]
+    one = ica.batches.get_project_data_copy_batch_item(ica.destination, batch.id, items[0].id)
+    assert one.request.data_id == items[0].request.data_id
+
+
+@pytest.mark.parametrize("offset", [0, 600, -600])
+def test_icas_clock_may_be_ahead_or_behind(ica: Ica, offset: int) -> None:
+    """In what it stamps and in the Date of its answers; how long things take is the same."""
+    ica.set(clock_offset_seconds=offset)
+    batch = ica.copy(ica.file("/x.txt"))
+    told = ica.clock.now + timedelta(seconds=offset)
+    assert ica.job(batch).time_created == told
+    answer = ica.raw("GET", f"/api/projects/{ica.source}/data?filePath=/x.txt")
+    assert parsedate_to_datetime(answer.headers["Date"]) == told
+    assert len(answer.headers.getlist("Date")) == 1
+    details = answer.json()["items"][0]["data"]["details"]
+    assert datetime.fromisoformat(details["timeCreated"]) == told
+    ica.clock.forward(10)
+    assert ica.job(batch).time_finished == told + timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("fields", "present"),
+    [
+        ("all", {"project", "timeFinished", "subjectId"}),
+        ("required", {"id", "status", "subjectType", "subjectId", "timeCreated", "owner"}),
+        ("least", {"id", "status"}),
+    ],
+)
+def test_a_job_may_say_little_of_itself(ica: Ica, fields: str, present: set[str]) -> None:
+    job = ica.copy(ica.file("/x.txt")).job
+    assert job
+    ica.set(job_fields=fields)
+    said = ica.raw("GET", f"/api/jobs/{job.id}").json()
+    assert (said.keys() >= present) if fields == "all" else (said.keys() == present)
+    assert ica.raw("GET", "/api/jobs").json()["items"] == [said]
+
+
+def test_a_copy_batch_may_not_say_its_folder_and_the_root_may_have_an_id(ica: Ica) -> None:
+    source = ica.file("/x.txt")
+    batch = ica.copy(source)
+    request = BatchRequest([BatchItem(source.id)], False, False, False, ActionOnExist.SKIP)
+    into_root = ica.world.create_batch(ica.destination, request)
+
+    def folder(batch_id: object) -> str | None:
+        said = ica.raw("GET", f"/api/projects/{ica.destination}/dataCopyBatch/{batch_id}").json()
+        told: str | None = said.get("destinationFolderId")
+        return told
+
+    assert (folder(batch.id), folder(into_root.batch_id)) == (ica.folder.id, None)
+    ica.set(echo_root="id")
+    assert (folder(into_root.batch_id) or "").startswith("fol.")
+    ica.set(echo_folder=False)
+    assert (folder(batch.id), folder(into_root.batch_id)) == (None, None)
+
+
+@pytest.mark.parametrize("echoed", [True, False])
+def test_what_was_made_and_when_may_not_be_said(ica: Ica, echoed: bool) -> None:
+    ica.set(echo_created_data=echoed, echo_time_created=echoed)
+    batch = ica.copy(ica.file("/x.txt"))
+    ica.clock.forward(10)
+    items = ica.raw("GET", f"/api/projects/{ica.destination}/dataCopyBatch/{batch.id}/items").json()["items"]
+    assert ["createdProjectData" in item for item in items] == [echoed]
+    assert ["timeCreated" in row["details"] for row in listing(ica, "filePath=/x.txt")] == [echoed]
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_files_may_be_available_only_after_their_job_has_succeeded(ica: Ica, seconds: int) -> None:
+    source = ica.file("/x.txt", size=7)
+    ica.set(available_after_seconds=seconds)
+    assert ica.copied(source) == "SUCCEEDED"
+    assert ica.arrived() == {"/run/x.txt": ("PARTIAL", 0) if seconds else ("AVAILABLE", 7)}
+    ica.clock.forward(seconds)
+    assert ica.arrived() == {"/run/x.txt": ("AVAILABLE", 7)}
+
+
+def test_a_success_may_be_a_lie_later_too(ica: Ica) -> None:
+    ica.set(available_after_seconds=30)
+    ica.script(Outcome(JobStatus.SUCCEEDED, damage="wrong_size"))
+    assert ica.copied(ica.file("/x.txt", size=7)) == "SUCCEEDED"
+    ica.clock.forward(30)
+    assert ica.arrived() == {"/run/x.txt": ("AVAILABLE", 8)}
+
+
+@pytest.mark.parametrize("end", ["SUCCEEDED", "FAILED"])
+def test_a_job_with_nothing_to_copy_ends_one_way_or_the_other(ica: Ica, end: str) -> None:
+    source = ica.file("/x.txt")
+    ica.set(all_skipped_status=end)
+    assert ica.copied(source) == "SUCCEEDED"
+    assert ica.copied(source) == end
+    assert ica.copied(source, action="OVERWRITE") == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(("form", "kept"), [("as_given", "é"), ("NFC", "é"), ("NFD", "e\u0301")])
+def test_names_are_kept_in_a_form_of_unicode_and_found_in_any(ica: Ica, form: str, kept: str) -> None:
+    ica.set(unicode_form=form)
+    wanted = CreateFolder(name="é", folderPath="/")
+    made = ica.data.create_folder(ica.destination, wanted)
+    assert made.data.details
+    assert made.data.details.path == f"/{kept}/"
+    refused(409, ica.data.create_folder, ica.destination, wanted)
+    asked = quote("/é/")
+    assert listed_paths(ica, f"filePath={asked}", ica.destination) == [f"/{kept}/"]
+    other = quote("/e\u0301/")
+    assert listed_paths(ica, f"filePath={other}", ica.destination) == ([] if form == "as_given" else [f"/{kept}/"])
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_calls_may_hang_and_be_carried_out_or_not(ica: Ica, rate: int) -> None:
+    ica.set(hang_rate=rate)
+    done = 0
+    for number in range(20):
+        body = {"name": f"{number}", "folderPath": "/"}
+        url = f"/api/projects/{ica.destination}/data:createFolder"
+        try:
+            answer = ica.raw("POST", url, json=body, headers={"Content-Type": V3}, timeout=0.1)
+            assert answer.status == 201
+        except urllib3.exceptions.TimeoutError:
+            done += 1
+    made = sum(datum.path != "/run/" for datum in ica.world.contents[ica.destination].values())
+    assert done == (20 if rate else 0)
+    assert (0 < made < 20) if rate else made == 20
+
+
+def test_while_the_copy_engine_is_down_every_job_fails(ica: Ica) -> None:
+    ica.set(engine_down=[0, 15])
+    assert ica.copied(ica.file("/x.txt")) == "FAILED"
+    assert ica.copied(ica.file("/y.txt")) == "SUCCEEDED"
+
+
+def test_somebody_elses_jobs_are_shown_and_not_counted(ica: Ica) -> None:
+    other = ica.world.start_other_job(ica.destination, "Analysis", 10)
+    request = BatchRequest([BatchItem(ica.file("/x.txt").id)], False, False, False, ActionOnExist.SKIP, ica.folder.id)
+    theirs = ica.world.create_batch(ica.destination, request, strangers=True)
+    shown = {str(job.id): job.subject_type for job in ica.jobs.get_jobs().items if job}
+    assert shown == {other.id: "Analysis", theirs.id: "ProjectDataCopyBatch"}
+    refused(404, ica.batches.get_project_data_copy_batch, ica.destination, UUID(other.subject_id))
+    assert ica.batches.get_project_data_copy_batch(ica.destination, UUID(theirs.batch_id)).job
+    assert (ica.world.live_jobs, ica.world.most_live_jobs) == (0, 0)
+    ica.clock.forward(10)
+    assert ica.jobs.get_job(UUID(other.id)).status == "SUCCEEDED"
+    assert ica.world.live_jobs == 0
+
+
+def test_whoever_deletes_what_somebody_else_uploads_is_on_record(ica: Ica) -> None:
+    ours, theirs = (ica.world.add_file(ica.destination, path, status=DataStatus.PARTIAL) for path in ("/a", "/b"))
+    theirs.strangers = True
+    ica.data.delete_data(ica.destination, ours.id)
+    assert ica.world.violations == []
+    ica.data.delete_data(ica.destination, theirs.id)
+    assert [(it.kind, it.path) for it in ica.world.violations] == [("deleted_of_others", "/b")]
 
 
 # The door

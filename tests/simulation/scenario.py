@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.verify import Verification
 from local.simulator.model import JobStatus, Outcome
+from tests.simulation.freedoms import Happening, Span, drawn, happenings_of, refusals_of, switches_of
 
 SERVICES = ("DynamoDB", "SQS", "S3", "EventBridge", "Step Functions", "Lambda", "ICA")
 AWS_FAULTS = tuple(f"{service} {what}" for service in SERVICES[:-1] for what in ("failed", "answer lost"))
@@ -58,10 +59,17 @@ class Scenario:
     launch_concurrency: int
     notified: bool
     """Whether ICA notifies."""
+    freedoms: tuple[str, ...] = ()
+    """What ICA and AWS do in this world that no document rules out."""
+    happenings: tuple[Happening, ...] = ()
+    refusals: tuple[Span, ...] = ()
+    unanswerable: frozenset[str] = frozenset()
+    """Task tokens of which Step Functions knows nothing any more."""
 
     def is_doomed(self, sources: Iterable[str]) -> bool:
         """Whether one of these sources, by their projects' ids, cannot be copied, whatever is tried."""
-        return not set(sources) <= set(map(self.by_id, self.sources))
+        gone = {it.uri for it in self.happenings if it.what in ("sources vanish", "sources are uploaded anew")}
+        return not set(sources) <= set(map(self.by_id, set(self.sources) - gone))
 
     def by_id(self, uri: str) -> str:
         """A URI with the id of its project."""
@@ -133,7 +141,27 @@ def scenario_of(rng: Random) -> Scenario:
         launch_concurrency=rng.choice([2, 5]),
         notified=rng.random() < 0.5,
     )
-    return scenario if rng.random() < 0.85 else with_stale_writers(scenario)
+    free = with_freedoms(scenario, drawn(rng), rng)
+    return free if rng.random() < 0.85 else with_stale_writers(free)
+
+
+def with_freedoms(scenario: Scenario, names: tuple[str, ...], rng: Random) -> Scenario:
+    """The same, in a world that has these freedoms."""
+    folders = sorted({to for each in scenario.submissions for into in each.body["manifest"].values() for to in into})
+    known = [to for to in folders if to.split("/")[2] in {*scenario.projects, *scenario.projects.values()}]
+    switches = scenario.switches | switches_of(names, rng)
+    tokens = [token for each in scenario.submissions if (token := each.body.get("task_token"))]
+    free = replace(
+        scenario,
+        freedoms=names,
+        switches=switches,
+        happenings=tuple(happenings_of(names, rng, scenario.sources, known)) if known else (),
+        refusals=tuple(refusals_of(names, rng)),
+        unanswerable=frozenset(tokens[:1]) if "tokens of nobody" in names else frozenset(),
+    )
+    if "the copy engine is down" not in names:
+        return free
+    return replace(free, switches=switches | {"failure_rate": 0.0}, scripts={}, max_attempts=6)
 
 
 def with_stale_writers(scenario: Scenario) -> Scenario:

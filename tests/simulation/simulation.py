@@ -11,7 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ import tenacity
 from icav2_copy_batch.adapters.ica import IcaClient
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.delay import Delay
+from icav2_copy_batch.domain.ica import IcaError
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.slots import Waiting
@@ -37,23 +38,34 @@ from icav2_copy_batch.ingest import Ingest
 from icav2_copy_batch.items import Items
 from icav2_copy_batch.launch import NOT_STARTED, Launch
 from icav2_copy_batch.poll import Poll
-from icav2_copy_batch.reconcile import Reconcile
+from icav2_copy_batch.reconcile import NotForAPerson, Reconcile
 from icav2_copy_batch.send import Send
 from icav2_copy_batch.verify import Verification, Verify
 from local.simulator import bodies
 from local.simulator.gate import Simulator
-from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, Script, SubscriptionRequest
+from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, DataStatus, Script, SubscriptionRequest
 from local.simulator.switches import Switches, build
 from local.simulator.world import World
 from tests import fakes
+from tests.integration.template import properties
 from tests.simulation.engine import Engine, Killed, Process
+from tests.simulation.freedoms import NOT_DRAWN
+from tests.simulation.others import Others
 from tests.simulation.scenario import Scenario, Submission, scenario_of
 from tests.simulation.wire import HOST, TOKEN, Tokens, Wire, pause
 
 OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
-TIMEOUTS = {"ingest": 900.0, "launch": 300.0, "poll": 900.0, "notify": 120.0, "complete": 120.0}
-VISIBILITY = {"ingest": 5400.0, "launch": 1800.0, "notify": 720.0}
+TIMEOUTS = {
+    name: float(properties(f"{name.title()}Function")["Timeout"])
+    for name in ("ingest", "launch", "poll", "notify", "complete")
+}
+VISIBILITY = {
+    name: float(properties(queue)["VisibilityTimeout"])
+    for name, queue in (("ingest", "IngestQueue"), ("launch", "LaunchQueue"), ("notify", "NotificationQueue"))
+}
 MAX_RECEIVES = 9
+OPERATOR_SECONDS = 600.0
+"""So often a person looks whether there is a launch to decide about."""
 PATIENCE = timedelta(hours=12)
 """Whatever is still open so long after the last fault is stuck."""
 
@@ -218,6 +230,20 @@ class CopyTable(fakes.Table):
         return moved
 
 
+class Tasks(fakes.Tasks):
+    """Step Functions, of which some tokens may be those of nobody."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__(simulation.line("Step Functions"))
+        self.simulation = simulation
+
+    def _answer(self, answer: fakes.Succeeded | fakes.Failed) -> None:
+        if answer.task_token in self.simulation.scenario.unanswerable:
+            self.simulation.count("Step Functions refused")
+            raise AwsTrouble("KmsAccessDeniedException")
+        super()._answer(answer)
+
+
 @dataclass(frozen=True)
 class Functions:
     """What one container of a Lambda function holds from one invocation to the next; of these it uses one."""
@@ -226,6 +252,7 @@ class Functions:
     launch: Launch
     poll: Poll
     complete: Complete
+    reconcile: Reconcile
 
 
 @dataclass
@@ -242,6 +269,7 @@ class Simulation:
     def __init__(self, seed: int, scenario: Scenario | None = None, kill_at: int | None = None) -> None:
         """``kill_at``: instead of faults by chance, whoever makes the n-th call to the outside dies after it."""
         self.engine = Engine(seed)
+        self.began = self.engine.now
         self.kill_at, self.calls = kill_at, 0
         self.counts: Counter[str] = Counter()
         self.scenario = scenario or scenario_of(self.engine.rng)
@@ -251,13 +279,13 @@ class Simulation:
         )
         self.outage_until = self.engine.now
         self._serial = 0
-        skew = timedelta(seconds=rng.uniform(-30, 30))
-        self.world = World(lambda: self.engine.now + skew, rng, build(Switches, self.scenario.switches))
+        lags = {name: self.scenario.switches.get(name, 0.0) for name in ("data_lag_seconds", "hang_rate")}
+        self.world = World(self.engine.clock, rng, build(Switches, self.scenario.switches | dict.fromkeys(lags, 0.0)))
         self.wire = Wire(self, Simulator(self.world, TOKEN, sleep=pause))
         self.table = CopyTable(self)
         self.bucket = fakes.Bucket(self.line("S3"))
         self.bus = fakes.Bus(self.line("EventBridge"))
-        self.tasks = fakes.Tasks(self.line("Step Functions"))
+        self.tasks = Tasks(self)
         self.ingest_queue = Queue(self, "ingest", 1, 3)
         self.launch_queue = Queue(self, "launch", 40, self.scenario.launch_concurrency)
         self.notification_queue = Queue(self, "notify", 10, 2)
@@ -266,9 +294,11 @@ class Simulation:
         self.stream_records = 0
         self.idle: dict[str, list[Functions]] = defaultdict(list)
         self.at_work: dict[Process, Functions] = {}
-        self.stocked: dict[tuple[str, str], dict[str, int]] = {}
-        """Project id and path of a source → the paths and sizes of the files that it is, from the start."""
+        self.others = Others(self.world, rng)
+        self.snapshots: dict[tuple[str, str], dict[str, int]] = {}
+        """Copy id and source → the files that it was when the copy was submitted: path below its folder → size."""
         self._stock()
+        self.world.switches = replace(self.world.switches, **lags)
 
     # --- chance ------------------------------------------------------------------------------------------------------
 
@@ -295,6 +325,15 @@ class Simulation:
     def line(self, service: str) -> AwsLine:
         return AwsLine(self, service)
 
+    def refuses(self, service: str) -> bool:
+        """Whether a service refuses this call, as it does with others of these seconds."""
+        second = (self.engine.now - self.began).total_seconds()
+        for name, start, seconds, share in self.scenario.refusals:
+            if name == service and start <= second < start + seconds and self.engine.rng.random() < share:
+                self.count(f"{service} refused")
+                return True
+        return False
+
     def before(self, service: str, may_fail: bool = True) -> None:
         process = self.engine.current
         if process is None or process.dead:
@@ -304,7 +343,7 @@ class Simulation:
         self.engine.sleep(rng.uniform(60, 800) if frozen else rng.uniform(1, 40) if slow else rng.uniform(0.002, 0.3))
         if self.happens(f"killed before {service}"):
             self.engine.die()
-        if may_fail and self.happens(f"{service} failed"):
+        if may_fail and (self.happens(f"{service} failed") or self.refuses(service)):
             raise AwsTrouble(service)
 
     def after(self, service: str, may_fail: bool = True) -> None:
@@ -332,7 +371,9 @@ class Simulation:
         complete = Complete(self.table, self.bucket, self.bus, self.tasks, engine.clock)
         limits = Limits(max_sources_per_job=self.scenario.max_sources_per_job)
         sender = Send(self.table, self.launch_queue, engine.clock, self.slots, spread=fakes.in_turn)
+        reconcile = Reconcile(self.table, ica, self.launch_queue, engine.clock)
         return Functions(
+            reconcile=reconcile,
             complete=complete,
             ingest=Ingest(
                 self.table,
@@ -364,7 +405,7 @@ class Simulation:
                 self.launch_queue,
                 sender,
                 complete,
-                Reconcile(self.table, ica, self.launch_queue, engine.clock),
+                reconcile,
                 Verify(ica, self.scenario.verification),
                 Items(ica),
                 Delay(self.table, self.bus, engine.clock, timedelta(minutes=60)),
@@ -444,11 +485,14 @@ class Simulation:
 
     def _wake(self) -> None:
         with self.line("Lambda").request():
+            if self.refuses("wakes"):
+                return
             self.engine.later(0.05, lambda: self.invoke("poll", {}, lambda result: None))
 
     def _tick(self) -> None:
         """EventBridge's schedule."""
-        for _ in range(0 if self.happens("tick lost") else 2 if self.happens("tick twice") else 1):
+        lost = self.happens("tick lost") or self.refuses("ticks")
+        for _ in range(0 if lost else 2 if self.happens("tick twice") else 1):
             self.invoke("poll", {"source": "aws.events"}, lambda result: None)
         if not self.is_over():
             self.engine.later(60, self._tick)
@@ -482,12 +526,8 @@ class Simulation:
             uri = parse_uri(source)
             project = self.world.named(uri.project)
             assert project
-            insides = ("first", "second", "deeper/third") if uri.is_folder else ("",)
-            files = [
+            for inside in ("first", "second", "deeper/third") if uri.is_folder else ("",):
                 self.world.add_file(project.id, uri.path + inside, size=self.engine.rng.randint(1, 10**9))
-                for inside in insides
-            ]
-            self.stocked[self._place(source)] = {file.path: file.size for file in files}
         for destination, outcomes in self.scenario.scripts.items():
             uri = parse_uri(destination)
             project = self.world.named(uri.project)
@@ -505,6 +545,9 @@ class Simulation:
                 self.engine.later(start, partial(self._fail_ica, seconds))
             self.engine.later(self.engine.rng.uniform(0, 60), self._tick)
             self.engine.later(self.scenario.fault_seconds + 1, self._redrive)
+            self.engine.later(OPERATOR_SECONDS, self._decide)
+            for happening in self.scenario.happenings:
+                self.engine.later(happening.at, partial(self.others.let, happening))
             try:
                 while self.engine.step():
                     self._check()
@@ -518,7 +561,58 @@ class Simulation:
         return self
 
     def _submit(self, submission: Submission) -> None:
+        copy_id = submission.body["copy_id"]
+        for source in submission.body["manifest"]:
+            self.snapshots.setdefault((copy_id, source), self._files_at(source))
         self.ingest_queue.add(json.dumps(submission.body))
+
+    def _decide(self) -> None:
+        """What a person does about a launch that nobody could decide about, once she has been told."""
+        for job in list(self.table.job_items.values()):
+            if job.status is JobStatus.LAUNCHING and job.undecided_since and self._is_told(job):
+                self.engine.later(0, partial(self._decide_about, job))
+        if not self.is_over():
+            self.engine.later(OPERATOR_SECONDS, self._decide)
+
+    def _is_told(self, job: Job) -> bool:
+        """Whether a person knows that it is unknown whether this launch has started something."""
+        delayed = {event.detail["copy_id"] for event in self.bus.events if event.detail_type == "CopyDelayed"}
+        return job.copy_id in delayed and self.counts["metric LaunchesUndecided"] > 0
+
+    def _decide_about(self, job: Job) -> None:
+        """She looks in ICA, and sees what is there."""
+        known = {each.ica_job_id for each in attempts_of(self)} | {
+            each.ica_job_id for each in self.table.job_items.values()
+        }
+        destination, sources = self._canonical(job.destination), {self._canonical(source) for source in job.uncopied}
+        theirs = [
+            ica_job
+            for ica_job in self.world.jobs.values()
+            if not ica_job.strangers
+            and ica_job.id not in known
+            and (ica_job.project.id, ica_job.folder_path) == (destination[0], self.world.normal(destination[1]))
+            and {(item.source.project_id, item.source.path) for item in ica_job.items} == sources
+        ]
+        if len(theirs) > 1:
+            self.broken.append(f"two ICA jobs for one launch: {job}")
+            return
+        self.count("operator adopts" if theirs else "operator releases")
+        self._run_operator(job, theirs[0].id if theirs else None)
+
+    def _run_operator(self, job: Job, ica_job_id: str | None) -> None:
+        reconcile = self.container().reconcile
+
+        def work() -> None:
+            if ica_job_id:
+                reconcile.adopt(job.copy_id, job.job_id, ica_job_id)
+            else:
+                reconcile.release(job.copy_id, job.job_id)
+
+        def told(result: Any) -> None:
+            if isinstance(result, Exception) and not isinstance(result, AwsTrouble | IcaError | NotForAPerson):
+                self.broken.append(f"the operator's command ended with {result!r}")
+
+        self.engine.start("operator", 300, work, told)
 
     def _fail_ica(self, seconds: float) -> None:
         self.count("ICA outage")
@@ -534,7 +628,8 @@ class Simulation:
         """Everything that was submitted has been answered, and every accepted copy announced."""
         answered = self.table.copies.keys() | self._rejected()
         wanted = {submission.body["copy_id"] for submission in self.scenario.submissions}
-        tokens = {submission.body.get("task_token") for submission in self.scenario.submissions} - {None}
+        tokens = {submission.body.get("task_token") for submission in self.scenario.submissions}
+        tokens -= {None} | self.scenario.unanswerable
         announced = all(row.copy.is_announced for row in self.table.copies.values())
         return announced and wanted <= answered and tokens <= self.tasks.answers.keys()
 
@@ -552,7 +647,7 @@ class Simulation:
         """What holds at every moment."""
         self.world.settle()
         for notice in self.world.due_notices():
-            self.notification_queue.add(json.dumps(bodies.notification(notice, "ProjectDataCopyBatch")))
+            self.notification_queue.add(json.dumps(bodies.notification(notice, self.world.switches)))
         if self.broken:
             raise Broken(self.broken[0])
         if self.world.violations:
@@ -567,6 +662,8 @@ class Simulation:
         self.engine.later(0, partial(self._check_counts, job.copy_id))
         if verb == "mark_passed" and self.scenario.verification is not Verification.NONE:
             self._check_files(job)
+        if verb == "give_up" and job.attempts[-1].ica_job_id and "a job given up is looked at" not in NOT_DRAWN:
+            self._check_failed(job)
 
     def _check_counts(self, copy_id: str) -> None:
         of_copy = [job for job in self.table.job_items.values() if job.copy_id == copy_id]
@@ -581,30 +678,62 @@ class Simulation:
         if sum(self.table.slots.values()) != holding:
             self.broken.append(f"{self.table.slots} slots are counted, {holding} jobs hold one")
 
+    def _files_at(self, source: str) -> dict[str, int]:
+        """The files of a source: path below the folder that it lies in → size."""
+        uri = parse_uri(source)
+        project = self.world.named(uri.project)
+        if project is None:
+            return {}
+        path = self.world.normal(uri.path)
+        above = path.rstrip("/").rpartition("/")[0] + "/"
+        return {
+            it.path.removeprefix(above): it.size
+            for it in self.world.contents[project.id].values()
+            if not it.is_folder and (it.path == path or (uri.is_folder and it.path.startswith(path)))
+        }
+
+    def _snapshot(self, job: Job) -> dict[str, int]:
+        """The files that a job is to copy, as they were when it was submitted."""
+        spelled = {
+            self._canonical(uri): files for (copy_id, uri), files in self.snapshots.items() if copy_id == job.copy_id
+        }
+        return {below: size for source in job.sources for below, size in spelled[self._canonical(source)].items()}
+
+    def _canonical(self, uri: str) -> tuple[str, str]:
+        parsed = parse_uri(uri)
+        project = self.world.named(parsed.project)
+        return project.id if project else parsed.project, parsed.path
+
     def _check_files(self, job: Job) -> None:
-        """PASSED means that the files are there: those that the sources were when the job was submitted."""
+        """PASSED means that the files are there, as they were when the copy was submitted."""
+        wanted = self._snapshot(job)
+        if not wanted:
+            self.broken.append(f"{job.copy_id}/{job.job_id} passed, but there was nothing to copy")
         destination = parse_uri(job.destination)
         into = self.world.named(destination.project)
         assert into
-        for source in job.sources:
-            files = self.stocked.get(self._place(source), {})
-            if not files:
-                self.broken.append(f"{job.copy_id}/{job.job_id} passed, but {source} was never there")
+        for below, size in wanted.items():
             if job.options.action_on_exist == "RENAME":
                 continue
-            above = parse_uri(source).path.rstrip("/").rpartition("/")[0] + "/"
-            for origin, size in files.items():
-                path = destination.path + origin.removeprefix(above)
-                there = self.world.at(into.id, path)
-                if there is None or there.status.value != "AVAILABLE" or there.size != size:
-                    self.broken.append(f"{job.copy_id}/{job.job_id} passed, but {path} is {there}")
+            there = self.world.at(into.id, destination.path + below)
+            if there is None or there.status is not DataStatus.AVAILABLE or there.size != size:
+                self.broken.append(f"{job.copy_id}/{job.job_id} passed, but {destination.path}{below} is {there}")
 
-    def _place(self, source: str) -> tuple[str, str]:
-        """The same for a source whether its project is spelled by name or by id."""
-        uri = parse_uri(source)
-        project = self.world.named(uri.project)
-        assert project
-        return project.id, uri.path
+    def _check_failed(self, job: Job) -> None:
+        """A job is given up only where the files are truly not there."""
+        ica_job = self.world.jobs[str(job.attempts[-1].ica_job_id)]
+        destination = parse_uri(job.destination)
+        if "the copy engine is down" in self.scenario.freedoms:
+            self.broken.append(f"{job.copy_id}/{job.job_id} was given up, though the copy engine was only down")
+        if any(copy.reason for copy in ica_job.copies) or ica_job.outcome.damage != "none":
+            return
+        into = self.world.named(destination.project)
+        assert into
+        for below, size in self._snapshot(job).items():
+            there = self.world.at(into.id, destination.path + below)
+            if there is None or there.status is not DataStatus.AVAILABLE or there.size != size:
+                return
+        self.broken.append(f"{job.copy_id}/{job.job_id} was given up, but its files are there")
 
     def _check_end(self) -> None:
         """What holds once everything has settled."""
@@ -643,7 +772,7 @@ class Simulation:
             if not hopeless and copy_id in unknown_projects:
                 raise Broken(f"rejected although its projects are known: {submission}")
             token = submission.body.get("task_token")
-            if token and token not in self.tasks.answers:
+            if token and token not in self.tasks.answers and token not in self.scenario.unanswerable:
                 raise Broken(f"nobody answered {token}")
 
     def _check_ended(self, job: Job) -> None:
@@ -660,7 +789,7 @@ class Simulation:
         """Every ICA job is accounted for: nothing was launched twice, and none was forgotten."""
         known = [each for job in self.table.job_items.values() for each in job.attempts if each.ica_job_id]
         by_id = Counter(each.ica_job_id for each in known)
-        started = set(self.world.jobs)
+        started = {ica_job.id for ica_job in self.world.jobs.values() if not ica_job.strangers}
         if forgotten := started - by_id.keys():
             raise Broken(f"ICA jobs that no attempt knows: {forgotten}")
         if twice := {ica_job_id for ica_job_id, count in by_id.items() if count > 1}:

@@ -18,9 +18,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from tests.simulation.freedoms import AWS, NOT_DRAWN, PEOPLE, SWITCHES
 from tests.simulation.simulation import Broken, Simulation, attempts_of
 
 CHUNK = 20
+FREEDOMS = (*SWITCHES, *PEOPLE, *AWS)
 LOGGED = ("copy_id", "job_id", "attempt", "ica_job_id", "outcome", "reason", "held_up_by", "until")
 
 
@@ -75,7 +77,11 @@ def counts_of(simulation: Simulation) -> Counter[str]:
             "= launches adopted": simulation.counts["metric LaunchesAdopted"],
             "= launches released": simulation.counts["metric LaunchesReleased"],
             "= copies delayed": sum(event.detail_type == "CopyDelayed" for event in simulation.bus.events),
+            "= answers to a start lost": simulation.counts["answer to a start lost"],
+            "= launches undecided, told to a person": simulation.counts["operator adopts"]
+            + simulation.counts["operator releases"],
         }
+        | {f"~ {name}": 1 for name in simulation.scenario.freedoms}
     )
 
 
@@ -86,8 +92,14 @@ def _report(options: argparse.Namespace, counts: Counter[str], broken: dict[int,
     table.add_column("how often", justify="right")
     for name in sorted(name for name in counts if name.startswith("= ")):
         table.add_row(name[2:], f"{counts[name]:,}")
+    undecided, lost = counts["= launches undecided, told to a person"], counts["= answers to a start lost"]
+    table.add_row("undecided of the answers lost", f"{undecided / max(lost, 1):.1%}")
+    table.add_row("undecided of the attempts", f"{undecided / max(counts['= attempts'], 1):.2%}")
     table.add_section()
-    for name in sorted(name for name in counts if not name.startswith(("= ", "metric "))):
+    for name in FREEDOMS:
+        table.add_row(f"world: {name}", "not drawn yet" if name in NOT_DRAWN else f"{counts[f'~ {name}']:,}")
+    table.add_section()
+    for name in sorted(name for name in counts if not name.startswith(("= ", "~ ", "metric "))):
         table.add_row(f"fault: {name}", f"{counts[name]:,}")
     console.print(table)
     for seed, reason in sorted(broken.items())[:20]:

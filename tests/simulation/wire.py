@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -99,11 +99,21 @@ class Wire:
         post_params: Any = None,
         _request_timeout: Any = None,
     ) -> Received:
-        sim, starts = self._simulation, url.endswith("/dataCopyBatch")
-
         def ask() -> Exchange:
             return self._ask(method, url, headers or {}, body)
 
+        starts = method == "POST" and url.endswith("/dataCopyBatch")
+        answered = False
+        try:
+            received = self._carry(ask, url, starts)
+            answered = received.status < 500
+            return received
+        finally:
+            if starts and not answered:
+                self._simulation.count("answer to a start lost")
+
+    def _carry(self, ask: Callable[[], Exchange], url: str, starts: bool) -> Received:
+        sim = self._simulation
         sim.before("ICA", may_fail=False)
         if sim.engine.now < sim.outage_until:
             sim.count("ICA 503")
@@ -140,6 +150,7 @@ class Wire:
         while exchange.response is None:
             engine.sleep((min(exchange.goes_on_at, deadline) - engine.now).total_seconds())
             if exchange.response is None and engine.now >= deadline:
+                self._simulation.count("ICA hangs")
                 raise ReadTimeoutError(POOL, url, "timed out")
         if exchange.aborted:
             raise ProtocolError("connection dropped")
