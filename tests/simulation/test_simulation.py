@@ -234,6 +234,18 @@ def world_of_stale_writers(seed: int) -> Simulation:
     return Simulation(seed, with_stale_writers(calm()))
 
 
+def world_of_lost_records(seed: int) -> Simulation:
+    return Simulation(seed, calm(fault_rates={"stream record lost": 0.5}))
+
+
+def world_of_few_slots(seed: int) -> Simulation:
+    """Four launches of different copies at the same moment, and room for one."""
+    a = "icav2://from a/run 0/file 0.txt"
+    bodies = [{"manifest": {a: [f"icav2://to a/out {number}/"]}, "copy_id": f"copy-{number}"} for number in range(4)]
+    submissions = [Submission(0, body) for body in bodies]
+    return Simulation(seed, calm(submissions=submissions, slots=Slots(1, 1), launch_concurrency=5))
+
+
 SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simulation]]] = [
     (launch_again_at_once, any_world),
     (adopt_nothing, any_world),
@@ -243,8 +255,8 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (verify_nothing, any_world),
     (send_nothing_again, any_world),
     (forget_what_was_taken_from_a_backlog, any_world),
-    (announce_nothing_forgotten, any_world),
-    (ignore_the_caps, any_world),
+    (announce_nothing_forgotten, world_of_lost_records),
+    (ignore_the_caps, world_of_few_slots),
 ]
 
 
