@@ -279,18 +279,19 @@ def test_a_launch_message_that_was_lost_is_sent_again(pipeline: Pipeline, capsys
 
 
 @pytest.mark.parametrize(
-    ("fault", "end", "metric"),
-    [("drop_after", "adopted", "LaunchesAdopted"), ("drop_before", "released", "LaunchesReleased")],
+    ("fault", "seconds", "end", "metric"),
+    [("drop_after", 2, "adopted", "LaunchesAdopted"), ("drop_before", 301, "released", "LaunchesReleased")],
 )
 def test_a_launch_whose_answer_was_lost_is_settled_by_looking_and_started_once(
     pipeline: Pipeline,
     table: CopyTable,
     capsys: pytest.CaptureFixture[str],
     fault: Literal["drop_after", "drop_before"],
+    seconds: float,
     end: str,
     metric: str,
 ) -> None:
-    """Whether ICA had started the copy batch or not."""
+    """What ICA has started is adopted after a second; that it has started nothing is known only after minutes."""
     pipeline.ica.set(job_seconds=600)
     pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
     pipeline.ingest()
@@ -300,7 +301,7 @@ def test_a_launch_whose_answer_was_lost_is_settled_by_looking_and_started_once(
     (job,) = table.jobs("run")
     assert job.status is JobStatus.LAUNCHING
     assert pipeline.poll()[end] == 0
-    pipeline.ica.clock.forward(130)
+    pipeline.ica.clock.forward(seconds)
     assert pipeline.poll()[end] == 1
     pipeline.launch()
     pipeline.ica.clock.forward(600)
@@ -695,7 +696,11 @@ def test_a_secret_without_a_token_puts_launches_off_and_nothing_tells_its_text(
     pipeline.submit({"copy_id": "running", "manifest": pipeline.manifest("x")})
     pipeline.run()
     clients.secrets().put_secret_value(SecretId=pipeline.references["IcaTokenSecretArnParameter"], SecretString=secret)
-    pipeline.submit({"copy_id": "waiting", "manifest": pipeline.manifest("y", "z")})
+    manifest = json.dumps(pipeline.manifest("y", "z"))
+    by_id = manifest.replace("//source/", f"//{pipeline.ica.source}/").replace(
+        "//destination/", f"//{pipeline.ica.destination}/"
+    )
+    pipeline.submit({"copy_id": "waiting", "manifest": json.loads(by_id)})
     pipeline.run()
     said = everything_said()
     assert TOKEN_REFUSED in said

@@ -212,7 +212,9 @@ def ica() -> IcaClient:
     """Imported only where it is used: complete knows nothing of ICA, and ingest asks it only for names."""
     from icav2_copy_batch.adapters.ica import IcaClient
 
-    return IcaClient(settings().ica_base_url, SecretToken(settings().token_secret_arn), deadline.seconds_left)
+    return IcaClient(
+        settings().ica_base_url, SecretToken(settings().token_secret_arn), deadline.seconds_left, clock=utc_now
+    )
 
 
 def utc_now() -> datetime:
