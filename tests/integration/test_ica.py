@@ -9,14 +9,16 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
@@ -1096,6 +1098,49 @@ def test_a_copy_batch_whose_answer_does_not_come_in_time_is_not_started_again(
     with pytest.raises(IcaAnswerLost):
         prepared.start()
     assert prepared.posts == 1
+
+
+@contextmanager
+def trickling() -> Iterator[str]:
+    """The base URL of a server that answers with 200, and then with one byte after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        stopped = Event()
+
+        def serve() -> None:
+            while not stopped.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+                    while not stopped.wait(0.01):
+                        connection.sendall(b" ")
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(serve)
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}/ica/rest"
+            finally:
+                stopped.set()
+
+
+def test_an_answer_that_comes_a_byte_at_a_time_is_not_waited_for_for_ever(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ica_module, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(ica_module, "READ_SECONDS", 0.1)
+    with trickling() as base_url, pytest.raises(IcaAnswerLost, match="too slowly"):
+        prepared.start(base_url=base_url, monotonic=time.monotonic)
+
+
+def test_a_large_answer_is_read_to_its_end(ica: SimulatedIca) -> None:
+    """Compressed, in many parts."""
+    for number in range(999):
+        ica.file(f"/run/{uuid4()}-{number}")
+    assert len(ica.client().list_folder(ica.source, "/run/")) == 999
 
 
 @pytest.mark.parametrize("status", [409, 425, 429])

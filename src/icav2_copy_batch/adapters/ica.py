@@ -75,6 +75,7 @@ INCOMPLETE = ("PARTIAL", "DELETING")
 MAX_QUERY_BYTES = 7000
 """Of the encoded paths in one URL; with the rest of it well below 8 KB."""
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
+BYTES_AT_ONCE = 64 * 1024
 MAX_TRIES = 6
 TRIES_OF_A_LONG_URL = 2
 """Before a short one is tried."""
@@ -809,12 +810,14 @@ class IcaClient:
         connecting = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
         try:
             sent_at = self._clock()
+            until = self._monotonic() + CONNECT_SECONDS + READ_SECONDS
             response = operation(
                 **parameters, _headers=headers, _request_auth=bearer, _request_timeout=(CONNECT_SECONDS, READ_SECONDS)
             )
             self._ica_clock.measure(response.getheaders(), sent_at)
             # Errors quote ICA's answer; should that, or a proxy's, quote what was sent, it does not get any further.
-            return response.status, response.getheaders(), response.read().replace(token.encode(), b"(the token)")
+            body = self._body(response, until).replace(token.encode(), b"(the token)")
+            return response.status, response.getheaders(), body
         except connecting as error:
             raise fault(CallFailure.NOT_REACHED, f"ICA cannot be reached: {error}") from None
         except urllib3.exceptions.MaxRetryError as error:
@@ -826,6 +829,18 @@ class IcaClient:
             raise fault(CallFailure.REFUSED, f"not a request to ICA: {error.errors()[0]['msg']}") from None
         except ValueError as error:  # http.client's, whose message can quote a whole header, and so the token
             raise fault(CallFailure.NO_ANSWER, f"ICA's answer did not arrive: {type(error).__name__}") from None
+
+    def _body(self, response: urllib3.HTTPResponse, until: float) -> bytes:
+        """The body of an answer. The time-outs are of each wait for some bytes: all of them together have theirs."""
+        parts = []
+        is_late = False
+        while part := response.read1(BYTES_AT_ONCE):
+            parts.append(part)
+            if is_late:
+                response.close()
+                raise urllib3.exceptions.ProtocolError("it came too slowly")
+            is_late = self._monotonic() > until  # if this was the last part, it has come nevertheless
+        return b"".join(parts)
 
     def _wait(self, seconds: float, otherwise: IcaUnavailable) -> None:
         """Let ICA finish something it is doing, or raise when there is no time left for that."""
