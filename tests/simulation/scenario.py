@@ -18,8 +18,24 @@ AWS_FAULTS = tuple(f"{service} {what}" for service in SERVICES[:-1] for what in 
 KILLS = tuple(f"killed {when} {service}" for service in SERVICES for when in ("before", "after"))
 MESSAGE_FAULTS = ("message lost", "message late", "message twice", "stream record lost", "stream record late",
                   "stream record twice", "tick lost", "tick twice", "index lags")  # fmt: skip
-ICA_FAULTS = ("ICA 429", "ICA 503", "ICA unreachable", "ICA answer lost", "ICA late", "ICA slow", "slow", "frozen")
-WEIGHTS = {"ICA late": 10.0, "ICA answer lost": 3.0, "killed after ICA": 2.0, "killed before ICA": 1.0}
+ICA_FAULTS = (
+    "ICA 429",
+    "ICA 503",
+    "ICA unreachable",
+    "ICA answer lost",
+    "ICA start lost",
+    "ICA late",
+    "ICA slow",
+    "slow",
+    "frozen",
+)
+WEIGHTS = {
+    "ICA late": 10.0,
+    "ICA start lost": 10.0,
+    "ICA answer lost": 3.0,
+    "killed after ICA": 2.0,
+    "killed before ICA": 1.0,
+}
 """The few calls that start a copy batch go wrong more often."""
 STALE = {
     "frozen": 0.08,

@@ -49,7 +49,7 @@ from local.simulator.world import World
 from tests import fakes
 from tests.integration.template import properties
 from tests.simulation.engine import Engine, Killed, Process
-from tests.simulation.freedoms import NOT_DRAWN
+from tests.simulation.freedoms import GIVEN_UP, NOT_DRAWN
 from tests.simulation.others import Others
 from tests.simulation.scenario import Scenario, Submission, scenario_of
 from tests.simulation.wire import HOST, TOKEN, Tokens, Wire, pause
@@ -662,7 +662,7 @@ class Simulation:
         self.engine.later(0, partial(self._check_counts, job.copy_id))
         if verb == "mark_passed" and self.scenario.verification is not Verification.NONE:
             self._check_files(job)
-        if verb == "give_up" and job.attempts[-1].ica_job_id and "a job given up is looked at" not in NOT_DRAWN:
+        if verb == "give_up" and job.attempts[-1].ica_job_id and GIVEN_UP not in NOT_DRAWN:
             self._check_failed(job)
 
     def _check_counts(self, copy_id: str) -> None:

@@ -138,7 +138,7 @@ class Wire:
         if sim.happens("ICA slow"):
             sim.engine.sleep(sim.engine.rng.uniform(2, READ_SECONDS - 1))
         response = self._wait(ask(), url)
-        if sim.happens("ICA answer lost"):
+        if sim.happens("ICA answer lost") or (starts and sim.happens("ICA start lost")):
             raise ProtocolError("connection dropped")
         sim.after("ICA", may_fail=False)
         return Received(response.status_code, response.headers, bytes(response.body))
