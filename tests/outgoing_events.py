@@ -168,7 +168,8 @@ def _rejected_detail() -> Detail:
     try:
         flip(manifest, Limits())
     except Refused as refused:
-        stored = {
+        stored: dict[str, str | None] = {"upload_uri": None}
+        stored |= {
             name: f"{BUCKET}/rejected/{submission_id}/{file}"
             for name, file in (("submission_uri", "submission"), ("problems_uri", "problems.json"))
         }

@@ -15,9 +15,9 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import partial
 from typing import Protocol
 
 from icav2_copy_batch.domain import documents
@@ -41,7 +41,7 @@ from icav2_copy_batch.domain.manifest import (
 )
 from icav2_copy_batch.domain.projects import Projects, UnknownProject
 from icav2_copy_batch.domain.slots import Backlog, backlogs_of
-from icav2_copy_batch.domain.submission import Sent, Upload, uploads_in
+from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, uploads_in
 
 PORTION = 1000
 """So many jobs are written between two looks at the clock."""
@@ -72,6 +72,8 @@ class Table(Protocol):
 
 
 class Bucket(Protocol):
+    @property
+    def name(self) -> str: ...
     def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes: ...
     def put(self, key: str, content: bytes, content_type: str = "application/json") -> str: ...
     def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None: ...
@@ -171,64 +173,77 @@ class Ingest:
             return read_message(parsed, "message")
         return read_message(parsed, submission.uri) if is_message(parsed) else Message(manifest=parsed)
 
-    def _manifest(self, message: Message) -> object:
+    def _manifest(self, message: Message, present: Copy | None) -> object:
         """The manifest of a message, fetched and unpacked where need be."""
         if message.manifest_b64gz is not None:
             return decode_b64gz(message.manifest_b64gz, self.limits.max_manifest_bytes)
         if message.manifest_uri is not None:
             bucket, key = message.manifest_uri
+            uri = f"s3://{bucket}/{key}"
+            # What this stack keeps in its bucket is no sender's to read, but for what a copy of theirs came from.
+            is_ours = bucket == self.bucket.name and not key.startswith(UPLOAD_PREFIX)
+            if is_ours and not (present and present.manifest_uri == uri):
+                raise Refused([Problem(uri, f"may not be named; upload the manifest under {UPLOAD_PREFIX}")])
             data = self.bucket.read(bucket, key, None, self.limits.max_manifest_bytes)
-            return read_json(data, f"s3://{bucket}/{key}", self.limits.max_manifest_bytes)
+            return read_json(data, uri, self.limits.max_manifest_bytes)
         return message.manifest
 
     def _accept(self, submission: Sent | Upload, message: Message) -> None:
-        manifest = self._manifest(message)
         copy_id = message.copy_id or submission.submission_id
-        projects = Projects(self._look_up_for(copy_id))
-        planned = flip(manifest, self.limits, projects)
-        now = self.clock()
-        copy = Copy(
-            copy_id=copy_id,
-            digest=digest(planned, message.options),
-            submitted_at=timestamp(now),
-            total_jobs=len(planned),
-            open_jobs=len(planned),
-            manifest_uri=self._manifest_uri(submission, message, manifest),
-            task_tokens=frozenset(filter(None, [message.task_token])),
-            project_names=projects.names,
-        )
-        present = self.table.create_copy(copy)
-        if present and present.digest != copy.digest:
-            raise Refused([Problem(copy.copy_id, "is a copy_id in use for another manifest; choose another, or none")])
-        if present and message.task_token and not self.table.add_task_token(copy.copy_id, message.task_token):
-            self.late_answers.answer_announced(copy.copy_id, message.task_token)
-        if present and present.ingested_at:
-            logger.info("copy is there already", extra={"copy_id": copy.copy_id})
-            return
+        present = self.table.get_copy(copy_id)
+        manifest = self._manifest(message, present)
+        projects = Projects(partial(self._look_up, present))
+        planned = flip(manifest, self._limits(present), projects)
+        fingerprint = digest(planned, message.options)
+        if present is None:
+            copy = Copy(
+                copy_id=copy_id,
+                digest=fingerprint,
+                submitted_at=timestamp(self.clock()),
+                total_jobs=len(planned),
+                open_jobs=len(planned),
+                manifest_uri=self._manifest_uri(submission, message, manifest),
+                task_tokens=frozenset(filter(None, [message.task_token])),
+                project_names=projects.names,
+                max_sources_per_job=self.limits.max_sources_per_job,
+            )
+            if self.table.create_copy(copy):
+                return self._accept(submission, message)  # somebody was faster: as what is there wants it
+            return self._start(copy, planned, message.options)
+        if present.digest != fingerprint:
+            raise Refused([Problem(copy_id, "is a copy_id in use for another manifest; choose another, or none")])
+        if message.task_token and not self.table.add_task_token(copy_id, message.task_token):
+            self.late_answers.answer_announced(copy_id, message.task_token)
+        if present.ingested_at:
+            logger.info("copy is there already", extra={"copy_id": copy_id})
+            return None
+        if present.total_jobs != len(planned):
+            raise RuntimeError(f"copy {copy_id} was begun with {present.total_jobs} jobs and now has {len(planned)}")
         # Portions are written one after the other: all before that of the last job which is there are complete.
-        written = self.table.jobs_written(copy.copy_id) if present else 0
-        self._start(present or copy, planned, message.options, max(written - 1, 0) // PORTION * PORTION)
+        written = self.table.jobs_written(copy_id)
+        return self._start(present, planned, message.options, max(written - 1, 0) // PORTION * PORTION)
 
-    def _look_up_for(self, copy_id: str) -> Callable[[str], str]:
-        """How the projects of a copy are found by their names.
+    def _limits(self, present: Copy | None) -> Limits:
+        """The limits for a manifest; of a copy that is there those by which it was accepted and planned."""
+        if present is None:
+            return self.limits
+        most = present.max_sources_per_job or self.limits.max_sources_per_job
+        return replace(self.limits, allow_same_project=True, max_sources_per_job=most)
 
-        A copy that is there already has found them: what it is called in ICA today does not make it another copy.
+    def _look_up(self, present: Copy | None, name: str) -> str:
+        """The id of a project by its name.
+
+        A copy that is there has found its projects: what they are called in ICA today does not make it another copy.
         """
+        for project_id, known in present.project_names.items() if present else ():
+            if known == name:
+                return project_id
+        try:
+            return self.project_id(name)
+        except IcaRefused as error:
+            raise UnknownProject(f"is in a project that cannot be found: {error}") from error
 
-        @cache
-        def known() -> dict[str, str]:
-            present = self.table.get_copy(copy_id)
-            return {name: project_id for project_id, name in present.project_names.items()} if present else {}
-
-        def look_up(name: str) -> str:
-            try:
-                return known().get(name) or self.project_id(name)
-            except IcaRefused as error:
-                raise UnknownProject(f"is in a project that cannot be found: {error}") from error
-
-        return look_up
-
-    def _start(self, copy: Copy, planned: Sequence[PlannedJob], options: CopyOptions, complete: int) -> None:
+    def _start(self, copy: Copy, planned: Sequence[PlannedJob], options: CopyOptions, complete: int = 0) -> None:
         """Write the jobs, but for the first so many that are ``complete``, and then their backlogs."""
         for start in range(complete, len(planned), PORTION):
             if self.seconds_left() < SECONDS_FOR_A_PORTION:
@@ -262,6 +277,7 @@ class Ingest:
         copy_id = parsed.get("copy_id") if isinstance(parsed, dict) else None
         problems = {"problem_count": refused.total, "problems": [asdict(problem) for problem in refused.problems]}
         stored = {
+            "upload_uri": submission.uri if isinstance(submission, Upload) else None,
             "submission_uri": submission_uri,
             "problems_uri": self.bucket.put(f"{folder}/problems.json", json.dumps(problems, indent=1).encode()),
         }

@@ -239,6 +239,33 @@ def test_a_bucket_that_may_not_be_read_is_refused_with_what_to_do(aws: AwsCalls)
         create_bucket().read("another", "run.json", None, 100)
 
 
+@pytest.mark.parametrize("code", ["InvalidBucketName", "KeyTooLongError", "InvalidArgument", "InvalidURI"])
+def test_what_s3_takes_for_no_name_of_an_object_is_refused(aws: AwsCalls, code: str) -> None:
+    aws.refuse("GetObject", code)
+    with pytest.raises(Refused, match="cannot be the name of an object in S3"):
+        create_bucket().read("a..b", "k", None, 100)
+
+
+def test_what_not_even_the_client_takes_for_a_name_is_refused(aws: AwsCalls) -> None:
+    with pytest.raises(Refused, match="cannot be the name of an object in S3"):
+        create_bucket().read("a bucket", "k", None, 100)
+    assert aws.count("GetObject") == 0
+
+
+def test_a_version_that_marks_a_deletion_is_refused_as_gone(aws: AwsCalls) -> None:
+    bucket = create_bucket()
+    upload(KEYS[0], b"{}")
+    marker = clients.s3().delete_object(Bucket="manifests", Key=KEYS[0])["VersionId"]
+    with pytest.raises(Refused, match="does not exist, or not any more"):
+        bucket.read("manifests", KEYS[0], marker, 100)
+
+
+def test_an_object_that_is_archived_is_refused_with_what_to_do(aws: AwsCalls) -> None:
+    aws.refuse("GetObject", "InvalidObjectState")
+    with pytest.raises(Refused, match="is archived; restore it first"):
+        create_bucket().read("manifests", KEYS[0], None, 100)
+
+
 def test_our_own_bucket_that_may_not_be_read_is_our_error_and_not_the_clients(aws: AwsCalls) -> None:
     aws.refuse("GetObject", "AccessDenied")
     with pytest.raises(ClientError, match="AccessDenied"):

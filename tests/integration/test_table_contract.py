@@ -792,7 +792,7 @@ def test_a_job_without_a_copy_does_not_end_and_makes_no_copy(either_table: Eithe
 
 def test_a_new_copy_is_written_whole(either_table: EitherTable) -> None:
     names = {"8a4c7e52-0b1f-4d3a-b6e9-5f2c8d7a6b10": "a [project] called #1.é", "another-id": "x"}
-    copy = replace(copy_of(3, task_tokens=["one", "two"]), project_names=names)
+    copy = replace(copy_of(3, task_tokens=["one", "two"]), project_names=names, max_sources_per_job=500)
     assert either_table.create_copy(copy) is None
     assert either_table.get_copy("c") == copy
     assert (copy.status, copy.is_settled, copy.is_announced) == (CopyStatus.OPEN, False, False)

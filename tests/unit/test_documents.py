@@ -18,6 +18,7 @@ from tests.event_files import schema_faults
 STARTED_AT, SETTLED_AT = "2024-05-28T03:11:58.500Z", "2024-05-28T03:21:05.750Z"
 RESULT_URI = "s3://bucket/results/run-288.json"
 STORED = {
+    "upload_uri": "s3://bucket/manifests/a b#.json",
     "submission_uri": "s3://bucket/rejected/sqs-1/submission",
     "problems_uri": "s3://bucket/rejected/sqs-1/problems.json",
 }

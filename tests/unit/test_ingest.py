@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ import pytest
 from icav2_copy_batch import ingest
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.ica import IcaError, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import CopyStatus, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits
 from icav2_copy_batch.domain.slots import Backlog, Slots
 from icav2_copy_batch.ingest import Ingest, Ingested, OutOfTime
@@ -35,9 +35,9 @@ JOBS = [
 ]
 OTHER_MANIFEST = {f"icav2://{FROM}/b.txt": [f"icav2://{TO}/1/"]}
 MAX_BYTES = 1_000_000
-ALL_BUT_THE_LAST = 6
-"""Requests that ingest makes for ``MANIFEST`` before it notes that it has: for the manifest, the copy, two jobs, the
-event and the backlog."""
+ALL_BUT_THE_LAST = 7
+"""Requests that ingest makes for ``MANIFEST`` before it notes that it has: a look for the copy, the manifest, the copy,
+two jobs, the event and the backlog."""
 ACCEPTED, REJECTED = Ingested(accepted=1), Ingested(rejected=1)
 
 
@@ -462,7 +462,7 @@ def test_more_jobs_than_one_invocation_can_write_are_finished_by_the_next(
 
 
 def test_nothing_is_launched_before_all_jobs_are_there() -> None:
-    for cut_after in range(1, 5):  # the manifest, the copy and two jobs
+    for cut_after in range(1, 6):  # a look, the manifest, the copy and two jobs
         world = World(fakes.Line(cut_after=cut_after))
         with pytest.raises(fakes.LineCut):
             world.receive({"manifest": MANIFEST})
@@ -571,7 +571,7 @@ def test_while_ica_cannot_be_asked_for_a_name_the_message_comes_again_and_nothin
     assert world.jobs("sqs-1") == JOBS
 
 
-@pytest.mark.parametrize("cut_after", [3, ALL_BUT_THE_LAST + 1, None], ids=["half written", "all but noted", "done"])
+@pytest.mark.parametrize("cut_after", [4, ALL_BUT_THE_LAST, None], ids=["half written", "all but noted", "done"])
 def test_a_copy_that_is_there_knows_its_projects_whatever_has_become_of_their_names(
     world: World, cut_after: int | None
 ) -> None:
@@ -586,6 +586,37 @@ def test_a_copy_that_is_there_knows_its_projects_whatever_has_become_of_their_na
     assert world.looked_up == []
     assert world.jobs("sqs-1") == JOBS
     assert [event.detail_type for event in world.bus.events if event.detail_type != "CopyStarted"] == []
+
+
+# --- which manifest a sender may name --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["results/other.json", "rejected/sqs-9/submission", "submitted/sqs-9.json", "manifest"])
+def test_what_the_stack_keeps_for_others_cannot_be_named_as_a_manifest(world: World, key: str) -> None:
+    world.bucket.objects["our-bucket", key] = json.dumps(MANIFEST).encode()
+    assert world.receive({"manifest_uri": f"s3://our-bucket/{key}", "copy_id": "run"}) == REJECTED
+    assert world.rejection()["problems"] == [
+        {"about": f"s3://our-bucket/{key}", "problem": "may not be named; upload the manifest under manifests/"}
+    ]
+
+
+def test_a_manifest_that_was_uploaded_can_be_named(world: World) -> None:
+    world.bucket.objects["our-bucket", "manifests/run.json"] = json.dumps(MANIFEST).encode()
+    assert world.receive({"manifest_uri": "s3://our-bucket/manifests/run.json"}) == ACCEPTED
+
+
+def test_a_copy_that_was_begun_is_finished_by_the_manifest_uri_that_its_events_name(world: World) -> None:
+    world.line.cut_after = 4
+    with pytest.raises(fakes.LineCut):
+        world.receive({"manifest": MANIFEST})
+    world.line.cut_after = None
+    begun = world.table.get_copy("sqs-1")
+    assert begun
+    assert begun.manifest_uri == "s3://our-bucket/submitted/sqs-1.json"
+    another = {"copy_id": "another", "manifest_uri": begun.manifest_uri}
+    assert world.receive(another, "2") == REJECTED
+    assert world.receive({"copy_id": "sqs-1", "manifest_uri": begun.manifest_uri}, "3") == ACCEPTED
+    assert world.jobs("sqs-1") == JOBS
 
 
 # --- the client's own copy id ----------------------------------------------------------------------------------------
@@ -603,11 +634,10 @@ def test_the_clients_copy_id_with_the_same_manifest_is_answered_by_the_copy_that
     "other",
     [
         {"manifest": OTHER_MANIFEST},
-        {"manifest": dict(reversed(MANIFEST.items()))},
         {"manifest": MANIFEST, "action_on_exist": "OVERWRITE"},
         {"manifest": MANIFEST, "copy_user_tags": False},
     ],
-    ids=["another manifest", "another order", "another action", "another flag"],
+    ids=["another manifest", "another action", "another flag"],
 )
 def test_the_clients_copy_id_with_something_else_is_refused_and_the_copy_left_alone(
     world: World, other: dict[str, Any]
@@ -621,6 +651,84 @@ def test_the_clients_copy_id_with_something_else_is_refused_and_the_copy_left_al
         {"about": "run", "problem": "is a copy_id in use for another manifest; choose another, or none"}
     ]
     assert set(world.tasks.answers) == {"second"}
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"manifest": {source: to[::-1] for source, to in reversed(MANIFEST.items())}},
+        {"manifest_b64gz": encodebytes(gzip.compress(json.dumps(MANIFEST).encode())).decode()},
+        {"manifest": MANIFEST, "action_on_exist": "SKIP", "copy_user_tags": True},
+    ],
+    ids=["another order", "packed", "defaults"],
+)
+def test_the_same_content_is_answered_by_the_copy_that_is_there_however_it_is_said(
+    world: World, same: dict[str, Any]
+) -> None:
+    world.receive({"manifest": MANIFEST, "copy_id": "run"}, "1")
+    assert world.receive({**same, "copy_id": "run"}, "2") == ACCEPTED
+    assert [event.detail_type for event in world.bus.events] == ["CopyStarted"]
+    assert world.jobs("run") == JOBS
+
+
+CHANGED_PARAMETERS = {
+    "fewer sources a job": (Limits(), Limits(max_sources_per_job=1)),
+    "more sources a job": (Limits(max_sources_per_job=1), Limits()),
+    "no copies within a project": (Limits(allow_same_project=True), Limits()),
+}
+
+
+@pytest.mark.parametrize("cut_after", [3, 4, 5, ALL_BUT_THE_LAST - 1, None])
+@pytest.mark.parametrize(("before", "after"), CHANGED_PARAMETERS.values(), ids=CHANGED_PARAMETERS)
+def test_what_was_begun_under_other_parameters_is_finished_as_it_was_begun(
+    before: Limits, after: Limits, cut_after: int | None
+) -> None:
+    body = {
+        "manifest": {**MANIFEST, f"icav2://{TO}/c": [f"icav2://{TO}/1/"]} if before.allow_same_project else MANIFEST
+    }
+    undisturbed, world = World(limits=before), World(limits=before)
+    undisturbed.receive(body)
+    world.line.cut_after = cut_after
+    with suppress(fakes.LineCut):
+        world.receive(body)
+    assert world.only_copy_id() == "sqs-1"
+    world.line.cut_after = None
+    world.ingest = replace(world.ingest, limits=after)
+    assert world.receive(body) == ACCEPTED
+    assert world.receive(body) == ACCEPTED
+    undisturbed.send_what_was_lost()
+    world.send_what_was_lost()
+    assert world.everything() == undisturbed.everything()
+
+
+def test_a_copy_is_not_finished_in_a_plan_that_is_not_its_own(world: World) -> None:
+    """Should a release of ours ever plan otherwise: some sources would be copied twice, others never."""
+    world.line.cut_after = 4
+    with pytest.raises(fakes.LineCut):
+        world.receive({"manifest": MANIFEST})
+    world.line.cut_after = None
+    world.ingest = replace(world.ingest, limits=replace(world.limits, max_packed_bytes=1))
+    with pytest.raises(RuntimeError, match="was begun with 2 jobs and now has 3"):
+        world.receive({"manifest": MANIFEST})
+
+
+def test_of_two_that_submit_a_copy_at_one_moment_the_second_finds_that_of_the_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = world.table.create_copy
+
+    def another_is_faster(copy: Copy) -> Copy | None:
+        monkeypatch.undo()
+        world.ingest = replace(world.ingest, limits=Limits(max_sources_per_job=1))
+        world.receive({"manifest": MANIFEST, "copy_id": "run"}, "2")
+        return create(copy)
+
+    monkeypatch.setattr(world.table, "create_copy", another_is_faster)
+    assert world.receive({"manifest": MANIFEST, "copy_id": "run", "task_token": "token"}, "1") == ACCEPTED
+    copy = world.table.get_copy("run")
+    assert copy
+    assert (copy.total_jobs, copy.task_tokens) == (3, frozenset({"token"}))
+    assert [event.detail_type for event in world.bus.events] == ["CopyStarted"]
 
 
 def test_a_second_task_that_waits_for_a_copy_is_answered_with_the_first(world: World) -> None:
@@ -667,7 +775,7 @@ def test_a_rejected_message_is_kept_with_its_problems(world: World) -> None:
     assert detail["problems"] == problems
     assert detail["submission_uri"] == "s3://our-bucket/rejected/sqs-1/submission"
     assert detail["problems_uri"] == "s3://our-bucket/rejected/sqs-1/problems.json"
-    assert (detail["submission_id"], detail["copy_id"]) == ("sqs-1", None)
+    assert (detail["submission_id"], detail["copy_id"], detail["upload_uri"]) == ("sqs-1", None, None)
 
 
 def test_of_a_rejected_submission_nothing_is_copied(world: World) -> None:
@@ -685,6 +793,7 @@ def test_a_rejected_upload_is_kept_in_the_version_that_was_uploaded(world: World
     submission_id = detail["submission_id"]
     assert world.bucket[f"rejected/{submission_id}/submission"] == b"nonsense"
     assert detail["submission_uri"] == f"s3://our-bucket/rejected/{submission_id}/submission"
+    assert detail["upload_uri"] == "s3://our-bucket/manifests/run.json"
     assert detail["problems"][0]["about"] == "s3://our-bucket/manifests/run.json"
 
 

@@ -6,7 +6,7 @@ import gzip
 import json
 import tracemalloc
 import zlib
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 from collections.abc import Callable
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -34,6 +34,7 @@ from icav2_copy_batch.domain.manifest import (
 )
 from icav2_copy_batch.domain.projects import MOST_NAMES, Projects, UnknownProject
 from local.manifests import bclconvert_manifest
+from tests.event_files import schema_faults
 
 A, B = "icav2://from/a.txt", "icav2://from/b.txt"
 TO, ELSEWHERE = "icav2://to/folder/", "icav2://to/elsewhere/"
@@ -191,6 +192,16 @@ def test_a_duplicate_key_is_refused_at_any_depth_and_however_it_is_escaped() -> 
 # --- a manifest in base64 of gzip ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("encode", [encodebytes, lambda data: b"\r\n\t " + b64encode(data) + b"\n"])
+def test_base64_of_gzip_may_have_line_breaks_and_blanks(encode: Callable[[bytes], bytes]) -> None:
+    """As ``base64`` and Python's ``encodebytes`` write it."""
+    manifest = {f"icav2://from/{number * 7919:x}": [TO] for number in range(50)}
+    text = encode(gzip.compress(json.dumps(manifest).encode())).decode()
+    assert "\n" in text.strip() or text != text.strip()
+    assert decode_b64gz(text, 10_000) == manifest
+    assert schema_faults("message", {"manifest_b64gz": text}) == []
+
+
 def test_base64_of_gzip_is_read() -> None:
     assert decode_b64gz(b64gz({A: [TO]}), 10_000) == {A: [TO]}
 
@@ -318,7 +329,7 @@ WRONG_VALUES: list[tuple[str, list[object], str]] = [
             "https://bucket/key",
             *(f"s3://{it}/key" for it in NO_BUCKETS),
         ],
-        "must be a string of the form s3://bucket/key",
+        "must be a string of the form s3://bucket/key, the key of at most 1024 bytes",
     ),
     (
         "copy_id",
@@ -404,7 +415,7 @@ def jobs(manifest: object, **limits: Any) -> list[tuple[str, list[str]]]:
 
 def test_a_manifest_becomes_one_job_for_each_destination() -> None:
     manifest = {B: [TO], A: [ELSEWHERE, TO], "icav2://from/InterOp/": ["icav2://to/"]}
-    assert jobs(manifest) == [(TO, [B, A]), (ELSEWHERE, [A]), ("icav2://to/", ["icav2://from/InterOp/"])]
+    assert jobs(manifest) == [("icav2://to/", ["icav2://from/InterOp/"]), (ELSEWHERE, [A]), (TO, [A, B])]
 
 
 def test_the_manifest_of_a_run_becomes_as_many_jobs_as_it_has_folders() -> None:
@@ -447,6 +458,9 @@ BAD_URIS = [
     ("icav2:///a/", "names no project"),
     ("icav2://else", "has no path: a slash must follow the project"),
     ("icav2://else/a//b/", "has an empty path segment (//)"),
+    ("icav2://else/a/../b/", "has a path segment . or .., which is no name"),
+    ("icav2://else/./", "has a path segment . or .., which is no name"),
+    ("icav2://../b/", "has a path segment . or .., which is no name"),
     ("icav2://else/" + "x" * 4096 + "/", "is longer than 4096 characters"),
     ("icav2://else/a\nb/", "contains a control character"),
     ("icav2://else/\ud800/", "contains an unpaired surrogate, which UTF-8 cannot express"),
@@ -465,6 +479,8 @@ def test_a_bad_source_is_refused_by_name_with_its_fault(source: str, fault: str)
     ("name", "fault"),
     [
         ("/b", "has an empty path segment (//)"),
+        ("..", "has a path segment . or .., which is no name"),
+        (".", "has a path segment . or .., which is no name"),
         ("x" * 4096, "is longer than 4096 characters"),
         ("a\x7fb", "contains a control character"),
         ("é\n", "contains a control character"),
@@ -521,17 +537,17 @@ def test_a_destination_inside_a_folder_that_is_copied_is_refused(into: str) -> N
 @pytest.mark.parametrize("into", ["icav2://to/folder/logs 2/", "icav2://to/logs/", "icav2://other/folder/logs/"])
 def test_a_destination_beside_a_folder_that_is_copied_is_none_inside_it(into: str) -> None:
     logs = "icav2://from/1/logs/"
-    assert jobs({A: [into], logs: ["icav2://to/folder/"]}) == [(into, [A]), ("icav2://to/folder/", [logs])]
+    assert jobs({A: [into], logs: ["icav2://to/folder/"]}) == sorted([(into, [A]), ("icav2://to/folder/", [logs])])
 
 
 @pytest.mark.parametrize("other", ["icav2://from/2/A.txt", "icav2://from/2/ba.txt", "icav2://from/a.txt/x"])
 def test_sources_of_different_names_go_into_one_destination(other: str) -> None:
-    assert jobs({A: [TO], other: [TO]}) == [(TO, [A, other])]
+    assert jobs({A: [TO], other: [TO]}) == [(TO, sorted([A, other]))]
 
 
 def test_sources_of_one_name_go_into_two_destinations() -> None:
     other = "icav2://from/2/a.txt"
-    assert jobs({A: [TO], other: [ELSEWHERE]}) == [(TO, [A]), (ELSEWHERE, [other])]
+    assert jobs({A: [TO], other: [ELSEWHERE]}) == [(ELSEWHERE, [other]), (TO, [A])]
 
 
 def test_a_destination_in_the_project_of_its_source_is_refused_under_the_source() -> None:
@@ -603,7 +619,7 @@ def test_a_destination_with_more_sources_than_the_limit_becomes_several_jobs(lim
 
 def test_the_jobs_of_a_split_destination_stand_together() -> None:
     manifest = {f"icav2://from/{number}": [TO, ELSEWHERE] for number in range(3)}
-    assert [destination for destination, _ in jobs(manifest, max_sources_per_job=2)] == [TO, TO, ELSEWHERE, ELSEWHERE]
+    assert [destination for destination, _ in jobs(manifest, max_sources_per_job=2)] == [ELSEWHERE, ELSEWHERE, TO, TO]
 
 
 def test_sources_that_pack_to_more_than_the_limit_are_halved_until_they_fit() -> None:
@@ -611,7 +627,7 @@ def test_sources_that_pack_to_more_than_the_limit_are_halved_until_they_fit() ->
     planned = flip({source: [TO] for source in sources}, Limits(max_packed_bytes=100))
     assert len(planned) > 1
     assert max(len(job.packed_sources) for job in planned) <= 100
-    assert [source for job in planned for source in unpack_sources(job.packed_sources)] == sources
+    assert [source for job in planned for source in unpack_sources(job.packed_sources)] == sorted(sources)
 
 
 def test_sources_that_pack_to_just_the_limit_are_not_halved() -> None:
@@ -748,7 +764,7 @@ def test_a_manifest_of_very_many_names_has_a_hundred_looked_up() -> None:
 
 # --- the digest ------------------------------------------------------------------------------------------------------
 
-PLAN = [PlannedJob(TO, pack_sources([A, B])), PlannedJob(ELSEWHERE, pack_sources([A]))]
+PLAN = [PlannedJob(ELSEWHERE, pack_sources([A])), PlannedJob(TO, pack_sources([A, B]))]
 
 
 def test_the_digest_of_the_same_submission_is_the_same_however_zlib_packs_it() -> None:
@@ -757,19 +773,46 @@ def test_the_digest_of_the_same_submission_is_the_same_however_zlib_packs_it() -
     assert digest(PLAN, CopyOptions()) == digest(again, CopyOptions())
 
 
+@pytest.mark.parametrize("limits", [Limits(max_sources_per_job=1), Limits(max_packed_bytes=1)])
+def test_the_digest_of_the_same_submission_is_the_same_however_it_is_split_and_in_whatever_order(
+    limits: Limits,
+) -> None:
+    manifest = {B: [TO], A: [TO, ELSEWHERE]}
+    turned = {A: [ELSEWHERE, TO], B: [TO]}
+    assert len(flip(turned, limits)) > len(flip(manifest, Limits()))
+    assert digest(flip(turned, limits), CopyOptions()) == digest(flip(manifest, Limits()), CopyOptions())
+
+
+def test_the_plan_hangs_on_no_order() -> None:
+    manifest = bclconvert_manifest()
+    turned = {source: to[::-1] for source, to in reversed(manifest.items())}
+    assert flip(turned, Limits(max_sources_per_job=2)) == flip(manifest, Limits(max_sources_per_job=2))
+
+
 @pytest.mark.parametrize(
     ("planned", "options"),
     [
         (PLAN[:1], CopyOptions()),
-        (PLAN[::-1], CopyOptions()),
-        ([PlannedJob(TO, pack_sources([B, A])), PLAN[1]], CopyOptions()),
-        ([PlannedJob(TO[:-1], pack_sources(["/" + A, B])), PLAN[1]], CopyOptions()),
+        ([PLAN[0], PlannedJob(TO, pack_sources([A]))], CopyOptions()),
+        ([PLAN[0], PlannedJob(TO, pack_sources([A, B + "x"]))], CopyOptions()),
+        ([PlannedJob(ELSEWHERE, pack_sources([A, B])), PlannedJob(TO, pack_sources([A]))], CopyOptions()),
+        ([PlannedJob(TO, pack_sources([A, A, B]))], CopyOptions()),
         (PLAN, CopyOptions("OVERWRITE")),
         (PLAN, CopyOptions(copy_user_tags=False)),
         (PLAN, CopyOptions(copy_technical_tags=False)),
         (PLAN, CopyOptions(copy_instrument_info=False)),
     ],
-    ids=["fewer jobs", "order of jobs", "order of sources", "boundary", "action", "user", "technical", "instrument"],
+    ids=[
+        "fewer jobs",
+        "fewer sources",
+        "another source",
+        "elsewhere",
+        "one destination",
+        "action",
+        "user",
+        "technical",
+        "instrument",
+    ],
 )
 def test_the_digest_of_another_submission_is_another(planned: list[PlannedJob], options: CopyOptions) -> None:
     assert digest(planned, options) != digest(PLAN, CopyOptions())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.manifest import read_message
+from icav2_copy_batch.domain.manifest import Refused, read_message
 from icav2_copy_batch.domain.submission import Sent, Upload, uploads_in
 from tests.event_files import sample
 
@@ -71,7 +71,6 @@ def test_the_test_event_of_s3_is_about_nothing() -> None:
         "old/manifests/run.json",
         "manifests/",
         "manifests/2024/",
-        "",
     ],
 )
 def test_only_files_below_manifests_are_submissions(key: str) -> None:
@@ -156,3 +155,50 @@ def test_the_id_of_an_upload_can_be_the_id_of_a_copy() -> None:
 
 def test_an_upload_has_a_uri() -> None:
     assert Upload("bucket", "manifests/a b#.json", "v1", None).uri == "s3://bucket/manifests/a b#.json"
+
+
+# --- what S3 cannot have sent ----------------------------------------------------------------------------------------
+
+
+def with_part(part: str, name: str, value: object) -> list[dict[str, Any]]:
+    """Both kinds of notice, a part of them changed."""
+    event, notification = eventbridge_event(), s3_notification()
+    for of_s3 in (event["detail"], notification["Records"][0]["s3"]):
+        of_s3[part][name] = value
+    return [event, notification]
+
+
+ODD = {
+    "bucket that is a number": with_part("bucket", "name", 5),
+    "bucket that is null": with_part("bucket", "name", None),
+    "bucket of a name that S3 does not allow": with_part("bucket", "name", "My Bucket"),
+    "key that is a number": with_part("object", "key", 7),
+    "key that is empty": with_part("object", "key", ""),
+    "key that is too long": with_part("object", "key", "manifests/" + "é" * 508),
+    "key with half a character": with_part("object", "key", "manifests/\ud800")[:1],
+    "version that is a number": with_part("object", "version-id", 7),
+    "version with half a character": with_part("object", "version-id", "\ud800"),
+    "version that is a list": with_part("object", "versionId", ["v1"])[1:],
+    "ETag that is a list": with_part("object", "etag", ["e"]),
+}
+
+
+@pytest.mark.parametrize("notices", ODD.values(), ids=ODD)
+def test_a_notice_that_s3_cannot_have_sent_is_refused(notices: list[dict[str, Any]]) -> None:
+    for notice in notices:
+        with pytest.raises(Refused, match="is a notification of S3's"):
+            uploads_in(notice)
+
+
+def test_a_notice_needs_neither_size_nor_version_nor_etag() -> None:
+    for notice in (eventbridge_event(), s3_notification()):
+        described = (notice["Records"][0]["s3"] if "Records" in notice else notice["detail"])["object"]
+        key = described["key"]
+        described.clear()
+        described["key"] = key
+        assert uploads_in(notice) == [Upload(BUCKET, "manifests/run.json", None, None)]
+
+
+def test_a_key_may_be_as_long_as_s3_allows() -> None:
+    key = "manifests/" + "é" * 507
+    assert [upload.key for upload in uploads_in(eventbridge_event(key)) or []] == [key]

@@ -33,7 +33,8 @@ def test_a_uri_is_taken_apart_into_project_and_path(text: str, project: str, pat
 
 
 @pytest.mark.parametrize(
-    "name", ["a b", "#1", "a?b=c", "100%", "%20", "a+b", "ü–概要", "\U0001f9ec", "a:b@c", "..", "\xa0"]
+    "name",
+    ["a b", "#1", "a?b=c", "100%", "%20", "a+b", "ü–概要", "\U0001f9ec", "a:b@c", "...", ".a", "a.", "..a", "\xa0"],
 )
 def test_nothing_in_a_uri_is_decoded_or_cut(name: str) -> None:
     uri = parse_uri(f"icav2://{name}/folder/{name}")

@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 from botocore.session import Session, get_session
 
 from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
@@ -34,6 +34,20 @@ if TYPE_CHECKING:
 SQS_BATCH = 10
 PARALLEL_SENDS = 8
 FIRST_REDELIVERY_SECONDS, LONGEST_REDELIVERY_SECONDS = 20, 900
+GONE, NO_OBJECT = "does not exist, or not any more", "cannot be the name of an object in S3"
+FAULTS = {
+    "NoSuchKey": GONE,
+    "NoSuchVersion": GONE,
+    "NoSuchBucket": GONE,
+    "MethodNotAllowed": GONE,  # the version is the mark of a deletion
+    "InvalidBucketName": NO_OBJECT,
+    "KeyTooLongError": NO_OBJECT,
+    "InvalidArgument": NO_OBJECT,  # as of a version
+    "InvalidURI": NO_OBJECT,
+    "InvalidObjectState": "is archived; restore it first",
+}
+"""By S3's code for a failed read (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html): what is wrong
+with an object, for who has named it."""
 NOBODY_WAITS = frozenset({"TaskTimedOut", "TaskDoesNotExist", "InvalidToken"})
 
 logger = logging.getLogger(__name__)
@@ -151,15 +165,15 @@ class ManifestBucket:
         return client
 
     def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes:
-        """An object's content. Refuses one that is not there, too large, or in a bucket we may not read."""
+        """An object's content. Refuses one that is not there, cannot be, is too large, or may not be read by us."""
         uri = f"s3://{bucket}/{key}"
         version = {"VersionId": version_id} if version_id else {}
         try:
             answer = self._s3.get_object(Bucket=bucket, Key=key, **version)  # type: ignore[arg-type]
         except ClientError as error:
             code = error.response["Error"].get("Code", "")
-            if code in ("NoSuchKey", "NoSuchVersion", "NoSuchBucket"):
-                raise Refused([Problem(uri, "does not exist, or not any more")]) from None
+            if fault := FAULTS.get(code):
+                raise Refused([Problem(uri, fault)]) from None
             if code == "AccessDenied" and bucket != self.name:
                 hint = f"put it into {self.name}, or name its bucket in the parameter ManifestSourceBucket"
                 raise Refused([Problem(uri, f"may not be read by this stack; {hint}")]) from None
@@ -171,6 +185,8 @@ class ManifestBucket:
                     [Problem(uri, f"is encrypted under a KMS key that this stack may not use; {hint}")]
                 ) from None
             raise
+        except ParamValidationError:
+            raise Refused([Problem(uri, NO_OBJECT)]) from None
         if answer["ContentLength"] > max_bytes:
             raise Refused([Problem(uri, f"is larger than {max_bytes:,} bytes; split the manifest")])
         return answer["Body"].read()

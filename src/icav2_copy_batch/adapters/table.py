@@ -172,6 +172,7 @@ class CopyItem(Model):
     failed_jobs = NumberAttribute()
     task_tokens = UnicodeSetAttribute(null=True)
     project_names: MapAttribute[str, str] = MapAttribute(null=True)
+    max_sources_per_job = NumberAttribute(null=True)
     ingested_at = UnicodeAttribute(null=True)
     settled_at = UnicodeAttribute(null=True)
     announcing_until = UnicodeAttribute(null=True)
@@ -316,6 +317,7 @@ class CopyTable:
             failed_jobs=copy.failed_jobs,
             task_tokens=set(copy.task_tokens) or None,
             project_names=dict(copy.project_names) or None,
+            max_sources_per_job=copy.max_sources_per_job,
         )
         # The race: the same submission delivered twice, or two submissions with one copy_id.
         return None if _accepted(lambda: item.save(CopyItem.copy_id.does_not_exist())) else self.get_copy(copy.copy_id)
@@ -885,6 +887,7 @@ def _copy(item: CopyItem) -> Copy:
         status=CopyStatus(item.status),
         task_tokens=frozenset(item.task_tokens or ()),
         project_names=item.project_names.as_dict() if item.project_names else {},
+        max_sources_per_job=None if item.max_sources_per_job is None else int(item.max_sources_per_job),
         ingested_at=item.ingested_at,
         settled_at=item.settled_at,
         delayed_at=item.delayed_at,

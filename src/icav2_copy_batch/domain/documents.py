@@ -135,7 +135,7 @@ def failure_cause(detail: Detail) -> Detail:
 def rejected_detail(
     submission_id: str, copy_id: str | None, refused: Refused, rejected_at: str, stored: Mapping[str, str | None]
 ) -> Detail:
-    """``stored`` says where the submission and its problems are kept: ``submission_uri`` and ``problems_uri``."""
+    """``stored`` says where things are in S3: ``upload_uri``; kept by us ``submission_uri`` and ``problems_uri``."""
     detail: Detail = {
         "schema_version": SCHEMA_VERSION,
         "event_id": event_id(submission_id, COPY_REJECTED),

@@ -210,7 +210,7 @@ class Copy:
 
     copy_id: str
     digest: str
-    """Of the flipped manifest and its options: the same id with another digest is another copy."""
+    """Of what is copied where and how: the same id with another digest is another copy."""
     submitted_at: str
     total_jobs: int
     open_jobs: int
@@ -222,6 +222,8 @@ class Copy:
     """Step Functions task tokens to answer when it settles."""
     project_names: Mapping[str, str] = field(default_factory=dict)
     """Project id → how the client spells it, where not so: for what is said of the copy (see ``as_spelled``)."""
+    max_sources_per_job: int | None = None
+    """By which its jobs were planned: half written, it is finished in the same plan."""
     ingested_at: str | None = None
     """When all its jobs and backlogs were written."""
     settled_at: str | None = None

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from gzip import BadGzipFile, GzipFile
 from io import BytesIO
+from itertools import groupby
 from typing import Any
 
 from icav2_copy_batch.domain.projects import Projects, UnknownProject, text_as_spelled
-from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, is_encodable, is_plain, uri_fault
+from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, STEPS, is_encodable, is_plain, uri_fault
 
 PROBLEMS_LISTED = 100
 ACTIONS_ON_EXIST = ("SKIP", "OVERWRITE", "RENAME")
@@ -25,7 +26,10 @@ TAG_FLAGS = ("copy_user_tags", "copy_technical_tags", "copy_instrument_info")
 MESSAGE_KEYS = (*MANIFEST_KEYS, "copy_id", "action_on_exist", *TAG_FLAGS, "task_token")
 
 _COPY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)", re.DOTALL)
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_S3_URI = re.compile(rf"s3://({_BUCKET_NAME.pattern})/(.+)", re.DOTALL)
+MAX_KEY_BYTES = 1024
+"""S3's limit, https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html."""
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -109,7 +113,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
-    """A destination folder and its sources, in manifest order."""
+    """A destination folder and its sources, sorted."""
 
     destination: str
     packed_sources: bytes
@@ -163,7 +167,13 @@ def read_message(body: object, about: str) -> Message:
             about, f"must have exactly one of {', '.join(MANIFEST_KEYS)}, but has {' and '.join(given) or 'none'}"
         )
     _check(problems, body, "manifest_b64gz", _is_text, "must be a string: base64 of the gzipped JSON manifest")
-    _check(problems, body, "manifest_uri", _is_s3_uri, "must be a string of the form s3://bucket/key")
+    _check(
+        problems,
+        body,
+        "manifest_uri",
+        _is_s3_uri,
+        "must be a string of the form s3://bucket/key, the key of at most 1024 bytes",
+    )
     _check(problems, body, "copy_id", _is_copy_id, "must be 1 to 128 letters, digits, '.', '_' or '-'")
     _check(
         problems,
@@ -199,9 +209,9 @@ def is_message(body: object) -> bool:
 
 
 def decode_b64gz(text: str, max_bytes: int) -> object:
-    """The manifest in a ``manifest_b64gz``."""
+    """The manifest in a ``manifest_b64gz``, which may be broken into lines."""
     try:
-        data = b64decode(text, validate=True)
+        data = b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise Refused([Problem("manifest_b64gz", f"is not base64: {error}")]) from None
     if not data.startswith(_GZIP_MAGIC):
@@ -239,7 +249,18 @@ def _is_copy_id(value: object) -> bool:
 
 
 def _is_s3_uri(value: object) -> bool:
-    return isinstance(value, str) and _S3_URI.fullmatch(value) is not None and is_encodable(value)
+    match = _S3_URI.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and is_object_key(match[2])
+
+
+def is_bucket_name(value: object) -> bool:
+    """Whether S3 would take this for a bucket's name, or nearly so."""
+    return isinstance(value, str) and _BUCKET_NAME.fullmatch(value) is not None
+
+
+def is_object_key(value: object) -> bool:
+    """Whether an object in S3 may have this key."""
+    return isinstance(value, str) and is_encodable(value) and 1 <= len(value.encode()) <= MAX_KEY_BYTES
 
 
 def _is_task_token(value: object) -> bool:
@@ -260,9 +281,9 @@ def flip(manifest: object, limits: Limits, projects: Projects | None = None) -> 
     Whatever the manifest calls its projects, the jobs and all checks know them by their ids. Raises what looking up
     one of ``projects`` raises; afterwards these know how the manifest spells them.
 
-    Jobs into one project stand together; projects, and the jobs into each, in the order in which they first appear; a
-    job's sources in manifest order. A destination with more sources than the limits allow becomes several jobs. One
-    pass, linear in the entries.
+    The order of the manifest's keys means nothing: jobs are sorted by their destination (so that those into one project
+    stand together), and a job's sources too. A destination with more sources than the limits allow becomes several
+    jobs. But for the sorting, linear in the entries.
     """
     if not isinstance(manifest, dict):
         raise Refused([Problem("manifest", f"must be an object of source to destinations, not {_type_name(manifest)}")])
@@ -278,7 +299,7 @@ def flip(manifest: object, limits: Limits, projects: Projects | None = None) -> 
         folder, _, name = source.rpartition("/")
         project = project_of.get(folder)
         # Next to a source without a fault, only the name is new.
-        is_right = project and name and is_plain(name) and len(source) <= MAX_URI_CHARACTERS
+        is_right = project and name and name not in STEPS and is_plain(name) and len(source) <= MAX_URI_CHARACTERS
         fault = None if is_right else _source_fault(source)
         if fault:
             problems.add(source, fault)
@@ -313,19 +334,24 @@ def flip(manifest: object, limits: Limits, projects: Projects | None = None) -> 
             fault = f"lies in {tree}, to which {trees[tree]} is copied; submit it later, as another copy"
             problems.add(destination, fault)
     problems.refuse_if_any()
-    by_project: dict[str, list[PlannedJob]] = {}
-    for destination, names in folders.items():
-        by_project.setdefault(_project(destination), []).extend(_split(destination, [*names.values()], limits))
-    return [job for jobs in by_project.values() for job in jobs]
+    return [
+        job
+        for destination in sorted(folders)
+        for job in _split(destination, sorted(folders[destination].values()), limits)
+    ]
 
 
 def digest(jobs: Iterable[PlannedJob], options: CopyOptions) -> str:
-    """A fingerprint of what a submission asks for, the order of its jobs included (they are numbered by it)."""
+    """A fingerprint of what a submission asks for: which sources into which destinations, and how.
+
+    Not of how it is asked for, which is no part of what ``flip`` makes of it, and not of how it is split into ``jobs``.
+    """
     fingerprint = hashlib.sha256(json.dumps(astuple(options)).encode())
-    for job in jobs:
-        # As text: another zlib may pack it otherwise.
-        for part in (job.destination.encode(), zlib.decompress(job.packed_sources)):
-            fingerprint.update(len(part).to_bytes(8, "big") + part)
+    for destination, of_destination in groupby(jobs, key=lambda job: job.destination):
+        fingerprint.update(f"\n\n{destination}".encode())
+        for job in of_destination:
+            # As text: another zlib may pack it otherwise. No URI has a line break in it.
+            fingerprint.update(b"\n" + zlib.decompress(job.packed_sources))
     return fingerprint.hexdigest()
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from icav2_copy_batch.domain.manifest import Problem, Refused
+from icav2_copy_batch.domain.manifest import Problem, Refused, is_bucket_name, is_object_key
+from icav2_copy_batch.domain.uri import is_encodable
 
 UPLOAD_PREFIX = "manifests/"
 
@@ -49,7 +50,8 @@ def uploads_in(body: object) -> list[Upload] | None:
 
     Knows S3's event as EventBridge delivers it, S3's own notifications (several records, URL-encoded keys) and the
     test event that S3 sends when notifications are set up. Only files below ``manifests/`` count: what the product
-    itself writes to the bucket must never come back to it as a submission.
+    itself writes to the bucket must never come back to it as a submission. Raises ``Refused`` for a notification that
+    S3 cannot have sent; one about anything else than an upload is about none.
     """
     if not isinstance(body, dict):
         return None
@@ -85,10 +87,13 @@ def _created(records: list[dict[str, Any]]) -> Iterator[Upload]:
 
 def _upload(s3: dict[str, Any], decoded: bool) -> Upload:
     """``s3`` is the part that both kinds of notification share, but for two spellings and the key's encoding."""
-    described = s3["object"]
-    return Upload(
-        bucket=s3["bucket"]["name"],
-        key=described["key"] if decoded else unquote_plus(described["key"]),
-        version_id=described.get("version-id") or described.get("versionId"),
-        etag=described.get("etag") or described.get("eTag"),
-    )
+    described, bucket = s3["object"], s3["bucket"]["name"]
+    key = described["key"] if decoded else unquote_plus(described["key"])
+    version_id = described.get("version-id") or described.get("versionId")
+    etag = described.get("etag") or described.get("eTag")
+    # Anybody who may send to the queue can send such a notice; S3 and its client would stumble over these.
+    if not (is_bucket_name(bucket) and is_object_key(key)):
+        raise Refused([Problem("message", "is a notification of S3's about a bucket or a key that S3 does not allow")])
+    if not all(isinstance(each, str) and is_encodable(each) for each in (version_id or "", etag or "")):
+        raise Refused([Problem("message", "is a notification of S3's whose version or ETag is no text")])
+    return Upload(bucket, key, version_id, etag)

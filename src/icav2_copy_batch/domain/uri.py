@@ -13,6 +13,9 @@ from uuid import UUID
 SCHEME = "icav2://"
 MAX_URI_CHARACTERS = 4096
 
+STEPS = frozenset({".", ".."})
+"""Segments that some systems follow and others take for names: a path that has one may mean two things."""
+
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -60,6 +63,8 @@ def uri_fault(text: str) -> str | None:
         return "names no project"
     if "//" in text[len(SCHEME) :]:
         return "has an empty path segment (//)"
+    if "/." in text and not STEPS.isdisjoint(text.split("/")):
+        return "has a path segment . or .., which is no name"
     if len(text) > MAX_URI_CHARACTERS:
         return f"is longer than {MAX_URI_CHARACTERS} characters"
     if is_plain(text):
