@@ -203,6 +203,14 @@ class Pipeline:
                 manifest[f"icav2://source{path}"] = [f"icav2://destination/to/{folder}/"]
         return manifest
 
+    def by_id(self, manifest: dict[str, list[str]]) -> dict[str, list[str]]:
+        """The same manifest, its projects called by their ids."""
+        text = json.dumps(manifest)
+        for name, project_id in (("source", self.ica.source), ("destination", self.ica.destination)):
+            text = text.replace(f"//{name}/", f"//{project_id}/")
+        called_by_id: dict[str, list[str]] = json.loads(text)
+        return called_by_id
+
 
 def wiring_variables() -> set[str]:
     """Every variable that the template sets for any function."""

@@ -165,11 +165,7 @@ def test_a_submission_with_names_waits_for_ica_and_one_of_ids_does_not(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = pipeline.manifest("x")
-    by_id = json.loads(
-        json.dumps(manifest)
-        .replace("//source/", f"//{pipeline.ica.source}/")
-        .replace("//destination/", f"//{pipeline.ica.destination}/")
-    )
+    by_id = pipeline.by_id(manifest)
     pipeline.ica.fault("status", "GET", "projects$", status=503)
     pipeline.submit({"copy_id": "by-name", "manifest": manifest})
     monkeypatch.setitem(SECONDS_LEFT, "IngestFunction", 1)  # none to wait for another try
@@ -696,12 +692,10 @@ def test_a_secret_without_a_token_puts_launches_off_and_nothing_tells_its_text(
     pipeline.submit({"copy_id": "running", "manifest": pipeline.manifest("x")})
     pipeline.run()
     clients.secrets().put_secret_value(SecretId=pipeline.references["IcaTokenSecretArnParameter"], SecretString=secret)
-    manifest = json.dumps(pipeline.manifest("y", "z"))
-    by_id = manifest.replace("//source/", f"//{pipeline.ica.source}/").replace(
-        "//destination/", f"//{pipeline.ica.destination}/"
-    )
-    pipeline.submit({"copy_id": "waiting", "manifest": json.loads(by_id)})
+    pipeline.submit({"copy_id": "waiting", "manifest": pipeline.by_id(pipeline.manifest("y", "z"))})
     pipeline.run()
+    pipeline.submit({"copy_id": "by-name", "manifest": pipeline.manifest("y")})
+    assert len(pipeline.ingest()) == 1, "names cannot be looked up: it comes again"
     said = everything_said()
     assert TOKEN_REFUSED in said
     assert "LaunchesDeferred" in said
