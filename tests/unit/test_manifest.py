@@ -744,6 +744,22 @@ def test_a_project_that_nobody_knows_is_one_problem_among_all_others() -> None:
     ]
 
 
+def test_what_is_no_uri_hides_no_project_and_is_told_as_it_is() -> None:
+    manifest = {
+        "": [TO],
+        "icav2://": [TO],
+        "icav2://firsts": [TO],
+        "icav2://first/a": ["", "icav2://seconds", "icav2://second/x/"],
+    }
+    assert refusal(lambda: flip(manifest, Limits(), Projects(lambda name: KNOWN.get(name, name)))) == [
+        ("", "does not start with icav2://"),
+        ("icav2://", "has no path: a slash must follow the project"),
+        ("icav2://firsts", "has no path: a slash must follow the project"),
+        ("", "does not start with icav2://"),
+        ("icav2://seconds", "has no path: a slash must follow the project"),
+    ]
+
+
 def test_a_manifest_of_very_many_names_has_a_hundred_looked_up() -> None:
     """One from which the project was left out would take a call for each of its folders."""
     asked: list[str] = []

@@ -371,22 +371,29 @@ def _by_id(manifest: dict[str, Any], projects: Projects, problems: ProblemList) 
     What is no URI stays as it is.
     """
     known: dict[str, str] = {}  # icav2://<project as spelled> → icav2://<id>
+    nothing = f"{SCHEME}/"  # with which no URI begins
 
-    def learn(uri: str) -> None:
-        if not uri_fault(uri):
-            root = _root(uri)
+    def learn(uri: str) -> str:
+        """What the next URI of its project begins with."""
+        root = _root(uri)
+        if root not in known:
+            if uri_fault(uri):
+                return nothing
             try:
                 known[root] = SCHEME + projects.id_of(root[len(SCHEME) :])
             except UnknownProject as error:
                 known[root] = root
                 problems.add(uri, str(error))
+        return f"{root}/"
 
+    # Mostly a URI is of the project of the one before it.
+    of_source = of_destination = nothing
     for source, destinations in manifest.items():
-        if _root(source) not in known:
-            learn(source)
+        if not source.startswith(of_source):
+            of_source = learn(source)
         for destination in destinations if isinstance(destinations, list) else ():
-            if isinstance(destination, str) and _root(destination) not in known:
-                learn(destination)
+            if isinstance(destination, str) and not destination.startswith(of_destination):
+                of_destination = learn(destination)
     if not projects.names:
         return manifest
 
@@ -450,8 +457,8 @@ def _destination_fault(destination: str) -> str | None:
 
 
 def _root(uri: str) -> str:
-    """``icav2://<project>``, if it is a URI."""
-    return uri[: uri.find("/", len(SCHEME))]
+    """``icav2://<project>``; nothing of what is no URI for want of a path."""
+    return uri[: max(uri.find("/", len(SCHEME)), 0)]
 
 
 def _project(uri: str) -> str:
