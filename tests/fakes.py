@@ -116,6 +116,8 @@ class Table:
     """ICA project id → slots in use."""
     folders: dict[tuple[str, str], FolderRow] = field(default_factory=dict)
     """ICA project id and path → who writes there, and by which jobs."""
+    waited_for: dict[str, str | None] = field(default_factory=dict)
+    """Id of a copy for which tasks wait → when they last had a heartbeat."""
     outcomes_of: dict[str, Outcomes] = field(default_factory=dict)
     """ICA project id → how the last attempts into it have ended."""
     settled: Callable[[Copy], None] = field(default=lambda copy: None, compare=False)
@@ -129,6 +131,8 @@ class Table:
                 return self.copies[copy.copy_id].copy
             written = replace(copy, ingested_at=None, settled_at=None, delayed_at=None)
             self.copies[copy.copy_id] = CopyRow(written, due_at=copy.submitted_at)
+            if copy.task_tokens:
+                self.waited_for[copy.copy_id] = None
             return None
 
     def create_jobs(
@@ -173,6 +177,7 @@ class Table:
             if row is None or row.copy.status is not CopyStatus.OPEN:
                 return False
             row.copy = replace(row.copy, task_tokens=row.copy.task_tokens | {task_token})
+            self.waited_for[copy_id] = None
             return True
 
     # --- the moves of a job ------------------------------------------------------------------------------------------
@@ -389,12 +394,12 @@ class Table:
         with self.line.request():
             self._existing(copy_id).announcing_until = None
 
-    def mark_announced(self, copy: Copy, now: datetime) -> bool:
+    def mark_announced(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
         with self.line.request():
             row = self._existing(copy.copy_id)
             if row.copy.task_tokens != copy.task_tokens:
                 return False
-            row.copy = replace(row.copy, status=copy.settled_status)
+            row.copy = replace(row.copy, status=copy.settled_status, task_tokens=unanswered)
             row.due_at, row.announcing_until, row.announced_at = None, None, timestamp(now)
             return True
 
@@ -402,6 +407,29 @@ class Table:
         if copy_id not in self.copies:
             raise ConditionRefused(copy_id)
         return self.copies[copy_id]
+
+    # --- tasks that wait for a copy ----------------------------------------------------------------------------------
+
+    def copies_waited_for(self, beaten_before: datetime) -> list[str]:
+        with self.line.request():
+            found = [(beaten_at or "", copy_id) for copy_id, beaten_at in self.waited_for.items()]
+            return [copy_id for beaten_at, copy_id in sorted(found) if beaten_at < timestamp(beaten_before)]
+
+    def note_heartbeat(self, copy_id: str, now: datetime) -> bool:
+        with self.line.request():
+            if copy_id not in self.waited_for:
+                return False
+            self.waited_for[copy_id] = timestamp(now)
+            return True
+
+    def drop_task_token(self, copy_id: str, task_token: str) -> None:
+        with self.line.request():
+            if row := self.copies.get(copy_id):
+                row.copy = replace(row.copy, task_tokens=row.copy.task_tokens - {task_token})
+
+    def forget_waiting(self, copy_id: str) -> None:
+        with self.line.request():
+            self.waited_for.pop(copy_id, None)
 
     def mark_delayed(self, copy_id: str, now: datetime) -> None:
         with self.line.request():
@@ -605,6 +633,9 @@ class Bucket:
             self.objects[self.name, key] = content
             return f"s3://{self.name}/{key}"
 
+    def write(self, key: str, pieces: Iterable[str], content_type: str = "application/json") -> str:
+        return self.put(key, "".join(pieces).encode(), content_type)
+
     def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None:
         with self.line.request():
             content = self._content(bucket, key, version_id)
@@ -636,6 +667,8 @@ class Tasks:
     answers: dict[str, Succeeded | Failed] = field(default_factory=dict)
     answered: list[str] = field(default_factory=list)
     """The token of every answer, also of one that came to nobody."""
+    heartbeats: list[str] = field(default_factory=list)
+    """The token of every heartbeat."""
 
     def succeed(self, task_token: str, output: Detail) -> None:
         with self.line.request():
@@ -646,6 +679,11 @@ class Tasks:
         with self.line.request():
             assert len(encode(cause)) <= 32_768, "Step Functions would refuse it"
             self._answer(Failed(task_token, error, cause))
+
+    def send_heartbeat(self, task_token: str) -> bool:
+        with self.line.request():
+            self.heartbeats.append(task_token)
+            return task_token not in self.answers
 
     def _answer(self, answer: Succeeded | Failed) -> None:
         self.answered.append(answer.task_token)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from icav2_copy_batch.domain import documents
-from icav2_copy_batch.domain.documents import Detail
+from icav2_copy_batch.domain.documents import Detail, Sendable
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Limits, Refused, flip, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
@@ -147,16 +147,22 @@ def outgoing_events() -> dict[str, dict[str, Any]]:
         ),
         "copy-completed": _delivered(
             documents.settled_type(completed),
-            documents.fit(documents.settled_detail(completed, [SAMPLES, REPORTS], result_uri)),
+            settled_result(completed, [SAMPLES, REPORTS], result_uri)[1].detail(),
             SETTLED_AT,
         ),
         "copy-failed": _delivered(
             documents.settled_type(failed),
-            documents.fit(documents.settled_detail(failed, [SAMPLES, LOST_REPORTS, LOST_BCLS], result_uri)),
+            settled_result(failed, [SAMPLES, LOST_REPORTS, LOST_BCLS], result_uri)[1].detail(),
             SETTLED_AT,
         ),
         "copy-rejected": _delivered(documents.COPY_REJECTED, _rejected_detail(), STARTED_AT),
     }
+
+
+def settled_result(copy: Copy, jobs: list[Job], result_uri: str) -> tuple[Detail, Sendable]:
+    """The result document of a copy of these jobs, and what is sent of it."""
+    sendable = Sendable(copy, result_uri)
+    return json.loads("".join(documents.result(copy, lambda: jobs, result_uri, sendable))), sendable
 
 
 def _rejected_detail() -> Detail:

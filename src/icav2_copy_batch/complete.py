@@ -2,39 +2,61 @@
 
 The stream calls this for the write that took the open jobs to zero, and the poller for a copy that was not announced.
 The announcement is claimed first and noted last: it is made once, unless its maker dies in between; then the poller
-makes it again, under the same ``event_id``.
+makes it again, under the same ``event_id``. The result is written job by job, so that a copy may be of any size.
+
+Step Functions tasks that wait for a copy get heartbeats while it is open. One that cannot be answered for the moment
+holds up neither the others nor the announcement: the poller answers it later.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from icav2_copy_batch.domain import documents
-from icav2_copy_batch.domain.documents import Detail
+from icav2_copy_batch.domain.documents import Detail, Sendable
 from icav2_copy_batch.domain.job import Clock, Copy, CopyStatus, Job
 
-CLAIM = timedelta(minutes=3)
-"""How long an announcement may take: longer than the function that makes it may run."""
+CLAIM_MARGIN = timedelta(minutes=1)
+"""By how much an announcement's claim outlasts the invocation that makes it."""
+SECONDS_TO_ANNOUNCE = 600.0
+"""No announcement is begun after another with less time left: the next invocation has all of its time."""
+SECONDS_TO_FINISH = 60.0
+"""When so much time is left, the result is not written any further: see ``_store``."""
+HEARTBEATS_APART = timedelta(minutes=5)
+"""Far below the hour after which the state machine of the template takes a copy for lost."""
+MOST_COPIES_AT_ONCE = 100
+"""To whose tasks one call sends heartbeats: the next in turn are those that have waited longest."""
+ANSWERED_WITHIN = timedelta(days=1)
+"""For so long after a copy has settled a task that could not be answered is tried again."""
 
 logger = logging.getLogger(__name__)
+
+
+class OutOfTime(Exception):
+    """The result cannot be written in the time that one invocation has."""
 
 
 class Table(Protocol):
     def begin_announcement(self, copy_id: str, now: datetime, until: datetime) -> Copy | None: ...
     def abandon_announcement(self, copy_id: str) -> None: ...
-    def mark_announced(self, copy: Copy, now: datetime) -> bool: ...
+    def mark_announced(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool: ...
     def get_copy(self, copy_id: str) -> Copy | None: ...
     def jobs(self, copy_id: str) -> Iterable[Job]: ...
+    def copies_waited_for(self, beaten_before: datetime) -> list[str]: ...
+    def note_heartbeat(self, copy_id: str, now: datetime) -> bool: ...
+    def drop_task_token(self, copy_id: str, task_token: str) -> None: ...
+    def forget_waiting(self, copy_id: str) -> None: ...
 
 
 class Bucket(Protocol):
     @property
     def name(self) -> str: ...
     def put(self, key: str, content: bytes, content_type: str = "application/json") -> str: ...
+    def write(self, key: str, pieces: Iterable[str], content_type: str = "application/json") -> str: ...
 
 
 class Bus(Protocol):
@@ -44,6 +66,7 @@ class Bus(Protocol):
 class Tasks(Protocol):
     def succeed(self, task_token: str, output: Detail) -> None: ...
     def fail(self, task_token: str, error: str, cause: Detail) -> None: ...
+    def send_heartbeat(self, task_token: str) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -53,11 +76,13 @@ class Complete:
     bus: Bus
     tasks: Tasks
     clock: Clock
+    seconds_left: Callable[[], float]
 
     def announce(self, copy_id: str) -> CopyStatus | None:
         """Announce a settled copy; None when it is not settled, or announced, or being announced."""
         now = self.clock()
-        copy = self.table.begin_announcement(copy_id, now, now + CLAIM)
+        until = now + timedelta(seconds=self.seconds_left()) + CLAIM_MARGIN
+        copy = self.table.begin_announcement(copy_id, now, until)
         if copy is None:
             logger.info("nothing to announce", extra={"copy_id": copy_id})
             return None
@@ -74,34 +99,103 @@ class Complete:
         copy = self.table.get_copy(copy_id)
         if copy is None:
             raise LookupError(f"copy {copy_id} is not in the table")
-        self._answer(copy, self._detail(copy), [task_token])
+        self._answer(copy, self._sendable(copy), task_token)
+
+    def look_after_waiting(self) -> None:
+        """Tell the tasks that wait for open copies to wait on, and answer those that could not be answered before.
+
+        Which these are is one small item for each copy with such tasks. Trouble ends it: the next call goes on.
+        """
+        try:
+            for copy_id in self.table.copies_waited_for(self.clock() - HEARTBEATS_APART)[:MOST_COPIES_AT_ONCE]:
+                # First, so that one with which there is trouble holds up the others only once.
+                if self.table.note_heartbeat(copy_id, self.clock()):
+                    self._look_after(copy_id)
+        except Exception:
+            logger.warning("not all tasks that wait were seen to", exc_info=True)
+
+    def _look_after(self, copy_id: str) -> None:
+        copy = self.table.get_copy(copy_id)
+        if copy and not copy.is_announced:
+            for task_token in sorted(copy.task_tokens):
+                if not self.tasks.send_heartbeat(task_token):
+                    self.table.drop_task_token(copy_id, task_token)
+            return
+        if copy and copy.task_tokens:
+            sendable = self._sendable(copy)
+            for task_token in sorted(copy.task_tokens):
+                if not self._was_answered(copy, sendable, task_token):
+                    return
+                self.table.drop_task_token(copy_id, task_token)
+        self.table.forget_waiting(copy_id)
 
     def _announce(self, copy: Copy) -> None:
-        detail = self._detail(copy)
-        self.bucket.put(_result_key(copy), documents.encode(detail).encode())
-        self.bus.put(documents.settled_type(copy), documents.fit(detail))
-        answered: set[str] = set()
+        sendable = Sendable(copy, self._result_uri(copy))
+        self._store(copy, sendable)
+        self.bus.put(documents.settled_type(copy), sendable.detail())
+        asked: frozenset[str] = frozenset()
+        unanswered: frozenset[str] = frozenset()
         while True:
-            self._answer(copy, detail, copy.task_tokens - answered)
-            if self.table.mark_announced(copy, self.clock()):
+            new = sorted(copy.task_tokens - asked)
+            unanswered |= {each for each in new if not self._was_answered(copy, sendable, each)}
+            if self.table.mark_announced(copy, self.clock(), unanswered & copy.task_tokens):
                 return
-            # A submission of the same copy has added its task token since the copy was read.
-            answered |= copy.task_tokens
+            # Since the copy was read, a submission of it has added its task token, or one was dropped.
+            asked |= copy.task_tokens
             reread = self.table.get_copy(copy.copy_id)
             if reread is None or reread.is_announced:
                 return
             copy = reread
 
-    def _answer(self, copy: Copy, detail: Detail, task_tokens: Iterable[str]) -> None:
-        for task_token in sorted(task_tokens):
-            if copy.settled_status is CopyStatus.COMPLETED:
-                self.tasks.succeed(task_token, documents.fit(detail))
-            else:
-                self.tasks.fail(task_token, documents.COPY_FAILED, documents.failure_cause(detail))
+    def _store(self, copy: Copy, sendable: Sendable) -> None:
+        """Write the result. One that takes longer than an invocation has is stored as it is sent: truncated.
 
-    def _detail(self, copy: Copy) -> Detail:
-        result_uri = f"s3://{self.bucket.name}/{_result_key(copy)}"
-        return documents.settled_detail(copy, self.table.jobs(copy.copy_id), result_uri)
+        Else its copy would never be announced.
+        """
+        try:
+            self.bucket.write(_result_key(copy), self._in_time(self._result(copy, sendable)))
+        except OutOfTime:
+            logger.error("result too large to be written: stored truncated", extra={"copy_id": copy.copy_id})
+            sendable.leave_out_jobs()
+            self.bucket.put(_result_key(copy), documents.encode(sendable.detail()).encode())
+
+    def _in_time(self, pieces: Iterable[str]) -> Iterator[str]:
+        for piece in pieces:
+            if self.seconds_left() < SECONDS_TO_FINISH:
+                raise OutOfTime
+            yield piece
+
+    def _sendable(self, copy: Copy) -> Sendable:
+        """What is sent of a copy whose result is stored already."""
+        sendable = Sendable(copy, self._result_uri(copy))
+        for _ in self._result(copy, sendable):
+            if sendable.is_full:
+                break
+        return sendable
+
+    def _result(self, copy: Copy, sendable: Sendable) -> Iterator[str]:
+        return documents.result(copy, lambda: self.table.jobs(copy.copy_id), self._result_uri(copy), sendable)
+
+    def _was_answered(self, copy: Copy, sendable: Sendable, task_token: str) -> bool:
+        """Answer a task; False where it is worth another try later."""
+        try:
+            self._answer(copy, sendable, task_token)
+        except Exception:
+            settled_at = datetime.fromisoformat(copy.settled_at or copy.submitted_at)
+            if self.clock() - settled_at < ANSWERED_WITHIN:
+                logger.warning("task not answered yet", extra={"copy_id": copy.copy_id}, exc_info=True)
+                return False
+            logger.exception("task not answered: given up", extra={"copy_id": copy.copy_id})
+        return True
+
+    def _answer(self, copy: Copy, sendable: Sendable, task_token: str) -> None:
+        if copy.settled_status is CopyStatus.COMPLETED:
+            self.tasks.succeed(task_token, sendable.detail())
+        else:
+            self.tasks.fail(task_token, documents.COPY_FAILED, sendable.cause())
+
+    def _result_uri(self, copy: Copy) -> str:
+        return f"s3://{self.bucket.name}/{_result_key(copy)}"
 
 
 def _result_key(copy: Copy) -> str:

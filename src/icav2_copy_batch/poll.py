@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
 from icav2_copy_batch.domain.ica import VERDICTS, IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Hold, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
@@ -87,6 +88,7 @@ class Sender(Protocol):
 
 class Announcer(Protocol):
     def announce(self, copy_id: str) -> CopyStatus | None: ...
+    def look_after_waiting(self) -> None: ...
 
 
 class Reconciler(Protocol):
@@ -187,12 +189,15 @@ class Poll:
     def _look_after_what_is_overdue(self) -> Counter[str]:
         """What has waited for a minute may wait for another: seen to once for each time that the schedule calls."""
         happened = self._announce_forgotten()
+        self.announcer.look_after_waiting()
         happened["delayed"] += self.delay.report()
         return happened
 
     def _announce_forgotten(self) -> Counter[str]:
         happened: Counter[str] = Counter()
-        for copy_id in self.table.unannounced_copies(self.clock() - UNANNOUNCED_AGE):
+        for number, copy_id in enumerate(self.table.unannounced_copies(self.clock() - UNANNOUNCED_AGE)):
+            if number and self.seconds_left() < SECONDS_TO_ANNOUNCE:
+                break  # the next call has all of its time
             logger.warning("the stream did not announce a copy", extra={"copy_id": copy_id})
             try:
                 if status := self.announcer.announce(copy_id):

@@ -83,13 +83,15 @@ def seen() -> Iterator[AwsCalls]:
 
 
 def backup(value: Any) -> Any:
-    """What moto keeps of a table for each transaction; without a copy of every record of its stream: none changes."""
+    """What moto keeps of a table for each transaction, to go back to where it is refused: with the very same stream.
+
+    Who reads the stream would else go on reading that of a table which is not there any more.
+    """
     if not isinstance(value, Table) or not value.stream_shard:
         return copy.deepcopy(value)
     shard, value.stream_shard = value.stream_shard, None
     table = copy.deepcopy(value)
-    value.stream_shard, table.stream_shard = shard, copy.copy(shard)
-    table.stream_shard.table, table.stream_shard.items = table, list(shard.items)
+    value.stream_shard = table.stream_shard = shard
     return table
 
 

@@ -39,7 +39,7 @@ SECONDS_LEFT = {
     "LaunchFunction": 300,
     "PollFunction": 46,
     "NotifyFunction": 120,
-    "CompleteFunction": 120,
+    "CompleteFunction": 900,
 }
 """Of the poller only just enough for one look."""
 

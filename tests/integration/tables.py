@@ -131,7 +131,7 @@ def everything(table: EitherTable) -> list[str]:
         return sorted(json.dumps(item, sort_keys=True, default=repr) for item in items())
     rows: list[Any] = [*table.copies.values(), *table.job_items.values(), *table.folders.values()]
     rows += table.backlog_items.values()
-    counts: list[Any] = [*table.leases.items(), *(+table.slots).items()]
+    counts: list[Any] = [*table.leases.items(), *(+table.slots).items(), *table.waited_for.items()]
     rows += table.outcomes_of.values()
     return sorted(json.dumps(each, sort_keys=True, default=_listed) for each in [*map(asdict, rows), *counts])
 

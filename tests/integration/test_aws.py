@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,11 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ClientError
+from botocore.session import get_session
 
 from icav2_copy_batch.adapters.aws import (
+    PART_BYTES,
+    TASK_TROUBLES,
     EventBus,
     LaunchQueue,
     ManifestBucket,
@@ -22,6 +26,7 @@ from icav2_copy_batch.adapters.aws import (
     SendFailed,
     SourceQueue,
     TaskTokens,
+    TaskTrouble,
 )
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import Refused
@@ -287,6 +292,47 @@ def test_what_cannot_be_put_is_an_error(aws: AwsCalls) -> None:
         create_bucket().put("results/c.json", b"{}")
 
 
+def many(pieces: int, size: int) -> Iterator[str]:
+    return (f"{number:08d}".ljust(size, "é") for number in range(pieces))
+
+
+@pytest.mark.parametrize(("pieces", "parts"), [(0, 0), (1, 0), (10, 0), (1000, 3)])
+def test_what_is_written_in_pieces_can_be_read_as_a_whole(aws: AwsCalls, pieces: int, parts: int) -> None:
+    """Of small ones as they are, of large ones in parts of which S3 takes 10,000."""
+    size = 10_000
+    uri = create_bucket().write("results/c.json", many(pieces, size))
+    assert uri == "s3://manifests/results/c.json"
+    assert content_of(uri) == "".join(many(pieces, size)).encode()
+    assert clients.s3().head_object(Bucket="manifests", Key="results/c.json")["ContentType"] == "application/json"
+    assert aws.count("UploadPart") == parts
+    assert aws.count("PutObject") == (not parts)
+
+
+def test_parts_are_as_large_as_s3_asks_for() -> None:
+    assert PART_BYTES >= 5 * 1024**2
+    assert PART_BYTES * 10_000 > 50 * 1024**3
+
+
+def test_of_what_cannot_be_written_to_its_end_nothing_is_left(aws: AwsCalls) -> None:
+    def breaks() -> Iterator[str]:
+        yield from many(1000, 10_000)
+        raise RuntimeError("made by the test")
+
+    bucket = create_bucket()
+    with pytest.raises(RuntimeError, match="made by the test"):
+        bucket.write("results/c.json", breaks())
+    assert aws.count("AbortMultipartUpload") == 1
+    assert "Uploads" not in clients.s3().list_multipart_uploads(Bucket="manifests")
+    assert clients.s3().list_objects_v2(Bucket="manifests")["KeyCount"] == 0
+
+
+def test_a_part_that_s3_does_not_take_is_an_error_and_ends_the_rest(aws: AwsCalls) -> None:
+    aws.refuse("UploadPart", "AccessDenied")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        create_bucket().write("results/c.json", many(1000, 10_000))
+    assert aws.count("AbortMultipartUpload") == 1
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_a_submission_is_kept_in_the_version_that_was_refused(aws: AwsCalls, key: str) -> None:
     bucket = create_bucket()
@@ -441,26 +487,76 @@ def test_a_task_that_was_answered_before_is_let_be(aws: AwsCalls) -> None:
     assert ended(execution)["output"] == result["output"]
 
 
-ANSWERS: dict[str, Callable[[TaskTokens], None]] = {
+ASKED: dict[str, Callable[[TaskTokens], object]] = {
     "SendTaskSuccess": lambda tasks: tasks.succeed("token", {}),
     "SendTaskFailure": lambda tasks: tasks.fail("token", "CopyFailed", {}),
+    "SendTaskHeartbeat": lambda tasks: tasks.send_heartbeat("token"),
 }
+NEVER = [code for code, trouble in TASK_TROUBLES.items() if trouble is TaskTrouble.NEVER]
 
 
-@pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])
-@pytest.mark.parametrize("operation", ANSWERS)
+@dataclass
+class Given:
+    """Up: how often a task was."""
+
+    up: int = 0
+
+    def count(self) -> None:
+        self.up += 1
+
+
+@pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist"])
+@pytest.mark.parametrize("operation", ASKED)
 def test_a_task_for_which_nobody_waits_any_more_is_let_be(aws: AwsCalls, operation: str, code: str) -> None:
     aws.refuse(operation, code)
-    ANSWERS[operation](TaskTokens())
-    assert aws.count(operation) == 1
+    given = Given()
+    assert not ASKED[operation](TaskTokens(given.count))
+    assert (aws.count(operation), given.up) == (1, 0)
 
 
-@pytest.mark.parametrize("code", ["AccessDeniedException", "InvalidOutput", "KmsAccessDeniedException"])
-@pytest.mark.parametrize("operation", ANSWERS)
-def test_a_task_that_cannot_be_answered_is_an_error(aws: AwsCalls, operation: str, code: str) -> None:
+@pytest.mark.parametrize("code", NEVER)
+@pytest.mark.parametrize("operation", ["SendTaskSuccess", "SendTaskFailure"])
+def test_a_task_that_can_never_be_answered_is_told_of_once_and_let_be(
+    aws: AwsCalls, caplog: pytest.LogCaptureFixture, operation: str, code: str
+) -> None:
     aws.refuse(operation, code)
+    given = Given()
+    ASKED[operation](TaskTokens(given.count))
+    assert (aws.count(operation), given.up) == (1, 1)
+    (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert error.message == "a task can never be answered"
+
+
+@pytest.mark.parametrize("code", NEVER)
+def test_a_task_that_gets_no_heartbeat_for_now_is_kept_to_be_answered(aws: AwsCalls, code: str) -> None:
+    """What is in the way may be mended before its copy settles."""
+    aws.refuse("SendTaskHeartbeat", code)
+    given = Given()
+    assert TaskTokens(given.count).send_heartbeat("token")
+    assert given.up == 0
+
+
+@pytest.mark.parametrize("code", ["KmsThrottlingException", "ThrottlingException", "InternalFailure", "ExpiredToken"])
+@pytest.mark.parametrize("operation", ASKED)
+def test_trouble_that_passes_is_for_the_caller_to_try_again(aws: AwsCalls, operation: str, code: str) -> None:
+    aws.refuse(operation, code)
+    given = Given()
     with pytest.raises(ClientError, match=code):
-        ANSWERS[operation](TaskTokens())
+        ASKED[operation](TaskTokens(given.count))
+    assert given.up == 0
+
+
+@pytest.mark.parametrize("operation", ASKED)
+def test_every_error_that_step_functions_declares_has_its_meaning(operation: str) -> None:
+    declared = get_session().get_service_model("stepfunctions").operation_model(operation).error_shapes
+    assert {shape.name for shape in declared} - TASK_TROUBLES.keys() <= {"KmsThrottlingException"}
+
+
+def test_a_task_that_waits_takes_a_heartbeat(aws: AwsCalls) -> None:
+    aws.answer("SendTaskHeartbeat", lambda request: json_answer(request, {}))  # moto knows those of activities alone
+    assert TaskTokens().send_heartbeat("token")
+    (request,) = aws.requests("SendTaskHeartbeat")
+    assert json.loads(text_of(request)) == {"taskToken": "token"}
 
 
 # --- the token of ICA ------------------------------------------------------------------------------------------------

@@ -164,6 +164,8 @@ def test_what_is_put_is_there_under_the_uri_that_comes_back_and_may_be_put_again
         uri = bucket.ours.put("results/c.json", content)
         assert uri == "s3://manifests/results/c.json"
         assert bucket.content(uri) == content
+        assert bucket.ours.write("results/c.json", ["in ", "pièces"]) == uri
+        assert bucket.content(uri) == "in pièces".encode()
     assert bucket.ours.name == "manifests"
 
 

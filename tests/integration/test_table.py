@@ -25,6 +25,7 @@ from icav2_copy_batch.adapters.table import (
     LeaseItem,
     OutcomesItem,
     SlotsItem,
+    WaitedForItem,
 )
 from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits, PlannedJob, pack_sources
@@ -106,7 +107,7 @@ def test_an_announcement_that_cannot_be_noted_is_an_error(table: CopyTable, aws:
     assert copy
     aws.refuse("UpdateItem", "AccessDeniedException")
     with pytest.raises(UpdateError, match="AccessDenied"):
-        table.mark_announced(copy, at(31))
+        table.mark_announced(copy, at(31), frozenset())
 
 
 def test_a_read_that_fails_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
@@ -138,6 +139,7 @@ def test_what_must_not_be_missed_is_read_as_it_is_now(table: CopyTable, aws: Aws
         lambda: table.lease_until("poller"),
         lambda: table.outcomes("p"),
         table.backlogs,
+        lambda: table.copies_waited_for(at(0)),
     ):
         began = len(aws.sent)
         read()
@@ -456,7 +458,7 @@ def test_an_announced_copy_is_not_due_any_more(table: CopyTable) -> None:
     settle(table)
     copy = table.begin_announcement("c", at(30), at(210))
     assert copy
-    assert table.mark_announced(copy, at(31))
+    assert table.mark_announced(copy, at(31), frozenset())
     item = stored("c", "COPY")
     assert (item["status"], item["announced_at"]) == ({"S": "COMPLETED"}, {"S": timestamp(at(31))})
     assert not item.keys() & {"due_at", "announcing_until"}
@@ -543,7 +545,7 @@ def test_the_index_is_the_templates(table: CopyTable) -> None:
 
 def test_every_item_has_the_templates_keys() -> None:
     keys = {key["KeyType"]: key["AttributeName"] for key in properties("CopyTable")["KeySchema"]}
-    for model in (CopyItem, JobItem, LeaseItem, SlotsItem, OutcomesItem, FolderItem):
+    for model in (CopyItem, JobItem, LeaseItem, SlotsItem, WaitedForItem, OutcomesItem, FolderItem):
         attributes = model.get_attributes().values()
         named = {"HASH" if each.is_hash_key else "RANGE": each.attr_name for each in attributes if is_key(each)}
         assert named == keys

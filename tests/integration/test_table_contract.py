@@ -942,7 +942,7 @@ def test_a_task_token_does_not_make_a_copy(either_table: EitherTable) -> None:
 def announce(table: EitherTable, copy_id: str = "c") -> None:
     copy = table.begin_announcement(copy_id, at(30), at(210))
     assert copy
-    assert table.mark_announced(copy, at(31))
+    assert table.mark_announced(copy, at(31), frozenset())
 
 
 def test_a_settled_copy_is_announced_once(either_table: EitherTable) -> None:
@@ -951,8 +951,8 @@ def test_a_settled_copy_is_announced_once(either_table: EitherTable) -> None:
     assert copy
     assert (copy.open_jobs, copy.passed_jobs, copy.task_tokens) == (0, 1, frozenset(["one"]))
     assert copy.status is CopyStatus.OPEN
-    assert either_table.mark_announced(copy, at(31))
-    assert either_table.get_copy("c") == replace(copy, status=CopyStatus.COMPLETED)
+    assert either_table.mark_announced(copy, at(31), frozenset())
+    assert either_table.get_copy("c") == replace(copy, status=CopyStatus.COMPLETED, task_tokens=frozenset())
     before = everything(either_table)
     assert either_table.begin_announcement("c", at(1000), at(1180)) is None
     assert everything(either_table) == before
@@ -1002,12 +1002,82 @@ def test_a_copy_is_not_marked_announced_while_a_task_token_is_not_answered(
     assert copy
     assert either_table.add_task_token("c", "late")
     before = everything(either_table)
-    assert not either_table.mark_announced(copy, at(31))
+    assert not either_table.mark_announced(copy, at(31), frozenset())
     assert everything(either_table) == before
     reread = either_table.get_copy("c")
     assert reread
     assert reread.task_tokens == {*known, "late"}
-    assert either_table.mark_announced(reread, at(32))
+    assert either_table.mark_announced(reread, at(32), frozenset())
+
+
+def test_an_announced_copy_keeps_the_task_tokens_that_are_to_be_answered_yet(either_table: EitherTable) -> None:
+    settle(either_table, task_tokens=["one", "two"])
+    copy = either_table.begin_announcement("c", at(30), at(210))
+    assert copy
+    assert either_table.mark_announced(copy, at(31), frozenset(["two"]))
+    assert either_table.get_copy("c") == replace(copy, status=CopyStatus.COMPLETED, task_tokens=frozenset(["two"]))
+
+
+# --- tasks that wait for a copy --------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_waited_for_from_its_first_task_token_on(either_table: EitherTable) -> None:
+    create(either_table, copy_id="nobody")
+    create(either_table, copy_id="with", task_tokens=["one"])
+    create(either_table, copy_id="later")
+    assert either_table.copies_waited_for(at(0)) == ["with"]
+    assert either_table.add_task_token("later", "two")
+    assert either_table.copies_waited_for(at(0)) == ["later", "with"]
+
+
+def test_a_copy_that_is_there_already_is_not_waited_for_by_the_submission_that_comes_again(
+    either_table: EitherTable,
+) -> None:
+    settle(either_table)
+    announce(either_table)
+    before = everything(either_table)
+    assert either_table.create_copy(copy_of(task_tokens=["one"]))
+    assert not either_table.add_task_token("c", "one")
+    assert everything(either_table) == before
+
+
+def test_those_are_first_that_have_waited_longest_for_a_heartbeat(either_table: EitherTable) -> None:
+    for copy_id in "abc":
+        create(either_table, copy_id=copy_id, task_tokens=["one"])
+    assert either_table.note_heartbeat("a", at(20))
+    assert either_table.note_heartbeat("c", at(10))
+    assert either_table.copies_waited_for(at(21)) == ["b", "c", "a"]
+    assert either_table.copies_waited_for(at(20)) == ["b", "c"]
+    assert either_table.add_task_token("a", "two"), "which has had no heartbeat yet"
+    assert either_table.copies_waited_for(at(10)) == ["a", "b"]
+
+
+def test_a_copy_that_is_forgotten_is_not_put_back_by_a_poller_that_is_late(either_table: EitherTable) -> None:
+    create(either_table, task_tokens=["one"])
+    either_table.forget_waiting("c")
+    assert either_table.copies_waited_for(at(1000)) == []
+    before = everything(either_table)
+    assert not either_table.note_heartbeat("c", at(20))
+    either_table.forget_waiting("c")
+    assert everything(either_table) == before
+
+
+def test_a_task_token_is_dropped_once_and_for_its_copy_alone(either_table: EitherTable) -> None:
+    create(either_table, task_tokens=["one", "two"])
+    create(either_table, copy_id="d", task_tokens=["one"])
+    for _ in range(2):
+        either_table.drop_task_token("c", "one")
+        tokens = [copy.task_tokens for copy in map(either_table.get_copy, "cd") if copy]
+        assert tokens == [{"two"}, {"one"}]
+    either_table.drop_task_token("c", "two")
+    copy = either_table.get_copy("c")
+    assert copy
+    assert copy.task_tokens == frozenset()
+
+
+def test_the_task_token_of_a_copy_that_is_not_there_does_not_make_one(either_table: EitherTable) -> None:
+    either_table.drop_task_token("c", "one")
+    assert everything(either_table) == []
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 from icav2_copy_batch.adapters.aws import redelivery_seconds
 from icav2_copy_batch.adapters.ica import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table import FolderItem
+from icav2_copy_batch.complete import HEARTBEATS_APART, SECONDS_TO_ANNOUNCE
 from icav2_copy_batch.domain.manifest import read_message
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.handlers import poll, wiring
@@ -230,6 +231,23 @@ def test_without_an_environment_the_settings_are_the_templates_defaults() -> Non
     assert settings.slots == Slots(defaults["MaxRunningJobs"], defaults["MaxRunningJobsPerProject"])
     assert settings.delayed_after == timedelta(minutes=defaults["DelayedAfterMinutes"])
     assert settings.max_attempts == 1 + defaults["MaxRedeploys"]
+
+
+def test_the_state_machine_waits_far_longer_for_a_heartbeat_than_the_poller_for_the_next() -> None:
+    state = properties("StateMachine")["Definition"]["States"]["Copy"]
+    assert state["HeartbeatSeconds"] >= 10 * HEARTBEATS_APART.total_seconds()
+    assert state["HeartbeatSeconds"] < state["TimeoutSeconds"]
+    tries = properties("IngestQueue")["RedrivePolicy"]["maxReceiveCount"]
+    redelivered = sum(redelivery_seconds(received) for received in range(1, tries))
+    assert state["HeartbeatSeconds"] > redelivered, "a submission that is ingested at its last try is waited for"
+    assert {"ErrorEquals": ["States.HeartbeatTimeout"], "MaxAttempts": 1} in state["Retry"]
+
+
+def test_whoever_announces_may_give_up_a_result_in_parts_and_has_the_time() -> None:
+    for function in ("Complete", "Poll"):
+        actions = {action for each in statements(f"{function}Role") for action in listed(each["Action"])}
+        assert {"s3:PutObject", "s3:AbortMultipartUpload"} <= actions, "parts are s3:PutObject, and to give up is not"
+        assert properties(f"{function}Function")["Timeout"] > SECONDS_TO_ANNOUNCE
 
 
 def test_what_expires_is_said_by_the_attribute_of_folders() -> None:

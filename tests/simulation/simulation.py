@@ -368,7 +368,7 @@ class Simulation:
             wire=self.wire,
             clock=engine.clock,
         )
-        complete = Complete(self.table, self.bucket, self.bus, self.tasks, engine.clock)
+        complete = Complete(self.table, self.bucket, self.bus, self.tasks, engine.clock, engine.seconds_left)
         limits = Limits(max_sources_per_job=self.scenario.max_sources_per_job)
         sender = Send(self.table, self.launch_queue, engine.clock, self.slots, spread=fakes.in_turn)
         reconcile = Reconcile(self.table, ica, self.launch_queue, engine.clock)

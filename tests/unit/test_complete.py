@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from icav2_copy_batch.complete import CLAIM, Complete
-from icav2_copy_batch.domain.documents import Detail, failure_cause
+from icav2_copy_batch.complete import (
+    ANSWERED_WITHIN,
+    CLAIM_MARGIN,
+    HEARTBEATS_APART,
+    MOST_COPIES_AT_ONCE,
+    SECONDS_TO_FINISH,
+    Complete,
+)
+from icav2_copy_batch.domain.documents import CAUSE_KEYS, Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits, flip
 from tests import fakes
 from tests.event_files import sample, schema_faults
 
 PASSED, FAILED = JobStatus.PASSED, JobStatus.FAILED
+SECONDS_LEFT = 900.0
+CLAIM = timedelta(seconds=SECONDS_LEFT) + CLAIM_MARGIN
 MANIFEST = {"icav2://from/a.txt": ["icav2://to/1/", "icav2://to/2/"], "icav2://from/b.txt": ["icav2://to/1/"]}
 
 
@@ -29,6 +38,7 @@ class World:
     manifest: dict[str, list[str]] = field(default_factory=lambda: MANIFEST)
     line: fakes.Line = field(default_factory=fakes.Line)
     clock: fakes.Clock = field(default_factory=fakes.Clock)
+    seconds_left: float = SECONDS_LEFT
 
     def __post_init__(self) -> None:
         self.table = fakes.Table()  # over no line, until the copy is there
@@ -66,7 +76,7 @@ class World:
 
     @property
     def complete(self) -> Complete:
-        return Complete(self.table, self.bucket, self.bus, self.tasks, self.clock)
+        return Complete(self.table, self.bucket, self.bus, self.tasks, self.clock, lambda: self.seconds_left)
 
     def announce(self) -> CopyStatus | None:
         return self.complete.announce("run")
@@ -179,7 +189,7 @@ def test_every_task_that_waits_for_a_failed_copy_fails_with_the_reasons() -> Non
         answer = world.tasks.answers[token]
         assert isinstance(answer, fakes.Failed)
         assert answer.error == "CopyFailed"
-        assert answer.cause == failure_cause(world.bus.events[0].detail)
+        assert answer.cause == {key: world.bus.events[0].detail[key] for key in CAUSE_KEYS}
         assert answer.cause["failed_jobs"] == [
             {
                 "dest_uri": "icav2://to/2/",
@@ -319,12 +329,11 @@ def test_killed_after_any_request_it_is_announced_in_the_end_under_the_same_even
         assert world.everything() == undisturbed.everything(), f"killed after request {cut_after} of {requests}"
 
 
-@pytest.mark.parametrize("failing", ["bucket", "bus", "tasks"])
+@pytest.mark.parametrize("failing", ["bucket", "bus"])
 def test_an_announcement_that_failed_may_be_tried_again_at_once(failing: str) -> None:
     world = World(frozenset({"token"})).settle(PASSED, PASSED)
     dead = fakes.Line(cut_after=0)
-    requested: dict[str, fakes.Bucket | fakes.Bus | fakes.Tasks]
-    requested = {"bucket": world.bucket, "bus": world.bus, "tasks": world.tasks}
+    requested: dict[str, fakes.Bucket | fakes.Bus] = {"bucket": world.bucket, "bus": world.bus}
     requested[failing].line = dead
     with pytest.raises(fakes.LineCut):
         world.announce()
@@ -343,3 +352,173 @@ def test_the_result_is_there_before_the_event_and_the_event_before_the_note() ->
     )
     world.announce()
     assert seen == [(True, False)]
+
+
+# --- of any size -----------------------------------------------------------------------------------------------------
+
+
+def test_a_result_that_cannot_be_written_in_time_is_stored_as_it_is_sent() -> None:
+    """Else its copy would never be announced."""
+    world = World().settle(PASSED, FAILED)
+    jobs = world.table.jobs
+
+    def slow(copy_id: str) -> Any:
+        for job in jobs(copy_id):
+            yield job
+            world.seconds_left -= (SECONDS_LEFT - SECONDS_TO_FINISH) / 3
+
+    world.table.jobs = slow  # type: ignore[method-assign]
+    assert world.announce() is CopyStatus.FAILED
+    (event,) = world.bus.events
+    assert json.loads(world.bucket["results/run.json"]) == event.detail
+    assert event.detail["truncated"] is True
+    assert event.detail["failed_jobs"][0]["dest_uri"] == "icav2://to/2/"
+    assert schema_faults("copy-settled", event.detail) == []
+
+
+def test_the_claim_lasts_for_longer_than_its_maker_can_live() -> None:
+    world = World().settle(PASSED, PASSED)
+    began = world.clock()
+    world.bus = OvertakenBus(world, lambda: claims.append(world.table.copies["run"].announcing_until))
+    claims: list[str | None] = []
+    world.announce()
+    assert claims == [timestamp(began + timedelta(seconds=SECONDS_LEFT) + CLAIM_MARGIN)]
+
+
+# --- tasks that cannot be answered, and those that wait --------------------------------------------------------------
+
+
+class PoisonedTasks(fakes.Tasks):
+    """Tasks of which some cannot be answered, nor told to wait on."""
+
+    def __init__(self, *poisoned: str) -> None:
+        super().__init__()
+        self.poisoned = set(poisoned)
+
+    def succeed(self, task_token: str, output: Detail) -> None:
+        self._refuse(task_token)
+        super().succeed(task_token, output)
+
+    def fail(self, task_token: str, error: str, cause: Detail) -> None:
+        self._refuse(task_token)
+        super().fail(task_token, error, cause)
+
+    def send_heartbeat(self, task_token: str) -> bool:
+        self._refuse(task_token)
+        return super().send_heartbeat(task_token)
+
+    def _refuse(self, task_token: str) -> None:
+        if task_token in self.poisoned:
+            raise RuntimeError("made by the test")
+
+
+@pytest.mark.parametrize("ends", [(PASSED, PASSED), (PASSED, FAILED)])
+def test_a_task_that_cannot_be_answered_holds_up_neither_the_others_nor_the_announcement(
+    ends: tuple[JobStatus, ...],
+) -> None:
+    world = World(frozenset({"a", "poison", "z"})).settle(*ends)
+    world.tasks = PoisonedTasks("poison")
+    assert world.announce() is world.copy().status
+    assert set(world.tasks.answers) == {"a", "z"}
+    assert world.copy().task_tokens == {"poison"}
+    assert world.announce() is None
+    assert len(world.bus.events) == 1
+
+
+def test_it_is_answered_once_that_is_possible() -> None:
+    world = World(frozenset({"a", "poison"})).settle(PASSED, PASSED)
+    world.tasks = tasks = PoisonedTasks("poison")
+    world.announce()
+    for _ in range(3):
+        world.clock.now += HEARTBEATS_APART
+        world.clock.forward(seconds=1)
+        world.complete.look_after_waiting()
+    assert set(tasks.answers) == {"a"}
+    tasks.poisoned.clear()
+    world.clock.now += 2 * HEARTBEATS_APART
+    world.complete.look_after_waiting()
+    assert tasks.answers["poison"] == fakes.Succeeded("poison", world.bus.events[0].detail)
+    assert tasks.answered == ["a", "poison"]
+    assert (world.copy().task_tokens, world.table.waited_for) == (frozenset(), {})
+    assert len(world.bus.events) == 1
+
+
+def test_it_is_given_up_a_day_after_the_copy_has_settled() -> None:
+    world = World(frozenset({"poison"})).settle(PASSED, PASSED)
+    world.tasks = PoisonedTasks("poison")
+    world.announce()
+    world.clock.now += ANSWERED_WITHIN
+    world.complete.look_after_waiting()
+    assert (world.copy().task_tokens, world.table.waited_for) == (frozenset(), {})
+
+
+def look_after_waiting(world: World) -> list[str]:
+    """Whose heartbeats were sent."""
+    world.tasks.heartbeats.clear()
+    world.complete.look_after_waiting()
+    return world.tasks.heartbeats
+
+
+def test_tasks_get_heartbeats_while_their_copy_is_open() -> None:
+    world = World(frozenset({"one", "two"}))
+    assert look_after_waiting(world) == ["one", "two"]
+    assert look_after_waiting(world) == [], "now and then is enough"
+    world.clock.now += HEARTBEATS_APART
+    world.clock.forward(seconds=1)
+    assert world.table.add_task_token("run", "three")
+    assert look_after_waiting(world) == ["one", "three", "two"]
+    world.settle(PASSED, PASSED)
+    world.announce()
+    world.clock.now += HEARTBEATS_APART
+    assert look_after_waiting(world) == []
+    assert world.table.waited_for == {}
+
+
+def test_one_that_comes_to_wait_has_its_first_heartbeat_soon() -> None:
+    world = World(frozenset({"one"}))
+    look_after_waiting(world)
+    world.table.add_task_token("run", "two")
+    assert look_after_waiting(world) == ["one", "two"]
+
+
+def test_a_copy_for_which_nobody_waits_costs_no_look() -> None:
+    world = World()
+    world.table.line = world.line
+    assert look_after_waiting(world) == []
+    assert world.line.requests == 1
+
+
+def test_a_task_that_does_not_wait_any_more_is_dropped() -> None:
+    world = World(frozenset({"gone", "there"}))
+    world.tasks.fail("gone", "States.Timeout", {})
+    look_after_waiting(world)
+    assert world.copy().task_tokens == {"there"}
+
+
+def test_a_task_that_is_dropped_while_its_copy_is_announced_holds_nothing_up() -> None:
+    world = World(frozenset({"gone", "there"})).settle(PASSED, PASSED)
+    world.bus = OvertakenBus(world, lambda: world.table.drop_task_token("run", "gone"))
+    assert world.announce() is CopyStatus.COMPLETED
+    assert world.copy().is_announced
+    assert set(world.tasks.answers) == {"gone", "there"}
+
+
+def test_of_very_many_copies_those_are_seen_to_first_that_have_waited_longest() -> None:
+    world = World()
+    for number in range(MOST_COPIES_AT_ONCE + 1):
+        copy = Copy(f"copy-{number:03d}", "digest", timestamp(world.clock()), 1, 1, "s3://our-bucket/m")
+        world.table.create_copy(replace(copy, task_tokens=frozenset({f"token-{number:03d}"})))
+    first = look_after_waiting(world)
+    assert len(first) == MOST_COPIES_AT_ONCE
+    assert look_after_waiting(world) == [f"token-{MOST_COPIES_AT_ONCE:03d}"]
+
+
+def test_trouble_with_one_copy_holds_up_the_others_for_one_look_at_most() -> None:
+    world = World(frozenset({"poison"}))
+    world.table.create_copy(
+        Copy("z", "d", timestamp(world.clock()), 1, 1, "s3://b/m", task_tokens=frozenset({"there"}))
+    )
+    world.tasks = PoisonedTasks("poison")
+    assert look_after_waiting(world) == []
+    assert look_after_waiting(world) == ["there"]
+    assert world.copy().task_tokens == {"poison"}, "what may be well later is kept"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import repeat
 from uuid import UUID
 
 import pytest
 
 from icav2_copy_batch.domain import documents
-from icav2_copy_batch.domain.documents import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, encode, event_id, fit
+from icav2_copy_batch.domain.documents import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, Sendable, encode, event_id
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Hold, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Problem, Refused, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
 from tests.event_files import schema_faults
+from tests.outgoing_events import settled_result
 
 STARTED_AT, SETTLED_AT = "2024-05-28T03:11:58.500Z", "2024-05-28T03:21:05.750Z"
 RESULT_URI = "s3://bucket/results/run-288.json"
@@ -75,6 +79,15 @@ NEVER_STARTED = job(
 )
 
 
+def settled_detail(settled: Copy, jobs: list[Job], result_uri: str) -> Detail:
+    """What is stored, and sent where it fits."""
+    return settled_result(settled, jobs, result_uri)[0]
+
+
+def sent(settled: Copy, jobs: list[Job]) -> Detail:
+    return settled_result(settled, jobs, RESULT_URI)[1].detail()
+
+
 def with_outcomes(ended: Attempt, wrong: list[SourceOutcome], sources: list[str]) -> Attempt:
     return replace(ended, packed_outcomes=pack_outcomes(wrong, sources))
 
@@ -99,7 +112,7 @@ def test_the_detail_of_a_started_copy() -> None:
 
 
 def test_the_detail_of_a_completed_copy_holds_the_replaced_tools_document() -> None:
-    detail = documents.settled_detail(copy(passed=2), [PASSED_AT_ONCE, PASSED_IN_THE_END], RESULT_URI)
+    detail = settled_detail(copy(passed=2), [PASSED_AT_ONCE, PASSED_IN_THE_END], RESULT_URI)
     assert detail == {
         "schema_version": "1.0",
         "event_id": event_id("run-288", "CopyCompleted"),
@@ -136,7 +149,7 @@ def test_the_detail_of_a_completed_copy_holds_the_replaced_tools_document() -> N
 
 
 def test_the_detail_of_a_failed_copy_names_the_failed_jobs_with_their_reasons() -> None:
-    detail = documents.settled_detail(copy(passed=1, failed=2), [PASSED_AT_ONCE, GIVEN_UP, NEVER_STARTED], RESULT_URI)
+    detail = settled_detail(copy(passed=1, failed=2), [PASSED_AT_ONCE, GIVEN_UP, NEVER_STARTED], RESULT_URI)
     assert detail["status"] == "FAILED"
     assert detail["counters"] == {"jobs_failed": 2, "jobs_running": 0, "jobs_passed": 1}
     assert detail["failed_jobs"] == [
@@ -179,7 +192,7 @@ def test_a_failed_job_names_the_sources_that_its_last_attempt_did_not_copy() -> 
     sources = ["icav2://from/1", "icav2://from/2", "icav2://from/3"]
     wrong = [SourceOutcome(sources[0], "FAILED", "disk full"), SourceOutcome(sources[2], "MISSING")]
     lost = job("icav2://to/c/", sources, with_outcomes(attempt(1, "FAILED", "ica-6", "2 of 3"), wrong, sources))
-    (failed,) = documents.settled_detail(copy(failed=1), [lost], RESULT_URI)["failed_jobs"]
+    (failed,) = settled_detail(copy(failed=1), [lost], RESULT_URI)["failed_jobs"]
     assert failed["failed_sources"] == [
         {"source_uri": "icav2://from/1", "outcome": "FAILED", "reason": "disk full"},
         {"source_uri": "icav2://from/3", "outcome": "MISSING", "reason": None},
@@ -190,7 +203,7 @@ def test_a_failed_job_names_twenty_failed_sources_at_most() -> None:
     sources = [f"icav2://from/{number}" for number in range(25)]
     wrong = [SourceOutcome(source, "FAILED", "disk full") for source in sources]
     lost = job("icav2://to/c/", sources, with_outcomes(attempt(1, "FAILED", "ica-6", "all"), wrong, sources))
-    detail = documents.settled_detail(copy(failed=1), [lost], RESULT_URI)
+    detail = settled_detail(copy(failed=1), [lost], RESULT_URI)
     assert [each["source_uri"] for each in detail["failed_jobs"][0]["failed_sources"]] == sources[:20]
     assert schema_faults("copy-settled", detail) == []
 
@@ -278,12 +291,12 @@ def test_the_detail_of_a_delayed_copy_fits(number: int, reason: str) -> None:
 def test_a_settled_copy_is_announced_as_completed_or_failed(failed: int, detail_type: str) -> None:
     settled = copy(passed=1, failed=failed)
     assert documents.settled_type(settled) == detail_type
-    assert documents.settled_detail(settled, [], RESULT_URI)["event_id"] == event_id("run-288", detail_type)
+    assert settled_detail(settled, [], RESULT_URI)["event_id"] == event_id("run-288", detail_type)
 
 
 def test_the_detail_is_of_the_end_also_while_it_is_not_noted_yet() -> None:
-    open_still = documents.settled_detail(copy(passed=1), [PASSED_AT_ONCE], RESULT_URI)
-    noted = documents.settled_detail(replace(copy(passed=1), status=CopyStatus.COMPLETED), [PASSED_AT_ONCE], RESULT_URI)
+    open_still = settled_detail(copy(passed=1), [PASSED_AT_ONCE], RESULT_URI)
+    noted = settled_detail(replace(copy(passed=1), status=CopyStatus.COMPLETED), [PASSED_AT_ONCE], RESULT_URI)
     assert open_still == noted
 
 
@@ -327,45 +340,75 @@ def test_each_event_of_each_subject_has_an_id_of_its_own() -> None:
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-def detail_of_size(size: int) -> Detail:
-    """A detail that takes so many bytes, most of them in the list of jobs."""
-    detail = documents.settled_detail(copy(passed=1), [PASSED_AT_ONCE], RESULT_URI)
-    sources = detail["job_list_with_attempt_counter"][0]["source_uris"]
-    sources[0] += "x" * (size - len(encode(detail)))
-    assert len(encode(detail).encode()) == size
-    return detail
+def job_of_size(size: int) -> Job:
+    """A job with which the whole detail of its copy takes so many bytes."""
+    (source,) = GIVEN_UP.sources
+    short = len(encode(settled_detail(copy(failed=1), [GIVEN_UP], RESULT_URI)))
+    return replace(GIVEN_UP, packed_sources=pack_sources([source + "x" * (size - short)]))
 
 
 def test_a_detail_up_to_the_limit_is_sent_whole_and_one_byte_more_without_its_jobs() -> None:
-    whole, larger = detail_of_size(MAX_DETAIL_BYTES), detail_of_size(MAX_DETAIL_BYTES + 1)
-    assert fit(whole) == whole
-    cut = fit(larger)
-    assert cut["truncated"] is True
-    assert cut == {key: value for key, value in larger.items() if key != "job_list_with_attempt_counter"} | {
-        "truncated": True
-    }
-
-
-def test_what_is_cut_to_be_sent_is_left_whole_to_be_stored() -> None:
-    detail = detail_of_size(MAX_DETAIL_BYTES + 1)
-    fit(detail)
-    assert detail["truncated"] is False
-    assert "job_list_with_attempt_counter" in detail
+    fitting, larger = job_of_size(MAX_DETAIL_BYTES), job_of_size(MAX_DETAIL_BYTES + 1)
+    whole = settled_detail(copy(failed=1), [fitting], RESULT_URI)
+    assert len(encode(whole)) == MAX_DETAIL_BYTES
+    assert sent(copy(failed=1), [fitting]) == whole
+    stored = settled_detail(copy(failed=1), [larger], RESULT_URI)
+    assert stored["truncated"] is False, "what is stored is whole"
+    assert sent(copy(failed=1), [larger]) == {
+        key: value for key, value in stored.items() if key != "job_list_with_attempt_counter"
+    } | {"truncated": True}
 
 
 def test_a_limit_is_of_bytes_as_they_are_sent() -> None:
     sources = [f"icav2://from/概要{number}" for number in range(MAX_DETAIL_BYTES // 25)]
-    detail = documents.settled_detail(
-        copy(passed=1), [replace(PASSED_AT_ONCE, packed_sources=pack_sources(sources))], RESULT_URI
-    )
+    passed = replace(PASSED_AT_ONCE, packed_sources=pack_sources(sources))
+    detail = settled_detail(copy(passed=1), [passed], RESULT_URI)
     assert len(str(detail)) < MAX_DETAIL_BYTES < len(encode(detail))
-    assert fit(detail)["truncated"] is True
+    assert sent(copy(passed=1), [passed])["truncated"] is True
+
+
+def test_the_result_is_written_job_by_job() -> None:
+    """So that only one is in memory, however many there are."""
+    read: list[int] = []
+
+    def jobs() -> Iterator[Job]:
+        for number in range(1000):
+            read.append(number)
+            yield PASSED_AT_ONCE
+
+    pieces = documents.result(copy(passed=1000), jobs, RESULT_URI, Sendable(copy(passed=1000), RESULT_URI))
+    for number in range(10):
+        next(pieces)
+        assert len(read) <= number
+    assert len("".join(pieces)) > 1000
+
+
+@pytest.mark.parametrize("status", [JobStatus.PASSED, JobStatus.FAILED])
+def test_what_is_sent_holds_no_more_of_a_copy_than_can_be_sent(status: JobStatus) -> None:
+    """A copy of 5,000 jobs of 100 sources each: tens of megabytes."""
+    sources = [f"icav2://from/{number:03d}/{'x' * 100}" for number in range(100)]
+    one = replace(GIVEN_UP, status=status, packed_sources=pack_sources(sources))
+    failed = 5000 if status is JobStatus.FAILED else 0
+    of_copy = copy(passed=5000 - failed, failed=failed)
+    sendable = Sendable(of_copy, RESULT_URI)
+    tracemalloc.start()
+    try:
+        written = sum(
+            len(piece) for piece in documents.result(of_copy, lambda: repeat(one, 5000), RESULT_URI, sendable)
+        )
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert written > 50_000_000
+    assert most < 5_000_000
+    assert sendable.is_full
+    assert sendable.detail()["counters"]["jobs_failed"] == failed
 
 
 @pytest.mark.parametrize("number", [1000, 5000])
 def test_a_detail_that_was_cut_names_the_first_hundred_failed_jobs(number: int) -> None:
     jobs = [long_failed_job(index, "disk full " * 20) for index in range(number)]
-    detail = fit(documents.settled_detail(copy(failed=number), jobs, RESULT_URI))
+    detail = sent(copy(failed=number), jobs)
     assert detail["truncated"] is True
     assert [each["dest_uri"] for each in detail["failed_jobs"]] == [each.destination for each in jobs[:100]]
     assert detail["counters"]["jobs_failed"] == number
@@ -373,25 +416,25 @@ def test_a_detail_that_was_cut_names_the_first_hundred_failed_jobs(number: int) 
 
 def test_a_detail_fits_however_long_its_reasons_are() -> None:
     jobs = [long_failed_job(index, "概" * 5000) for index in range(300)]
-    detail = fit(documents.settled_detail(copy(failed=300), jobs, RESULT_URI))
+    detail = sent(copy(failed=300), jobs)
     assert len(encode(detail).encode()) <= MAX_DETAIL_BYTES
     assert detail["failed_jobs"]
     assert schema_faults("copy-settled", detail) == []
 
 
 def test_a_long_reason_is_cut() -> None:
-    detail = documents.settled_detail(copy(failed=1), [long_failed_job(1, "x" * 1001)], RESULT_URI)
+    detail = settled_detail(copy(failed=1), [long_failed_job(1, "x" * 1001)], RESULT_URI)
     assert detail["failed_jobs"][0]["reason"] == "x" * 999 + "…"
 
 
 def test_a_failed_job_without_a_reason_has_an_unknown_one() -> None:
-    detail = documents.settled_detail(copy(failed=1), [replace(GIVEN_UP, reason=None)], RESULT_URI)
+    detail = settled_detail(copy(failed=1), [replace(GIVEN_UP, reason=None)], RESULT_URI)
     assert detail["failed_jobs"][0]["reason"] == "unknown"
 
 
 def test_the_cause_of_a_failed_task_names_the_failed_jobs_and_where_the_result_is() -> None:
-    detail = documents.settled_detail(copy(passed=1, failed=1), [PASSED_AT_ONCE, GIVEN_UP], RESULT_URI)
-    assert documents.failure_cause(detail) == {
+    detail, sendable = settled_result(copy(passed=1, failed=1), [PASSED_AT_ONCE, GIVEN_UP], RESULT_URI)
+    assert sendable.cause() == {
         "copy_id": "run-288",
         "status": "FAILED",
         "settled_at": SETTLED_AT,
@@ -404,8 +447,8 @@ def test_the_cause_of_a_failed_task_names_the_failed_jobs_and_where_the_result_i
 @pytest.mark.parametrize(("number", "reason"), [(10, "disk full"), (1000, "disk full"), (300, "概" * 5000)])
 def test_the_cause_of_a_failed_task_fits(number: int, reason: str) -> None:
     jobs = [long_failed_job(index, reason) for index in range(number)]
-    detail = documents.settled_detail(copy(failed=number), jobs, RESULT_URI)
-    cause = documents.failure_cause(detail)
+    detail, sendable = settled_result(copy(failed=number), jobs, RESULT_URI)
+    cause = sendable.cause()
     assert len(encode(cause)) <= MAX_CAUSE_BYTES
     assert cause["failed_jobs"] == detail["failed_jobs"][: len(cause["failed_jobs"])] != []
     assert cause["counters"]["jobs_failed"] == number
@@ -455,9 +498,9 @@ def test_what_is_sent_is_ascii_without_needless_space() -> None:
 )
 def test_every_detail_of_a_settled_copy_is_as_its_schema_says(jobs: list[Job]) -> None:
     failed = sum(job.status is JobStatus.FAILED for job in jobs)
-    detail = documents.settled_detail(copy(passed=len(jobs) - failed, failed=failed), jobs, RESULT_URI)
+    detail, sendable = settled_result(copy(passed=len(jobs) - failed, failed=failed), jobs, RESULT_URI)
     assert schema_faults("copy-settled", detail) == []
-    assert schema_faults("copy-settled", fit(detail)) == []
+    assert schema_faults("copy-settled", sendable.detail()) == []
 
 
 def test_the_detail_of_a_started_copy_is_as_its_schema_says() -> None:

@@ -60,7 +60,7 @@ class World:
         self.queue = fakes.Queue(self.line)
         self.bus = fakes.Bus(self.line)
         self.tasks = fakes.Tasks(self.line)
-        self.complete = Complete(self.table, self.bucket, self.bus, self.tasks, self.clock)
+        self.complete = Complete(self.table, self.bucket, self.bus, self.tasks, self.clock, lambda: 900)
         self.sender = Send(self.table, self.queue, self.clock, self.slots, fakes.in_turn)
         self.ingest = Ingest(
             self.table,

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 
+from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
 from icav2_copy_batch.domain.ica import IcaJob, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Claim, Copy, CopyStatus, Hold, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
@@ -40,6 +41,10 @@ class Announcer:
 
     breaks: set[str] = field(default_factory=set)
     announced: list[str] = field(default_factory=list)
+    looked_after_waiting: int = 0
+
+    def look_after_waiting(self) -> None:
+        self.looked_after_waiting += 1
 
     def announce(self, copy_id: str) -> CopyStatus | None:
         if copy_id in self.breaks:
@@ -205,10 +210,29 @@ def test_a_copy_that_cannot_be_announced_holds_up_neither_the_others_nor_the_pol
         world.settle(copy_id)
     world.clock.forward(minutes=2)
     world.announcer.breaks = {"b"}
+    world.seconds_left = 900
     world.run(world.create()[0], "SUCCEEDED")
     happened = world.poll()
     assert (happened["copies_completed"], happened["unannounced"], happened["passed"]) == (2, 1, 1)
     assert world.announcer.announced == ["a", "c"]
+
+
+def test_no_announcement_is_begun_after_another_with_too_little_time_left(world: World) -> None:
+    for copy_id in ("a", "b"):
+        world.settle(copy_id)
+    world.clock.forward(minutes=2)
+    world.seconds_left = SECONDS_TO_ANNOUNCE - 1
+    assert world.poll()["copies_completed"] == 1
+    world.announcer.announced.clear()
+    world.seconds_left = SECONDS_TO_ANNOUNCE
+    assert world.poll()["copies_completed"] == 2
+
+
+def test_the_schedule_sees_to_the_tasks_that_wait_and_a_launch_does_not(world: World) -> None:
+    world.poll(woken=True)
+    assert world.announcer.looked_after_waiting == 0
+    world.poll()
+    assert world.announcer.looked_after_waiting == 1
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from enum import Enum
 from functools import cache, cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
@@ -48,7 +51,39 @@ FAULTS = {
 }
 """By S3's code for a failed read (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html): what is wrong
 with an object, for who has named it."""
-NOBODY_WAITS = frozenset({"TaskTimedOut", "TaskDoesNotExist", "InvalidToken"})
+PART_BYTES = 8 * 1024**2
+"""Of an object that is written in parts. S3 takes parts of 5 MiB to 5 GiB, and 10,000 of them: 78 GiB in all.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+"""
+
+
+class TaskTrouble(Enum):
+    """What an error of Step Functions' about a task token means; one that is not in ``TASK_TROUBLES`` is tried again.
+
+    Such are KmsThrottlingException, ThrottlingException, InternalFailure, ServiceUnavailable, and no answer at all.
+    """
+
+    NOBODY_WAITS = "nobody waits"
+    NEVER = "it can never be answered"
+
+
+TASK_TROUBLES = {
+    # The task was answered before, has timed out, or its execution was stopped: there is nobody to tell.
+    "TaskTimedOut": TaskTrouble.NOBODY_WAITS,
+    "TaskDoesNotExist": TaskTrouble.NOBODY_WAITS,
+    # Malformed, of another account or another Region: it was never good.
+    "InvalidToken": TaskTrouble.NEVER,
+    "ValidationException": TaskTrouble.NEVER,
+    # The answer is no JSON or too large: it would be the same the next time.
+    "InvalidOutput": TaskTrouble.NEVER,
+    # The state machine is under a customer's key that this role may not use; or its key is disabled or to be deleted.
+    "KmsAccessDeniedException": TaskTrouble.NEVER,
+    "KmsInvalidStateException": TaskTrouble.NEVER,
+    # A policy, be it of this role or of an organization, does not let us.
+    "AccessDeniedException": TaskTrouble.NEVER,
+}
+"""https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html#API_SendTaskSuccess_Errors"""
 
 logger = logging.getLogger(__name__)
 
@@ -204,6 +239,25 @@ class ManifestBucket:
             return False
         return head.get("ServerSideEncryption", "AES256") != "AES256"
 
+    def write(self, key: str, pieces: Iterable[str], content_type: str = "application/json") -> str:
+        """Store an object of our own, of whatever size, and return its URI. Two parts of it are in memory at most."""
+        parts = _parts(pieces)
+        first, second = next(parts, b""), next(parts, None)
+        if second is None:
+            return self.put(key, first, content_type)
+        upload = {"Bucket": self.name, "Key": key}
+        upload["UploadId"] = self._s3.create_multipart_upload(**upload, ContentType=content_type)["UploadId"]  # type: ignore[arg-type]
+        try:
+            done: list[CompletedPartTypeDef] = []
+            for number, part in enumerate(chain([first, second], parts), start=1):
+                answer = self._s3.upload_part(**upload, PartNumber=number, Body=part)  # type: ignore[arg-type]
+                done.append({"PartNumber": number, "ETag": answer["ETag"]})
+            self._s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})  # type: ignore[arg-type]
+        except BaseException:
+            self._s3.abort_multipart_upload(**upload)  # type: ignore[arg-type]
+            raise
+        return f"s3://{self.name}/{key}"
+
     def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None:
         """Copy an object, as it was sent, to a key of our own; None when it is not there to be copied.
 
@@ -222,6 +276,18 @@ class ManifestBucket:
             logger.warning("submission kept where it is", extra={"code": error.response["Error"].get("Code")})
             return f"s3://{bucket}/{key}" + (f"?versionId={version_id}" if version_id else "")
         return f"s3://{self.name}/{target_key}"
+
+
+def _parts(pieces: Iterable[str]) -> Iterator[bytes]:
+    """The text in parts of ``PART_BYTES``; the last may be smaller."""
+    part = bytearray()
+    for piece in pieces:
+        part += piece.encode()
+        while len(part) >= PART_BYTES:
+            yield bytes(part[:PART_BYTES])
+            del part[:PART_BYTES]
+    if part:
+        yield bytes(part)
 
 
 class EventBus:
@@ -253,25 +319,46 @@ class EventBus:
 class TaskTokens:
     """Step Functions tasks that wait for a copy."""
 
+    def __init__(self, count_never_answered: Callable[[], None] = lambda: None) -> None:
+        """``count_never_answered`` is called for each token that is given up."""
+        self._count_never_answered = count_never_answered
+
     @cached_property
     def _sfn(self) -> SFNClient:
         client: SFNClient = _client("stepfunctions")
         return client
 
     def succeed(self, task_token: str, output: Detail) -> None:
+        """Answer a task. Raises what is worth another try; a token that can never be answered is let be."""
         self._answer("send_task_success", taskToken=task_token, output=encode(output))
 
     def fail(self, task_token: str, error: str, cause: Detail) -> None:
+        """The same, of a task that failed."""
         self._answer("send_task_failure", taskToken=task_token, error=error, cause=encode(cause))
 
+    def send_heartbeat(self, task_token: str) -> bool:
+        """Have a task wait on; False where nobody waits any more, so that its token can be dropped.
+
+        Raises what is worth another try. Where it can never be done, that is told of by the answer that comes later:
+        what is in the way may be mended by then.
+        """
+        return self._ask("send_task_heartbeat", taskToken=task_token) is not TaskTrouble.NOBODY_WAITS
+
     def _answer(self, operation: str, **parameters: str) -> None:
+        if self._ask(operation, **parameters) is TaskTrouble.NEVER:
+            logger.error("a task can never be answered")
+            self._count_never_answered()
+
+    def _ask(self, operation: str, **parameters: str) -> TaskTrouble | None:
         try:
             getattr(self._sfn, operation)(**parameters)
         except ClientError as error:
-            # The task was answered before, timed out, or its execution was stopped: there is nobody to tell.
-            if error.response["Error"].get("Code") not in NOBODY_WAITS:
+            code = error.response["Error"].get("Code", "")
+            if code not in TASK_TROUBLES:
                 raise
-            logger.info("task token not answered: nobody waits", extra={"code": error.response["Error"]["Code"]})
+            logger.info("task token not taken", extra={"operation": operation, "code": code})
+            return TASK_TROUBLES[code]
+        return None
 
 
 class Poller:

@@ -69,6 +69,7 @@ SOURCES_PREFIX = "SOURCES#"
 MOST_SOURCES_BYTES = 256
 """Of packed sources in a job's own item: with more it would soon be larger than 1 KB, the unit that a write costs."""
 BACKLOG_KEY = "#backlog"
+WAITED_FOR_KEY = "#waited for"
 SLOTS_KEY = ("#slots", "SLOTS")
 SLOTS_PREFIX = "project "
 PARALLEL_WRITES = 8
@@ -250,6 +251,18 @@ class SlotsItem(Model):
     in_use = NumberAttribute()
 
 
+class WaitedForItem(Model):
+    """That Step Functions tasks wait for a copy: by this the poller finds those to which it sends heartbeats."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True, default=WAITED_FOR_KEY)
+    item = UnicodeAttribute(range_key=True)
+    """The copy's id."""
+    beaten_at = UnicodeAttribute(null=True)
+
+
 class OutcomesItem(Model):
     """How the last attempts into a project have ended."""
 
@@ -296,8 +309,10 @@ class CopyTable:
     """Every read and write of the table that the product makes."""
 
     def __init__(self, table_name: str) -> None:
-        for model in (CopyItem, JobItem, SourcesItem, LeaseItem, SlotsItem, OutcomesItem, FolderItem, BacklogItem):
+        for model in (CopyItem, JobItem, SourcesItem, BacklogItem, SlotsItem, FolderItem):
             model.Meta.table_name = table_name
+        for other in (LeaseItem, WaitedForItem, OutcomesItem):
+            other.Meta.table_name = table_name
         self._connection = Connection()
 
     # --- accepting a copy --------------------------------------------------------------------------------------------
@@ -319,8 +334,18 @@ class CopyTable:
             project_names=dict(copy.project_names) or None,
             max_sources_per_job=copy.max_sources_per_job,
         )
-        # The race: the same submission delivered twice, or two submissions with one copy_id.
-        return None if _accepted(lambda: item.save(CopyItem.copy_id.does_not_exist())) else self.get_copy(copy.copy_id)
+
+        def write() -> None:
+            # The race: the same submission delivered twice, or two submissions with one copy_id.
+            new = CopyItem.copy_id.does_not_exist()
+            if not copy.task_tokens:
+                item.save(new)
+                return
+            with TransactWrite(connection=self._connection) as transaction:
+                transaction.save(item, new)
+                transaction.save(WaitedForItem(item=copy.copy_id))
+
+        return None if _accepted(write) else self.get_copy(copy.copy_id)
 
     def create_jobs(
         self,
@@ -387,13 +412,15 @@ class CopyTable:
 
     def add_task_token(self, copy_id: str, task_token: str) -> bool:
         """Have one more task answered when the copy settles; False when it was announced already."""
-        return _accepted(
-            lambda: CopyItem(copy_id).update(
-                [CopyItem.task_tokens.add({task_token})],
-                # The race: the copy settles and is announced meanwhile; nobody would answer this token.
-                CopyItem.status == CopyStatus.OPEN,
-            )
-        )
+        # The race: the copy settles and is announced meanwhile; nobody would answer this token.
+        still_open = CopyItem.status == CopyStatus.OPEN
+
+        def write() -> None:
+            with TransactWrite(connection=self._connection) as transaction:
+                transaction.update(CopyItem(copy_id), [CopyItem.task_tokens.add({task_token})], still_open)
+                transaction.save(WaitedForItem(item=copy_id))
+
+        return _accepted(write)
 
     # --- the moves of a job, each named in MOVES ---------------------------------------------------------------------
 
@@ -625,8 +652,11 @@ class CopyTable:
         """Give the claim back, since the announcement failed: it may be tried again at once."""
         _retried(lambda: CopyItem(copy_id).update([CopyItem.announcing_until.remove()], CopyItem.copy_id.exists()))
 
-    def mark_announced(self, copy: Copy, now: datetime) -> bool:
-        """OPEN → COMPLETED or FAILED; False when a task token came in that was not answered yet."""
+    def mark_announced(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
+        """OPEN → COMPLETED or FAILED, with the task tokens that are to be answered yet.
+
+        False when the copy's tokens are not those with which it was read.
+        """
         tokens = CopyItem.task_tokens
         return _accepted(
             lambda: CopyItem(copy.copy_id).update(
@@ -635,11 +665,42 @@ class CopyTable:
                     CopyItem.announced_at.set(timestamp(now)),
                     CopyItem.due_at.remove(),
                     CopyItem.announcing_until.remove(),
+                    tokens.set(set(unanswered)) if unanswered else tokens.remove(),
                 ],
                 # The race: a submission of the same copy adds its task token meanwhile.
                 (tokens == set(copy.task_tokens)) if copy.task_tokens else tokens.does_not_exist(),
             )
         )
+
+    # --- tasks that wait for a copy ----------------------------------------------------------------------------------
+
+    def copies_waited_for(self, beaten_before: datetime) -> list[str]:
+        """Ids of the copies for which tasks wait that had no heartbeat since; those that have waited longest first."""
+        found = [
+            (each.beaten_at or "", each.item)
+            for each in WaitedForItem.query(WAITED_FOR_KEY, consistent_read=True)
+            if (each.beaten_at or "") < timestamp(beaten_before)
+        ]
+        return [copy_id for _, copy_id in sorted(found)]
+
+    def note_heartbeat(self, copy_id: str, now: datetime) -> bool:
+        """Note that the tasks that wait for a copy are about to be seen to; False when none do any more."""
+        item = WaitedForItem(item=copy_id)
+        # The race: another poller has seen to them, and forgotten them: nothing is to be put back.
+        return _accepted(
+            lambda: item.update([WaitedForItem.beaten_at.set(timestamp(now))], WaitedForItem.copy_id.exists())
+        )
+
+    def drop_task_token(self, copy_id: str, task_token: str) -> None:
+        """Take away the token of a task that does not wait any more."""
+        # The race: none; a token that is not there is taken away as well. Only no copy is to be made by it.
+        _accepted(
+            lambda: CopyItem(copy_id).update([CopyItem.task_tokens.delete({task_token})], CopyItem.copy_id.exists())
+        )
+
+    def forget_waiting(self, copy_id: str) -> None:
+        """Look no more for tasks that wait for a copy: it is announced, so that no token comes in any more."""
+        WaitedForItem(item=copy_id).delete()
 
     def mark_delayed(self, copy_id: str, now: datetime) -> None:
         """Note that it was said that the copy takes longer than it should."""

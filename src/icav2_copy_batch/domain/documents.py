@@ -8,7 +8,7 @@ its project is called what the client calls it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -35,6 +35,8 @@ of an SNS topic that was not configured otherwise.
 """
 MAX_CAUSE_BYTES = 32_768
 """Step Functions' limit for the cause of a failed task."""
+JOBS_KEY = "job_list_with_attempt_counter"
+CAUSE_KEYS = ("copy_id", "status", "settled_at", "result_uri", "counters", "failed_jobs")
 FAILED_JOBS_WHEN_TRUNCATED = 100
 FAILED_SOURCES_LISTED = 20
 """Of each failed job, so that one bad folder does not fill the event."""
@@ -99,9 +101,97 @@ def settled_type(copy: Copy) -> str:
     return COPY_COMPLETED if copy.settled_status is CopyStatus.COMPLETED else COPY_FAILED
 
 
-def settled_detail(copy: Copy, jobs: Iterable[Job], result_uri: str) -> Detail:
-    """The whole of a settled copy: what is stored as its result, and sent where it fits (see ``fit``)."""
-    jobs = list(jobs)
+class Sendable:
+    """What of a settled copy is sent in its event and to its callers, gathered while its result is written.
+
+    It never holds more than can be sent, however large the copy is: the list of jobs is dropped as soon as it cannot
+    fit any more, and of the failed jobs the first are kept.
+    """
+
+    def __init__(self, copy: Copy, result_uri: str) -> None:
+        self._copy = copy
+        self._head = _settled_head(copy, result_uri)
+        self._jobs, self._failed_jobs = _Fitting(), _Fitting()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further jobs would change nothing: the failed ones come first."""
+        return self._jobs.is_cut
+
+    def detail(self) -> Detail:
+        """The detail of the settling event: without the list of jobs where that would pass the services' limit."""
+        failed_jobs = self._failed_jobs.entries
+        whole = {**self._head, "failed_jobs": failed_jobs, **_loop_of_old(self._copy), JOBS_KEY: self._jobs.entries}
+        if not self._jobs.is_cut and not self._failed_jobs.is_cut and _size(whole) <= MAX_DETAIL_BYTES:
+            return whole
+        shorter = {key: value for key, value in whole.items() if key != JOBS_KEY}
+        shorter |= {"truncated": True, "failed_jobs": failed_jobs[:FAILED_JOBS_WHEN_TRUNCATED]}
+        return _shrunk(shorter, "failed_jobs", MAX_DETAIL_BYTES)
+
+    def cause(self) -> Detail:
+        """What a Step Functions execution is failed with: the failed jobs, as far as a cause has room for them."""
+        detail = {**self._head, **_loop_of_old(self._copy), "failed_jobs": self._failed_jobs.entries}
+        cause = {key: detail[key] for key in CAUSE_KEYS}
+        return _shrunk(cause, "failed_jobs", MAX_CAUSE_BYTES)
+
+    def leave_out_jobs(self) -> None:
+        """What was gathered is not all: it is sent without the list of jobs."""
+        self._jobs.cut()
+
+    def add_failed(self, entry: Detail, size: int) -> None:
+        self._failed_jobs.add(entry, size)
+
+    def add_job(self, entry: Detail, size: int) -> None:
+        self._jobs.add(entry, size)
+        if self._jobs.is_cut:
+            self.leave_out_jobs()  # as a part of it is of no use
+
+
+class _Fitting:
+    """Entries of a list, as long as all of them fit into an event."""
+
+    def __init__(self) -> None:
+        self.entries: list[Detail] = []
+        self.is_cut = False
+        self._size = 0
+
+    def add(self, entry: Detail, size: int) -> None:
+        self._size += size
+        self.is_cut = self.is_cut or self._size > MAX_DETAIL_BYTES
+        if not self.is_cut:
+            self.entries.append(entry)
+
+    def cut(self) -> None:
+        self.is_cut = True
+        self.entries = []
+
+
+def result(copy: Copy, jobs: Callable[[], Iterable[Job]], result_uri: str, sendable: Sendable) -> Iterator[str]:
+    """The result document of a settled copy, whole, as JSON text in pieces: one job at a time.
+
+    ``jobs`` gives all jobs in order; it is asked once, and once more before that where some have failed. ``sendable``
+    takes on the way what is sent.
+    """
+    yield encode(_settled_head(copy, result_uri))[:-1] + ',"failed_jobs":['
+    if copy.failed_jobs:
+        yield from _listed(
+            (_failed_job(copy, job) for job in jobs() if job.status is JobStatus.FAILED), sendable.add_failed
+        )
+    yield f"],{encode(_loop_of_old(copy))[1:-1]},{json.dumps(JOBS_KEY)}:["
+    yield from _listed((_job_of_old(copy, job) for job in jobs()), sendable.add_job)
+    yield "]}"
+
+
+def _listed(entries: Iterable[Detail], add: Callable[[Detail, int], None]) -> Iterator[str]:
+    comma = ""
+    for entry in entries:
+        text = encode(entry)
+        add(entry, len(text))  # which is ASCII
+        yield comma + text
+        comma = ","
+
+
+def _settled_head(copy: Copy, result_uri: str) -> Detail:
     return {
         "schema_version": SCHEMA_VERSION,
         "event_id": event_id(copy.copy_id, settled_type(copy)),
@@ -112,24 +202,7 @@ def settled_detail(copy: Copy, jobs: Iterable[Job], result_uri: str) -> Detail:
         "manifest_uri": copy.manifest_uri,
         "result_uri": result_uri,
         "truncated": False,
-        "failed_jobs": [_failed_job(copy, job) for job in jobs if job.status is JobStatus.FAILED],
-        **_seed_document(copy, jobs),
     }
-
-
-def fit(detail: Detail) -> Detail:
-    """The detail as it can be sent: without the list of jobs where that would pass the services' limit."""
-    if _size(detail) <= MAX_DETAIL_BYTES:
-        return detail
-    shorter = {key: value for key, value in detail.items() if key != "job_list_with_attempt_counter"}
-    shorter |= {"truncated": True, "failed_jobs": detail["failed_jobs"][:FAILED_JOBS_WHEN_TRUNCATED]}
-    return _shrunk(shorter, "failed_jobs", MAX_DETAIL_BYTES)
-
-
-def failure_cause(detail: Detail) -> Detail:
-    """What a Step Functions execution is failed with: the failed jobs, as far as a cause has room for them."""
-    cause = {key: detail[key] for key in ("copy_id", "status", "settled_at", "result_uri", "counters", "failed_jobs")}
-    return _shrunk(cause, "failed_jobs", MAX_CAUSE_BYTES)
 
 
 def rejected_detail(
@@ -149,8 +222,8 @@ def rejected_detail(
     return _shrunk(detail, "problems", MAX_CAUSE_BYTES)
 
 
-def _seed_document(copy: Copy, jobs: list[Job]) -> Detail:
-    """The old state machine's output. Its loop controls are given the values with which its loop ended."""
+def _loop_of_old(copy: Copy) -> Detail:
+    """The old state machine's output, but for its jobs. Its loop controls have the values with which its loop ended."""
     return {
         "job_status_iterable_parameter": {"job_status_iterable": 1},
         "wait_parameter": {"wait": True},
@@ -159,17 +232,18 @@ def _seed_document(copy: Copy, jobs: list[Job]) -> Detail:
             "jobs_running": copy.open_jobs,
             "jobs_passed": copy.passed_jobs,
         },
-        "job_list_with_attempt_counter": [
-            {
-                "job_attempt_counter": job.attempt,
-                "job_id": job.attempts[-1].ica_job_id if job.attempts else None,
-                "failed_jobs_list": _failed_ica_jobs(job),
-                "dest_uri": as_spelled(job.destination, copy.project_names),
-                "source_uris": [as_spelled(source, copy.project_names) for source in job.sources],
-                "job_status": job.status is JobStatus.PASSED,
-            }
-            for job in jobs
-        ],
+    }
+
+
+def _job_of_old(copy: Copy, job: Job) -> Detail:
+    """A job in the old state machine's output."""
+    return {
+        "job_attempt_counter": job.attempt,
+        "job_id": job.attempts[-1].ica_job_id if job.attempts else None,
+        "failed_jobs_list": _failed_ica_jobs(job),
+        "dest_uri": as_spelled(job.destination, copy.project_names),
+        "source_uris": [as_spelled(source, copy.project_names) for source in job.sources],
+        "job_status": job.status is JobStatus.PASSED,
     }
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from tenacity import Retrying, stop_after_attempt, wait_random_exponential
 
+from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
 from icav2_copy_batch.domain.job import CopyStatus
-from icav2_copy_batch.handlers.wiring import LambdaContext, begin, complete, dead_letters, logger, metrics
+from icav2_copy_batch.handlers.wiring import LambdaContext, begin, complete, dead_letters, deadline, logger, metrics
 
 TRIES = 3
 LONGEST_WAIT_SECONDS = 3.0
@@ -20,7 +21,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     begin(context)
     announced: Counter[CopyStatus] = Counter()
     failures: list[dict[str, str]] = []
-    for record in event["Records"]:
+    for number, record in enumerate(event["Records"]):
+        if number and deadline.seconds_left() < SECONDS_TO_ANNOUNCE:
+            failures = [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]  # this one and those behind it
+            break
         copy_id = record["dynamodb"]["Keys"]["copy_id"]["S"]
         try:
             if status := _announce(copy_id):

@@ -194,7 +194,7 @@ def poller() -> Poller:
 
 @cache
 def tasks() -> TaskTokens:
-    return TaskTokens()
+    return TaskTokens(lambda: metrics.add_metric("TasksNeverAnswered", "Count", 1))
 
 
 @cache
@@ -204,7 +204,7 @@ def sender() -> Send:
 
 @cache
 def complete() -> Complete:
-    return Complete(table(), bucket(), bus(), tasks(), utc_now)
+    return Complete(table(), bucket(), bus(), tasks(), utc_now, deadline.seconds_left)
 
 
 @cache
