@@ -161,7 +161,7 @@ def launch_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def adopt_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reconcile, "_search", lambda self, job: None)
+    monkeypatch.setattr(Reconcile, "_candidates", lambda self, job, look: iter(()))
 
 
 def share_folders(monkeypatch: pytest.MonkeyPatch) -> None:
