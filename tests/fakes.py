@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.intent import Intent
@@ -250,6 +250,8 @@ class Table:
                 running_at=None,
                 ica_job_id=None,
                 ica_batch_id=None,
+                mismatch_since=None,
+                verified_up_to=None,
             )
 
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool:
@@ -344,6 +346,21 @@ class Table:
             if present is None or (present.status, present.attempt, present.claimed_at) != claim:
                 return False
             self.job_items[job.copy_id, job.job_id] = change(present)
+            return True
+
+    def note_comparison(
+        self, job: Job, due_at: datetime, mismatch_since: datetime | None = None, verified_up_to: str | None = None
+    ) -> bool:
+        with self.line.request():
+            present = self.job_items.get((job.copy_id, job.job_id))
+            if present is None or (present.status, present.attempt) != (JobStatus.RUNNING, job.attempt):
+                return False
+            self.job_items[job.copy_id, job.job_id] = replace(
+                present,
+                due_at=timestamp(due_at),
+                mismatch_since=present.mismatch_since or (timestamp(mismatch_since) if mismatch_since else None),
+                verified_up_to=verified_up_to or present.verified_up_to,
+            )
             return True
 
     def _leave(self, verb: str, job: Job, now: datetime, **changes: object) -> bool:
@@ -463,21 +480,20 @@ class Table:
                 if job.status is status and job.due_at and (end is None or job.due_at < end)
             ]
         # The index holds no sources, options or past attempts.
-        return [
-            replace(
-                job,
-                packed_sources=b"",
-                copied=b"",
-                options=CopyOptions(),
-                attempts=(),
-                ended_at=None,
-                lease_until=None,
-                intent=None,
-                answer_lost_at=None,
-                reason=None,
-            )
-            for _, job in sorted(due, key=lambda pair: pair[0])
-        ]
+        absent: dict[str, Any] = {
+            "packed_sources": b"",
+            "copied": b"",
+            "options": CopyOptions(),
+            "attempts": (),
+            "ended_at": None,
+            "lease_until": None,
+            "intent": None,
+            "answer_lost_at": None,
+            "mismatch_since": None,
+            "verified_up_to": None,
+            "reason": None,
+        }
+        return [replace(job, **absent) for _, job in sorted(due, key=lambda pair: pair[0])]
 
     def backlogs(self) -> list[Backlog]:
         with self.line.request():

@@ -10,6 +10,7 @@ from typing import Protocol
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError
 from icav2_copy_batch.domain.job import Job
 from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 
 NOT_AN_ITEM = "MISSING"
@@ -28,6 +29,8 @@ class Ica(Protocol):
 @dataclass(frozen=True)
 class Items:
     ica: Ica
+    spread: Spread = in_threads
+    """How the items of the copy batches are read: side by side."""
 
     def uncopied(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
         """For each job the sources that its copy batch has not copied, with ICA's reasons.
@@ -36,14 +39,8 @@ class Items:
         """
         data_ids = self._data_ids(source for job in jobs for source in job.uncopied)
         found = {}
-        for job in jobs:
-            try:
-                items = self.ica.copy_batch_items(str(job.ica_project_id), str(job.ica_batch_id))
-            except IcaError as error:
-                logger.warning(
-                    "the items of a copy batch cannot be read: all its sources are launched again",
-                    extra={"copy_id": job.copy_id, "job_id": job.job_id, "reason": str(error)},
-                )
+        for job, items in zip(jobs, self.spread(self._items, jobs), strict=True):
+            if items is None:
                 continue
             by_id = {item.data_id: item for item in items}
             found[job.copy_id, job.job_id] = [
@@ -52,6 +49,16 @@ class Items:
                 if not (item := by_id.get(data_ids.get(source, ""))) or not item.is_copied
             ]
         return found
+
+    def _items(self, job: Job) -> list[CopyBatchItem] | None:
+        try:
+            return self.ica.copy_batch_items(str(job.ica_project_id), str(job.ica_batch_id))
+        except IcaError as error:
+            logger.warning(
+                "the items of a copy batch cannot be read: all its sources are launched again",
+                extra={"copy_id": job.copy_id, "job_id": job.job_id, "reason": str(error)},
+            )
+            return None
 
     def _data_ids(self, sources: Iterable[str]) -> dict[str, str]:
         """The ids of these sources; those that cannot be looked up are left out."""

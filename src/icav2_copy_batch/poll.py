@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -25,8 +25,10 @@ from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Hold, Job, J
 from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.spread import Spread, in_threads
+from icav2_copy_batch.domain.uri import parse_uri
+from icav2_copy_batch.items import NOT_AN_ITEM
 from icav2_copy_batch.send import LOST_MESSAGE_AGE, slow_down
-from icav2_copy_batch.verify import MISMATCH
+from icav2_copy_batch.verify import MISMATCH, TreesCompared
 
 LEASE_NAME = "poller"
 LEASE = timedelta(seconds=60)
@@ -42,6 +44,8 @@ NOTIFIED = timedelta(minutes=5)
 GATHER_LEASE_NAME = "gather"
 GATHER_SECONDS_PER_JOB, LONGEST_GATHER_SECONDS = 0.05, 1.0
 """For so long notifications are gathered for one look: the longer, the more jobs run that may end as well."""
+AT_LEAST = timedelta(seconds=1)
+"""Between two looks at one job."""
 WAITED_FOR = timedelta(seconds=60)
 """The poller stays at work for queued jobs that will be due within this time."""
 TRIES_TO_NOTE = 3
@@ -50,11 +54,28 @@ LEAST_SECONDS_TO_LOOK = 45.0
 SHORTEST_NAP_SECONDS, LONGEST_NAP_SECONDS = 1.0, 4.0
 """How often the table is asked what runs and what is due; ICA is asked less often."""
 
+PATIENCE = timedelta(seconds=130)
+"""For so long after ICA has called a job succeeded its files may show as they were before: ICA's lists may be two
+minutes behind."""
+AWAITED_SHARE, FIRST_AWAITED_SECONDS, LONGEST_AWAITED_SECONDS = 0.25, 1.5, 15.0
+"""Such files are looked at again after this share of the time since when they are not as they should be."""
+TREES_SECONDS, TREES_SECONDS_WHEN_NOTIFIED = 20.0, 5.0
+"""For so long a look compares trees, after all else, and leaves the rest to the next look."""
+SECONDS_KEPT = 40.0
+"""Of an invocation's time, when trees are compared: the call under way ends within it."""
+FIRST_PUT_OFF_SECONDS, LONGEST_PUT_OFF_SECONDS = 5.0, 120.0
+"""For so long jobs in projects that ICA could not be asked about are not compared, so that others are not kept waiting;
+twice as long each time."""
+ALL_THERE = "ALL_THERE"
+"""Outcome of an attempt that ICA does not call succeeded, and whose files are all there as they should be."""
+
 logger = logging.getLogger(__name__)
 
 JobKey = tuple[str, str]
-Look = tuple[Job, IcaJob | None]
-"""A running job, with its sources where they are needed, and its ICA job, if that could be read."""
+ByJob = Mapping[JobKey, list[SourceOutcome]]
+Look = tuple[Job, IcaJob]
+"""A running job with its sources, and its ICA job, which has ended."""
+Projects = tuple[str, ...]
 
 
 class Table(Protocol):
@@ -67,6 +88,9 @@ class Table(Protocol):
     def replace_outcomes(self, project_id: str, seen: Outcomes, outcomes: Outcomes) -> bool: ...
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
+    def note_comparison(
+        self, job: Job, due_at: datetime, mismatch_since: datetime | None = None, verified_up_to: str | None = None
+    ) -> bool: ...
     def unannounced_copies(self, settled_before: datetime) -> list[str]: ...
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
     def lease_until(self, name: str) -> str | None: ...
@@ -97,6 +121,10 @@ class Reconciler(Protocol):
 
 class Verifier(Protocol):
     def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]: ...
+    def missing(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]: ...
+    def has_trees(self, job: Job, succeeded: bool) -> bool: ...
+    def pages_listed(self, job: Job) -> int: ...
+    def compare_trees(self, job: Job, has_time: Callable[[], bool]) -> TreesCompared: ...
 
 
 class ItemReader(Protocol):
@@ -124,6 +152,8 @@ class Poll:
     max_attempts: int
     spread: Spread = in_threads
     """How the jobs' moves are made: side by side."""
+    put_off: dict[Projects, tuple[datetime, float]] = field(default_factory=dict, compare=False)
+    """Projects that ICA could not be asked about: until when they are let be, and for how many seconds that was."""
 
     def poll(self, owner: str, woken: bool = False) -> Counter[str]:
         """Look after everything that is open; how often each thing happened.
@@ -183,7 +213,7 @@ class Poll:
         if not ours or not self.table.hold_lease(GATHER_LEASE_NAME, owner, now, now + timedelta(seconds=gather)):
             return Counter()
         self.sleep(gather + 0.1)  # whoever comes now looks later than we
-        happened = self._look_at(self.table.jobs_in(JobStatus.RUNNING))
+        happened = self._look_at(self.table.jobs_in(JobStatus.RUNNING), notified=True)
         return happened + self.sender.send()
 
     def _look_after_what_is_overdue(self) -> Counter[str]:
@@ -207,7 +237,8 @@ class Poll:
                 happened["unannounced"] += 1
         return happened
 
-    def _look_at(self, running: list[Job]) -> Counter[str]:
+    def _look_at(self, running: list[Job], notified: bool = False) -> Counter[str]:
+        """Make the moves that ICA's answers call for: what is quick first, and nothing waits for another project."""
         if not running:
             return Counter()
         try:
@@ -216,57 +247,153 @@ class Poll:
             logger.warning("ICA's jobs could not be read", extra={"reason": str(error), "running": len(running)})
             slow_down(self.table, error, self.clock())
             return Counter(unreadable=len(running))
-        looks = list(filter(None, (self._whole_if_ended(job, ica_jobs.get(str(job.ica_job_id))) for job in running)))
-        faults = self.verifier.faults([job for job, ica_job in looks if _verdict(ica_job) is Verdict.SUCCEEDED])
-        uncopied = self.items.uncopied([job for job, ica_job in looks if _verdict(ica_job) is Verdict.FAILED])
+        happened: Counter[str] = Counter()
+        ended: list[Look] = []
+        for job in running:
+            ica_job = ica_jobs.get(str(job.ica_job_id))
+            if ica_job and verdict_of(ica_job.status) is not Verdict.STILL_RUNNING:
+                ended.append((job, ica_job))
+            else:
+                happened[_let_be(job, ica_job)] += 1
+        looks = [look for look in self.spread(self._whole, ended) if look]
         outages = self._note_outcomes(looks)
+        quick: list[Look] = []
+        with_trees: list[Look] = []
+        for look in looks:
+            (with_trees if self.verifier.has_trees(look[0], _has_succeeded(look)) else quick).append(look)
+        for counted in self.spread(lambda group: self._settle(group, outages), _grouped(quick)):
+            happened += counted
+        if notified:  # what takes long is left to the poller
+            with_trees = [look for look in with_trees if not _is_noted(look[0])]
+        seconds = TREES_SECONDS_WHEN_NOTIFIED if notified else TREES_SECONDS
+        return happened + self._settle_trees(with_trees, seconds, outages)
 
-        def move_on(look: Look) -> str:
-            try:
-                return self._move_on(*look, faults, uncopied, look[0].ica_project_id in outages)
-            except Exception:
-                logger.exception("job not moved on", extra=_fields(look[0]))
-                return "not_moved"
-
-        return Counter(self.spread(move_on, looks))
-
-    def _whole_if_ended(self, job: Job, ica_job: IcaJob | None) -> Look | None:
-        """A job whose ICA job has ended, with its sources, which the index does not hold; None if it has moved on."""
-        if _verdict(ica_job) is Verdict.STILL_RUNNING:
-            return job, ica_job
+    def _whole(self, look: Look) -> Look | None:
+        """With the job's sources, which the index does not hold; None if it has moved on."""
+        job, ica_job = look
         whole = self.table.get_job(job.copy_id, job.job_id)
         if not whole or whole.ica_job_id != job.ica_job_id:
             return None
-        return replace(whole, ica_created_at=ica_job.created_at if ica_job else None), ica_job
+        return replace(whole, ica_created_at=ica_job.created_at), ica_job
+
+    def _settle(self, looks: Sequence[Look], outages: set[str]) -> Counter[str]:
+        """Make the moves of jobs in the same projects, of which ICA says the same."""
+        jobs = [job for job, _ in looks]
+        projects = _projects(jobs[0])
+        if self._is_put_off(projects):
+            return Counter(unreadable=len(looks))
+        uncopied: ByJob = {}
+        try:
+            if _has_succeeded(looks[0]):
+                wrong = self.verifier.faults(jobs)
+            else:
+                wrong, uncopied = self.spread(lambda ask: ask(jobs), [self.verifier.missing, self.items.uncopied])
+        except Exception:
+            logger.exception("jobs not compared", extra={"projects": projects})
+            return Counter(not_moved=len(looks))
+
+        def move_on(look: Look) -> str:
+            return self._guarded(look, lambda: self._move_on(*look, wrong.get(_key(look[0])), uncopied, outages))
+
+        happened = Counter(self.spread(move_on, looks))
+        self._note_askable(projects, not happened["unreadable"])
+        return happened
+
+    def _settle_trees(self, looks: Sequence[Look], seconds: float, outages: set[str]) -> Counter[str]:
+        """Make the moves of jobs whose folders have to be compared, one after the other, as far as time allows."""
+        until = self.clock() + timedelta(seconds=min(seconds, max(self.seconds_left() - SECONDS_KEPT, 0.0)))
+
+        def has_time() -> bool:
+            return self.clock() < until
+
+        def move_on(look: Look) -> str:
+            return self._guarded(look, lambda: self._settle_tree(look, has_time, outages))
+
+        # What has only begun comes first, so that nothing small waits for what is large.
+        return Counter(move_on(look) for look in sorted(looks, key=lambda look: self.verifier.pages_listed(look[0])))
+
+    def _settle_tree(self, look: Look, has_time: Callable[[], bool], outages: set[str]) -> str:
+        job, projects = look[0], _projects(look[0])
+        if self._is_put_off(projects):
+            return "unreadable"
+        try:
+            trees = self.verifier.compare_trees(job, has_time)
+        except IcaError as error:
+            logger.warning("ICA could not be asked for trees", extra={**_fields(job), "reason": str(error)})
+            self._note_askable(projects, askable=False)
+            return "unreadable"
+        if trees.faults is None:
+            self.table.note_comparison(job, self.clock(), verified_up_to=trees.up_to)
+            return "comparing"
+        uncopied: ByJob = {}
+        if _has_succeeded(look):
+            files = self.verifier.faults([job]).get(_key(job))
+        else:
+            files, uncopied = self.verifier.missing([job]).get(_key(job)), self.items.uncopied([job])
+        self._note_askable(projects, files is not None)
+        wrong = None if files is None else [*files, *trees.faults]
+        return self._move_on(*look, wrong, uncopied, outages, trees.up_to)
+
+    def _guarded(self, look: Look, act: Callable[[], str]) -> str:
+        try:
+            return act()
+        except Exception:
+            logger.exception("job not moved on", extra=_fields(look[0]))
+            return "not_moved"
+
+    def _is_put_off(self, projects: Projects) -> bool:
+        until, _ = self.put_off.get(projects, (None, 0))
+        return until is not None and self.clock() < until
+
+    def _note_askable(self, projects: Projects, askable: bool) -> None:
+        if askable:
+            self.put_off.pop(projects, None)
+            return
+        _, before = self.put_off.get(projects, (None, FIRST_PUT_OFF_SECONDS / 2))
+        seconds = min(2 * before, LONGEST_PUT_OFF_SECONDS)
+        self.put_off[projects] = (self.clock() + timedelta(seconds=seconds), seconds)
 
     def _move_on(
         self,
         job: Job,
-        ica_job: IcaJob | None,
-        faults: Mapping[JobKey, list[SourceOutcome]],
-        uncopied: Mapping[JobKey, list[SourceOutcome]],
-        in_outage: bool,
+        ica_job: IcaJob,
+        wrong: list[SourceOutcome] | None,
+        uncopied: ByJob,
+        outages: set[str],
+        up_to: str | None = None,
     ) -> str:
-        """Make the move that ICA's answer about a running job calls for."""
-        if ica_job is None:
-            logger.warning("ICA has no such job", extra=_fields(job))
-            return "unreadable"
-        if ica_job.status not in VERDICTS:
-            logger.error("ICA job has a status we do not know", extra={**_fields(job), "ica_status": ica_job.status})
-            return "unknown_status"
-        verdict = verdict_of(ica_job.status)
-        if verdict is Verdict.STILL_RUNNING:
-            return "running"
-        if verdict is Verdict.FAILED:
-            return self._fail(job, ica_job.status, _reason(ica_job), uncopied.get(_key(job)), in_outage)
-        if _key(job) not in faults:
-            logger.warning("ICA could not be asked for the copied files", extra=_fields(job))
-            return "unreadable"
-        if wrong := faults[_key(job)]:
-            return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
+        """Make the move that an ended ICA job calls for, given what is wrong with its files, if that could be asked."""
+        said, in_outage = uncopied.get(_key(job)), job.ica_project_id in outages
         now = self.clock()
-        ended = job.ended_attempt(ica_job.status, None, now)
+        if verdict_of(ica_job.status) is Verdict.SUCCEEDED:
+            if wrong is None:
+                logger.warning("ICA could not be asked for the copied files", extra=_fields(job))
+                return "unreadable"
+            if wrong:
+                return self._await(job, wrong, up_to, in_outage)
+            ended = job.ended_attempt(ica_job.status, None, now)
+            return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
+        reason = _reason(ica_job)
+        if job.options.action_on_exist == "RENAME":
+            return self._fail(job, ica_job.status, reason, said, in_outage)
+        if wrong is None:
+            logger.warning("ICA could not be asked for what is there already", extra=_fields(job))
+            return "unreadable"
+        if missing := _missing(job, wrong, said):
+            return self._fail(job, ica_job.status, reason, missing, in_outage)
+        ended = job.ended_attempt(ALL_THERE, reason, now)
         return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
+
+    def _await(self, job: Job, wrong: Sequence[SourceOutcome], up_to: str | None, in_outage: bool) -> str:
+        """Look again at files that are not as they should be; after some time the attempt has failed."""
+        now = self.clock()
+        since = datetime.fromisoformat(job.mismatch_since) if job.mismatch_since else now
+        if now - since >= PATIENCE:
+            return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
+        logger.info("files are not there yet", extra={**_fields(job), "reason": wrong[0].reason})
+        pause = min(max((now - since).total_seconds() * AWAITED_SHARE, FIRST_AWAITED_SECONDS), LONGEST_AWAITED_SECONDS)
+        self.table.note_comparison(job, now + timedelta(seconds=pause), since, up_to)
+        return "awaited"
 
     def _fail(
         self, job: Job, outcome: str, reason: str, uncopied: Sequence[SourceOutcome] | None, in_outage: bool
@@ -289,8 +416,8 @@ class Poll:
         """Note how ICA says that attempts into each project have ended; the projects in which it fails most of them."""
         ended: dict[str, Counter[Verdict]] = defaultdict(Counter)
         for job, ica_job in looks:
-            if (verdict := _verdict(ica_job)) is not Verdict.STILL_RUNNING:
-                ended[str(job.ica_project_id)][verdict] += 1
+            # Each end is noted once; one whose files are awaited or compared has been seen before.
+            ended[str(job.ica_project_id)][verdict_of(ica_job.status)] += not _is_noted(job)
         return {
             project_id
             for project_id, of_project in sorted(ended.items())
@@ -303,6 +430,8 @@ class Poll:
         try:
             for _ in range(TRIES_TO_NOTE):
                 seen = self.table.outcomes(project_id)
+                if not passed + failed:
+                    return seen.is_outage(now)
                 outcomes = seen.plus(passed, failed, now)
                 # Where all goes well there is nothing to note.
                 if not (failed or seen.has_failures) or self.table.replace_outcomes(project_id, seen, outcomes):
@@ -325,6 +454,9 @@ class Poll:
         One of whose end ICA will tell is looked at seldom, and first after it has run for a while.
         """
         now = self.clock()
+        if _is_noted(job) and job.due_at:
+            again = looked[str(job.ica_job_id)] + AT_LEAST if str(job.ica_job_id) in looked else now
+            return (max(datetime.fromisoformat(job.due_at), again) - now).total_seconds()
         started = datetime.fromisoformat(job.running_at) if job.running_at else now
         told = str(job.ica_project_id) in notified
         looked_at = looked.get(str(job.ica_job_id), started if told else None)
@@ -341,8 +473,50 @@ class Poll:
         return {project_id for project_id, moment in until.items() if moment and moment > timestamp(now)}
 
 
-def _verdict(ica_job: IcaJob | None) -> Verdict:
-    return verdict_of(ica_job.status) if ica_job else Verdict.STILL_RUNNING
+def _let_be(job: Job, ica_job: IcaJob | None) -> str:
+    """What is told of a job that ICA has not ended, as far as anybody knows."""
+    if ica_job is None:
+        logger.warning("ICA has no such job", extra=_fields(job))
+        return "unreadable"
+    if ica_job.status not in VERDICTS:
+        logger.error("ICA job has a status we do not know", extra={**_fields(job), "ica_status": ica_job.status})
+        return "unknown_status"
+    return "running"
+
+
+def _has_succeeded(look: Look) -> bool:
+    return verdict_of(look[1].status) is Verdict.SUCCEEDED
+
+
+def _grouped(looks: Iterable[Look]) -> list[list[Look]]:
+    """By projects, and those first that are to be launched again."""
+    groups: dict[tuple[bool, Projects], list[Look]] = {}
+    for look in looks:
+        groups.setdefault((_has_succeeded(look), _projects(look[0])), []).append(look)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _projects(job: Job) -> Projects:
+    return tuple(sorted({parse_uri(uri).project for uri in (job.destination, *job.sources)}))
+
+
+def _is_noted(job: Job) -> bool:
+    """Whether the moment when to look at a running job has been set since it was launched."""
+    return bool(job.due_at and job.running_at and job.due_at > job.running_at)
+
+
+def _missing(job: Job, wrong: Sequence[SourceOutcome], said: Sequence[SourceOutcome] | None) -> list[SourceOutcome]:
+    """What another attempt has to copy of a job that ICA does not call succeeded: with ICA's reasons, where it has any.
+
+    With OVERWRITE no trees are compared: of a folder the copy batch's item is believed.
+    """
+    if said is None:
+        said = [SourceOutcome(source, NOT_AN_ITEM) for source in job.uncopied]
+    by_items = {each.source: each for each in said}
+    compared = {each.source: each for each in wrong}
+    if job.options.action_on_exist == "OVERWRITE":
+        compared |= {source: each for source, each in by_items.items() if source.endswith("/")}
+    return [by_items.get(source, compared[source]) for source in job.sources if source in compared]
 
 
 def _key(job: Job) -> JobKey:

@@ -1,38 +1,43 @@
 """Verify: PASSED means that the files are there.
 
-When ICA says that a copy batch has succeeded, each file is looked for at its destination and compared with its source:
-it must be AVAILABLE and of the same size (and ETag, if asked for); a folder is compared by its tree. Everything that
-has succeeded since the last look is looked up together.
+When ICA has ended a copy batch, each file is looked for at its destination and compared with its source, of which ICA
+is asked afresh: it must be AVAILABLE and of the same size (and ETag, if asked for). Files of jobs that have ended since
+the last look are looked up together; a folder is compared by its tree (see ``trees``).
+
+A job that ICA does not call succeeded may have all its files nevertheless, since it found them there. What SKIP would
+skip counts as copied; with OVERWRITE, only what ICA has created since the job began.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from icav2_copy_batch.domain.ica import IcaData, IcaError, IcaRefused
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Job
 from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
+from icav2_copy_batch.leftovers import is_created_since_it_began
+from icav2_copy_batch.trees import Fault, Tree, Walk
 
-NOISE_PREFIX = ".iap_"
-"""ICA leaves probes of this name in folders that lie in a bucket of the customer's."""
 MISMATCH = "MISMATCH"
 """Outcome of an attempt that ICA calls succeeded and whose files are not there as they should be."""
+MOST_WALKS_KEPT = 8
+"""So many comparisons of trees that have begun are gone on with in memory, the latest; others begin where it is noted
+that they have come to."""
 
 logger = logging.getLogger(__name__)
 
 JobKey = tuple[str, str]
-Found = Mapping[str, Mapping[str, IcaData]]
-"""Project → path → what is there."""
 
 
 class Verification(StrEnum):
     NONE = "none"
-    """ICA's word is taken."""
+    """ICA's word is taken, where it says that a copy batch has succeeded."""
     SIZE = "size"
     """Name, status and size."""
     ETAG = "etag"
@@ -41,7 +46,11 @@ class Verification(StrEnum):
 
 class Ica(Protocol):
     def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
-    def list_tree(self, project_id: str, folder: str) -> list[IcaData]: ...
+    def find_by_ids(self, project_id: str, data_ids: Iterable[str]) -> dict[str, IcaData]: ...
+    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
+    def tree_pages(self, project_id: str, folder: str) -> Iterable[list[IcaData]]: ...
+    def file_pages(self, project_id: str, folder: str) -> Iterable[list[IcaData]]: ...
+    def folders_in(self, project_id: str, folder: str) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,72 +61,112 @@ class Pair:
     copy: IcaUri
 
 
+@dataclass(frozen=True, slots=True)
+class TreesCompared:
+    """How far the folder sources of a job have been compared."""
+
+    faults: list[SourceOutcome] | None
+    """What is wrong; None while not all is compared."""
+    up_to: str | None
+    """Where to go on, should somebody else have to."""
+
+
+@dataclass
+class Found:
+    """What is in ICA, by project id and path; or why it refuses to say."""
+
+    data: dict[str, dict[str, IcaData]] = field(default_factory=dict)
+    refused: dict[str, IcaRefused] = field(default_factory=dict)
+
+    def at(self, uri: IcaUri) -> IcaData | None:
+        return self.data.get(uri.project, {}).get(uri.path)
+
+    def tells_of(self, projects: Iterable[str]) -> bool:
+        return set(projects) <= self.data.keys() | self.refused.keys()
+
+
 @dataclass(frozen=True)
 class Verify:
     ica: Ica
     verification: Verification
+    spread: Spread = in_threads
+    """How projects are asked: side by side."""
+    walks: dict[tuple[str, str, str | None], Walk] = field(default_factory=dict, compare=False)
+    """Comparisons of trees that have begun, by job and ICA job."""
+
+    # --- files -------------------------------------------------------------------------------------------------------
 
     def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
-        """For each job the sources that are not at its destination as they should be, with what is wrong.
+        """For each job that ICA calls succeeded the files that are not as they should be, with what is wrong.
 
-        A job is left out when ICA could not be asked: it is to be looked at again.
+        A job is left out when ICA could not be asked: it is to be looked at again. Folder sources: ``compare_trees``.
         """
         if self.verification is Verification.NONE:
             return {(job.copy_id, job.job_id): [] for job in jobs}
-        # RENAME may have put a file under a name that only ICA knows.
-        pairs = {
-            (job.copy_id, job.job_id): [] if job.options.action_on_exist == "RENAME" else _pairs(job) for job in jobs
-        }
-        together = self._find([pair for each in pairs.values() for pair in each])
+        renamed = [job for job in jobs if job.options.action_on_exist == "RENAME"]
+        others = [job for job in jobs if job.options.action_on_exist != "RENAME"]
+        found = self._compare(others, failed=False)
+        for job in renamed:
+            try:
+                found[job.copy_id, job.job_id] = self._faults_of_renamed(job)
+            except IcaError as error:
+                logger.warning(
+                    "ICA could not be asked for renamed files", extra={"copy_id": job.copy_id, "reason": str(error)}
+                )
+        return found
+
+    def missing(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        """For each job that ICA does not call succeeded the files that another attempt would have to copy.
+
+        As ``faults``, but nothing is told of RENAME, of which another attempt copies all again.
+        """
+        return self._compare([job for job in jobs if job.options.action_on_exist != "RENAME"], failed=True)
+
+    def _compare(self, jobs: Sequence[Job], failed: bool) -> dict[JobKey, list[SourceOutcome]]:
+        pairs = [(job, [pair for pair in pairs_of(job) if not pair.source.is_folder]) for job in jobs]
+        together = self._find([pair for _, each in pairs for pair in each])
         faults: dict[JobKey, list[SourceOutcome]] = {}
-        for key, each in pairs.items():
+        for job, each in pairs:
             projects = {uri.project for pair in each for uri in (pair.source, pair.copy)}
             # What was refused for all of them may be the fault of another.
-            alone = len(pairs) > 1 and projects & together[1].keys()
-            found, refused = self._find(each) if alone else together
-            if projects <= found.keys() | refused.keys():
-                faults[key] = [outcome for pair in each if (outcome := self._outcome(pair, found, refused))]
+            alone = len(pairs) > 1 and projects & together.refused.keys()
+            found = self._find(each) if alone else together
+            if found.tells_of(projects):
+                began = job if failed and job.options.action_on_exist == "OVERWRITE" else None
+                outcomes = [self._outcome(pair, found, began) for pair in each]
+                faults[job.copy_id, job.job_id] = [outcome for outcome in outcomes if outcome]
         return faults
 
-    def _find(self, pairs: Sequence[Pair]) -> tuple[Found, dict[str, IcaRefused]]:
-        """What is there, or why ICA refuses to say, by project; one that cannot be asked about now is left out."""
-        sources, copies = {pair.source for pair in pairs}, {pair.copy for pair in pairs}
-        found: dict[str, dict[str, IcaData]] = {}
-        refused: dict[str, IcaRefused] = {}
-        for project in sorted({uri.project for uri in sources | copies}):
+    def _find(self, pairs: Sequence[Pair]) -> Found:
+        """What is there; a project that cannot be asked about now is left out."""
+        paths: dict[str, dict[str, None]] = {}
+        for uri in (uri for pair in pairs for uri in (pair.source, pair.copy)):
+            paths.setdefault(uri.project, {})[uri.path] = None
+        found = Found()
+
+        def ask(project: str) -> None:
             try:
                 # Asked afresh: what is remembered of a source may not be true any more.
-                found[project] = (
-                    self.ica.find(project, _files_in(project, sources))
-                    | self.ica.find(project, _files_in(project, copies))
-                    | {
-                        data.path: data
-                        for uri in sorted(sources | copies, key=str)
-                        if uri.project == project and uri.is_folder
-                        for data in self.ica.list_tree(project, uri.path)
-                    }
-                )
+                found.data[project] = self.ica.find(project, paths[project])
             except IcaRefused as error:
-                refused[project] = error
+                found.refused[project] = error
             except IcaError as error:
                 logger.warning(
                     "ICA could not be asked for copied files", extra={"project": project, "reason": str(error)}
                 )
-        return found, refused
 
-    def _outcome(self, pair: Pair, found: Found, refused: Mapping[str, IcaRefused]) -> SourceOutcome | None:
-        if error := refused.get(pair.source.project) or refused.get(pair.copy.project):
-            return SourceOutcome(str(pair.source), MISMATCH, f"{pair.copy} cannot be compared: {error}")
-        files = _files(pair, found)
-        if not files:
-            return SourceOutcome(
-                str(pair.source), MISMATCH, f"{pair.copy} cannot be compared: its source holds no file any more"
-            )
-        for source, copy in files:
-            present = found[copy.project].get(copy.path)
-            if fault := self._fault(found[source.project].get(source.path), present):
-                return SourceOutcome(str(pair.source), MISMATCH, f"{copy} {fault}")
-        return None
+        self.spread(ask, sorted(paths))
+        return found
+
+    def _outcome(self, pair: Pair, found: Found, made_by: Job | None) -> SourceOutcome | None:
+        """What is wrong with a copy; ``made_by`` where one that was there before does not count."""
+        if error := found.refused.get(pair.source.project) or found.refused.get(pair.copy.project):
+            return _outcome_of(pair, f"cannot be compared: {error}")
+        copy = found.at(pair.copy)
+        fault = self._fault(found.at(pair.source), copy)
+        if not fault and copy and made_by and not is_created_since_it_began(copy, made_by):
+            fault = "may be an older file"
+        return _outcome_of(pair, fault) if fault else None
 
     def _fault(self, source: IcaData | None, copy: IcaData | None) -> str | None:
         if copy is None:
@@ -132,12 +181,79 @@ class Verify:
             return f"has the ETag {copy.etag}, its source {source.etag}"
         return None
 
+    def _faults_of_renamed(self, job: Job) -> list[SourceOutcome]:
+        """As far as ICA says what it has made of each file: it may lie under a name that only ICA knows."""
+        project_id = str(job.ica_project_id)
+        try:
+            items = self.ica.copy_batch_items(project_id, str(job.ica_batch_id))
+        except IcaRefused:
+            return []
+        made = {item.data_id: item.created for item in items if item.created}
+        pending = set(job.uncopied)
+        pairs = [pair for pair in pairs_of(job) if str(pair.source) in pending and not pair.source.is_folder]
+        if not made or not pairs:
+            return []
+        sources = Found()
+        for project in sorted({pair.source.project for pair in pairs}):
+            wanted = [pair.source.path for pair in pairs if pair.source.project == project]
+            sources.data[project] = self.ica.find(project, wanted)
+        there = self.ica.find_by_ids(project_id, [created.data_id for created in made.values()])
+        faults = []
+        for pair in pairs:
+            source = sources.at(pair.source)
+            if source and (created := made.get(source.data_id)):
+                copy = IcaUri(pair.copy.project, created.path)
+                if fault := self._fault(source, there.get(created.data_id)):
+                    faults.append(_outcome_of(Pair(pair.source, copy), fault))
+        return faults
 
-def _files_in(project: str, uris: Iterable[IcaUri]) -> list[str]:
-    return sorted(uri.path for uri in uris if uri.project == project and not uri.is_folder)
+    # --- trees -------------------------------------------------------------------------------------------------------
+
+    def has_trees(self, job: Job, succeeded: bool) -> bool:
+        """Whether a job has folder sources that are to be compared by their trees.
+
+        ICA's word is taken for those of RENAME, since the names of what it has made are not known; and with OVERWRITE,
+        what lies in a folder may be older than an attempt that failed.
+        """
+        if succeeded and self.verification is Verification.NONE:
+            return False
+        action = job.options.action_on_exist
+        comparable = action != "RENAME" if succeeded else action == "SKIP"
+        return comparable and any(source.endswith("/") for source in job.sources)
+
+    def pages_listed(self, job: Job) -> int:
+        """For how many pages the trees of a job have been compared already, as far as is remembered."""
+        walk = self.walks.get(_walk_key(job))
+        return walk.pages if walk else 0
+
+    def compare_trees(self, job: Job, has_time: Callable[[], bool]) -> TreesCompared:
+        """Go on comparing a job's folder sources, for as long as there is time: page by page.
+
+        Raises ``IcaUnavailable`` when ICA could not be asked; what is compared since the last portion is lost then.
+        """
+        key = _walk_key(job)
+        known = self.walks.pop(key, None)
+        pairs = pairs_of(job)
+        trees = [Tree(number, pair.source, pair.copy) for number, pair in enumerate(pairs) if pair.source.is_folder]
+        with_etag = self.verification is Verification.ETAG
+        walk = known or Walk(self.ica, trees, self._fault, with_etag, job.verified_up_to)
+        try:
+            while has_time():
+                if not walk.step():
+                    return TreesCompared([_tree_outcome(fault) for fault in walk.faults], walk.up_to)
+        except IcaRefused as error:
+            if known:
+                # The listing was left for a while: ICA may not go on with it.
+                raise IcaUnavailable(f"a listing cannot be gone on with: {error}") from error
+            refused = _outcome_of(pairs[walk.number], f"cannot be compared: {error}")
+            return TreesCompared([*(_tree_outcome(fault) for fault in walk.faults), refused], walk.up_to)
+        while len(self.walks) >= MOST_WALKS_KEPT:
+            del self.walks[next(iter(self.walks))]
+        self.walks[key] = walk
+        return TreesCompared(None, walk.up_to)
 
 
-def _pairs(job: Job) -> list[Pair]:
+def pairs_of(job: Job) -> list[Pair]:
     destination = parse_uri(job.destination)
     pairs = []
     for source in map(parse_uri, job.sources):
@@ -146,13 +262,13 @@ def _pairs(job: Job) -> list[Pair]:
     return pairs
 
 
-def _files(pair: Pair, found: Found) -> Sequence[tuple[IcaUri, IcaUri]]:
-    """The files to compare: the pair itself, or those in the source folder's tree."""
-    if not pair.source.is_folder:
-        return [(pair.source, pair.copy)]
-    tree = [path for path in found[pair.source.project] if path.startswith(pair.source.path)]
-    return [
-        (IcaUri(pair.source.project, path), IcaUri(pair.copy.project, pair.copy.path + path[len(pair.source.path) :]))
-        for path in tree
-        if not path.endswith("/") and not path.rpartition("/")[2].startswith(NOISE_PREFIX)
-    ]
+def _outcome_of(pair: Pair, fault: str) -> SourceOutcome:
+    return SourceOutcome(str(pair.source), MISMATCH, f"{pair.copy} {fault}")
+
+
+def _tree_outcome(fault: Fault) -> SourceOutcome:
+    return SourceOutcome(str(fault.source), MISMATCH, f"{fault.copy} {fault.what}")
+
+
+def _walk_key(job: Job) -> tuple[str, str, str | None]:
+    return job.copy_id, job.job_id, job.ica_job_id

@@ -443,6 +443,51 @@ def test_of_two_pollers_that_find_a_job_overdue_one_sees_to_it(either_table: Eit
     assert now(either_table, job).due_at == timestamp(at(5000))
 
 
+def test_of_a_job_that_is_compared_the_first_mismatch_and_the_last_progress_are_kept(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    running = run(either_table, job)
+    assert either_table.note_comparison(running, at(40), mismatch_since=at(30))
+    told = replace(running, due_at=timestamp(at(40)), mismatch_since=timestamp(at(30)))
+    assert now(either_table, job) == told
+    assert either_table.note_comparison(running, at(50), mismatch_since=at(35), verified_up_to="0:a/")
+    assert now(either_table, job) == replace(told, due_at=timestamp(at(50)), verified_up_to="0:a/")
+    assert either_table.note_comparison(running, at(60))
+    assert now(either_table, job) == replace(told, due_at=timestamp(at(60)), verified_up_to="0:a/")
+    assert either_table.note_comparison(running, at(70), verified_up_to="0:b/")
+    assert now(either_table, job).verified_up_to == "0:b/"
+
+
+def test_the_next_attempt_is_compared_from_the_start(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    running = run(either_table, job)
+    assert either_table.note_comparison(running, at(40), at(30), "0:a/")
+    assert requeue(either_table, running)
+    requeued = now(either_table, job)
+    assert (requeued.mismatch_since, requeued.verified_up_to) == (None, None)
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.RUNNING])
+def test_of_a_job_that_does_not_run_no_comparison_is_noted(either_table: EitherTable, status: JobStatus) -> None:
+    job = in_status(either_table, status)
+    before = everything(either_table)
+    assert not either_table.note_comparison(job, at(5000), at(5000), "0:a/")
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_of_another_attempt_no_comparison_is_noted(either_table: EitherTable, attempt: int) -> None:
+    job = in_status(either_table, JobStatus.RUNNING)
+    before = everything(either_table)
+    assert not either_table.note_comparison(replace(job, attempt=attempt), at(5000), at(5000), "0:a/")
+    assert everything(either_table) == before
+
+
+def test_of_a_job_that_is_not_there_no_comparison_is_noted_and_it_is_not_made(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    assert not either_table.note_comparison(replace(job, job_id="000009", status=JobStatus.RUNNING), at(5000))
+    assert len(everything(either_table)) == 2
+
+
 def a_backlog(table: EitherTable, jobs: int = 3, copy_id: str = "c", since: float = 0) -> tuple[list[Job], Backlog]:
     """A new copy's jobs with their backlog, as it is read from the table."""
     planned = [PlannedJob(f"{DESTINATION}{number}/", pack_sources(SOURCES)) for number in range(jobs)]

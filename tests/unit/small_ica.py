@@ -25,6 +25,7 @@ class SmallIca:
     calls: list[tuple[object, ...]] = field(default_factory=list)
     """Method and arguments of each call."""
     troubles: dict[str, Trouble] = field(default_factory=dict)
+    page_size: int = 1000
     slow_to_delete: set[str] = field(default_factory=set)
     """Paths of what stays DELETING until the test takes it away."""
     folder_troubles: dict[str, IcaError] = field(default_factory=dict)
@@ -62,7 +63,25 @@ class SmallIca:
         return [it for path, it in self.data.items() if path.startswith(folder) and not path.endswith("/")]
 
     def tree_pages(self, project_id: str, folder: str) -> Iterator[list[IcaData]]:
-        yield self.list_tree(project_id, folder)
+        return self._pages_of("tree_pages", project_id, folder, self._files_below(folder))
+
+    def file_pages(self, project_id: str, folder: str) -> Iterator[list[IcaData]]:
+        files = [it for it in self._files_below(folder) if parent_path(it.path) == folder]
+        return self._pages_of("file_pages", project_id, folder, files)
+
+    def folders_in(self, project_id: str, folder: str) -> list[str]:
+        self._call("folders_in", project_id, folder)
+        below = [path.removeprefix(folder) for path in self.data if path.startswith(folder)]
+        return [f"{folder}{name}/" for name in {path.partition("/")[0] for path in below if "/" in path}]
+
+    def _files_below(self, folder: str) -> list[IcaData]:
+        return [it for path, it in self.data.items() if path.startswith(folder) and not path.endswith("/")]
+
+    def _pages_of(self, method: str, project_id: str, folder: str, files: list[IcaData]) -> Iterator[list[IcaData]]:
+        """Each page is a call."""
+        for start in range(0, max(len(files), 1), self.page_size):
+            self._call(method, project_id, folder, start)
+            yield files[start : start + self.page_size]
 
     def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]:
         self._call("incomplete_files", project_id, folder, recursive)

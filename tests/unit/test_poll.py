@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -18,17 +18,22 @@ from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.poll import (
+    ALL_THERE,
+    FIRST_PUT_OFF_SECONDS,
     LEASE_NAME,
     LEAST_SECONDS_TO_LOOK,
+    LONGEST_AWAITED_SECONDS,
     LONGEST_NAP_SECONDS,
     NOTIFIED_LEASE_NAME,
+    PATIENCE,
+    TREES_SECONDS,
     UNANNOUNCED_AGE,
     WAITED_FOR,
     JobKey,
     Poll,
 )
 from icav2_copy_batch.send import LOST_MESSAGE_AGE, SLOW_DOWN, SLOW_DOWN_LEASE_NAME, Send
-from icav2_copy_batch.verify import MISMATCH
+from icav2_copy_batch.verify import MISMATCH, TreesCompared
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 
@@ -61,6 +66,8 @@ class Reports:
     wrong: dict[JobKey, list[SourceOutcome]] = field(default_factory=dict)
     unverifiable: set[JobKey] = field(default_factory=set)
     not_copied: dict[JobKey, list[SourceOutcome]] = field(default_factory=dict)
+    trees: dict[JobKey, Callable[[Callable[[], bool]], TreesCompared]] = field(default_factory=dict)
+    """What comes of comparing the trees of a job that has such."""
     delayed: int = 0
     asked: dict[str, list[JobKey]] = field(default_factory=dict)
     """What was given to whom at the last look."""
@@ -75,6 +82,25 @@ class Reports:
         keys = self.asked["faults"] = [(job.copy_id, job.job_id) for job in jobs]
         assert all(job.sources for job in jobs), "whole jobs are verified"
         return {key: self.wrong.get(key, []) for key in keys if key not in self.unverifiable}
+
+    def missing(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        """By default all files."""
+        keys = self.asked["missing"] = [(job.copy_id, job.job_id) for job in jobs]
+        everything = {
+            (job.copy_id, job.job_id): [SourceOutcome(source, MISMATCH, "is not there") for source in job.sources]
+            for job in jobs
+        }
+        return {key: self.wrong.get(key, everything[key]) for key in keys if key not in self.unverifiable}
+
+    def has_trees(self, job: Job, succeeded: bool) -> bool:
+        return (job.copy_id, job.job_id) in self.trees
+
+    def pages_listed(self, job: Job) -> int:
+        return self.asked["trees"].count((job.copy_id, job.job_id)) if "trees" in self.asked else 0
+
+    def compare_trees(self, job: Job, has_time: Callable[[], bool]) -> TreesCompared:
+        self.asked.setdefault("trees", []).append((job.copy_id, job.job_id))
+        return self.trees[job.copy_id, job.job_id](has_time)
 
     def uncopied(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
         keys = self.asked["uncopied"] = [(job.copy_id, job.job_id) for job in jobs]
@@ -97,10 +123,19 @@ class World:
     slots: Slots = field(default_factory=Slots)
     slept: list[float] = field(default_factory=list)
 
-    def create(self, copy_id: str = "run", jobs: int = 1, due_in: timedelta = LOST_MESSAGE_AGE) -> list[Job]:
+    def create(
+        self,
+        copy_id: str = "run",
+        jobs: int = 1,
+        due_in: timedelta = LOST_MESSAGE_AGE,
+        options: CopyOptions | None = None,
+        sources: Sequence[str] = SOURCES,
+    ) -> list[Job]:
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
-        planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", pack_sources(SOURCES)) for number in range(jobs)]
-        fakes.create_due_jobs(self.table, copy_id, planned, CopyOptions(), self.clock(), self.clock() + due_in)
+        packed = pack_sources(list(sources))
+        planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
+        due_at = self.clock() + due_in
+        fakes.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), due_at)
         return list(self.table.jobs(copy_id))
 
     def run(self, job: Job, ica_status: str | None = "RUNNING", reason: str | None = None) -> Job:
@@ -129,6 +164,7 @@ class World:
         return self.poller().poll("this one", woken)
 
     def poller(self) -> Poll:
+        """A new container's, which remembers nothing."""
         return Poll(
             self.table,
             self.ica,
@@ -266,7 +302,7 @@ def test_a_job_that_succeeded_and_whose_files_are_there_has_passed(world: World)
     assert world.poll()["passed"] == 1
     passed = world.now(running)
     assert (passed.status, [attempt.outcome for attempt in passed.attempts]) == (JobStatus.PASSED, ["SUCCEEDED"])
-    assert world.reports.asked == {"faults": [("run", "000001")], "uncopied": []}
+    assert world.reports.asked == {"faults": [("run", "000001")]}
 
 
 def test_a_job_that_succeeded_and_whose_files_cannot_be_looked_at_is_looked_at_again(world: World) -> None:
@@ -281,6 +317,7 @@ def test_a_job_that_failed_is_launched_again_for_what_it_has_not_copied(world: W
     running = world.run(world.create()[0], ica_status, "1 of 2")
     wrong = [SourceOutcome(SOURCES[1], "FAILED", "disk full")]
     world.reports.not_copied["run", "000001"] = wrong
+    world.reports.wrong["run", "000001"] = [SourceOutcome(SOURCES[1], MISMATCH, "is not there")]
     assert world.poll()["requeued"] == 1
     requeued = world.now(running)
     assert (requeued.status, requeued.attempt, requeued.uncopied) == (JobStatus.QUEUED, 2, SOURCES[1:])
@@ -292,7 +329,7 @@ def test_a_job_that_failed_is_launched_again_for_what_it_has_not_copied(world: W
     assert requeued.last_outcomes == wrong
     assert world.queue.sent == [(LaunchRequest("run", "000001", 2), 0)]
     assert requeued.due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
-    assert world.reports.asked == {"faults": [], "uncopied": [("run", "000001")]}
+    assert world.reports.asked == {"missing": [("run", "000001")], "uncopied": [("run", "000001")]}
 
 
 def test_when_ica_created_its_job_is_noted_with_the_attempt(world: World) -> None:
@@ -303,28 +340,71 @@ def test_when_ica_created_its_job_is_noted_with_the_attempt(world: World) -> Non
     assert world.now(running).ica_began_at == "2024-05-28T03:12:00Z"
 
 
-def test_a_job_whose_items_cannot_be_read_is_launched_again_for_what_was_known_to_be_missing(world: World) -> None:
-    first = world.run(world.create()[0], "FAILED")
-    world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[0], "FAILED")]
-    world.poll()
-    world.reports.not_copied.clear()
-    world.run(world.now(first), "FAILED")
-    world.poll()
-    requeued = world.now(first)
-    assert (requeued.attempt, requeued.uncopied, requeued.last_outcomes) == (3, SOURCES[:1], [])
-
-
-def test_a_job_that_failed_although_all_is_copied_is_launched_again_for_all(world: World) -> None:
+def test_a_job_whose_items_cannot_be_read_is_launched_again_for_what_is_not_there(world: World) -> None:
     running = world.run(world.create()[0], "FAILED")
-    world.reports.not_copied["run", "000001"] = []
-    world.poll()
-    assert world.now(running).uncopied == SOURCES
+    wrong = [SourceOutcome(SOURCES[0], MISMATCH, "is not there")]
+    world.reports.wrong["run", "000001"] = wrong
+    assert world.poll()["requeued"] == 1
+    requeued = world.now(running)
+    assert (requeued.uncopied, requeued.last_outcomes) == (SOURCES[:1], [SourceOutcome(SOURCES[0], "MISSING")])
 
 
-def test_a_job_of_which_a_file_is_not_as_it_should_be_is_launched_again_for_that(world: World) -> None:
+def test_what_an_earlier_attempt_was_said_to_have_copied_is_launched_again_where_it_is_not_there(world: World) -> None:
+    running = world.run(world.create()[0], "FAILED")
+    world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[0], "FAILED", "disk full")]
+    assert world.poll()["requeued"] == 1
+    requeued = world.now(running)
+    assert requeued.uncopied == SOURCES
+    assert requeued.last_outcomes == [
+        SourceOutcome(SOURCES[0], "FAILED", "disk full"),
+        SourceOutcome(SOURCES[1], MISMATCH, "is not there"),
+    ]
+
+
+@pytest.mark.parametrize("ica_status", ["FAILED", "PARTIALLY_SUCCEEDED", "STOPPED"])
+def test_a_job_that_ica_calls_failed_and_whose_files_are_all_there_has_passed(world: World, ica_status: str) -> None:
+    """It found them there, say, and skipped them all."""
+    running = world.run(world.create()[0], ica_status, "nothing was copied")
+    world.reports.not_copied["run", "000001"] = [SourceOutcome(source, "FAILED") for source in SOURCES]
+    world.reports.wrong["run", "000001"] = []
+    assert world.poll()["passed"] == 1
+    passed = world.now(running)
+    (attempt,) = passed.attempts
+    assert (passed.status, attempt.outcome) == (JobStatus.PASSED, ALL_THERE)
+    assert attempt.reason == f"ICA job ica-run-000001-1 ended {ica_status}: nothing was copied"
+
+
+def test_a_failed_job_whose_files_cannot_be_looked_at_is_looked_at_again(world: World) -> None:
+    running = world.run(world.create()[0], "FAILED")
+    world.reports.unverifiable = {("run", "000001")}
+    assert world.poll()["unreadable"] == 1
+    assert world.now(running) == running
+
+
+def test_with_rename_a_failed_job_is_launched_again_for_what_its_items_say_alone(world: World) -> None:
+    running = world.run(world.create(options=CopyOptions("RENAME"))[0], "FAILED")
+    world.reports.unverifiable = {("run", "000001")}
+    world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[1], "FAILED")]
+    assert world.poll()["requeued"] == 1
+    assert world.now(running).uncopied == SOURCES[1:]
+
+
+def test_with_overwrite_of_a_folder_the_item_is_believed(world: World) -> None:
+    """Its tree may be older than the attempt."""
+    sources = ["icav2://from/a", "icav2://from/tree/", "icav2://from/other tree/"]
+    running = world.run(world.create(options=CopyOptions("OVERWRITE"), sources=sources)[0], "FAILED")
+    world.reports.wrong["run", "000001"] = []
+    world.reports.not_copied["run", "000001"] = [SourceOutcome(sources[0], "FAILED"), SourceOutcome(sources[1], "X")]
+    assert world.poll()["requeued"] == 1
+    assert world.now(running).uncopied == sources[1:2]
+
+
+def test_a_job_of_which_a_file_stays_as_it_should_not_be_is_launched_again_for_that(world: World) -> None:
     running = world.run(world.create()[0], "SUCCEEDED")
     wrong = [SourceOutcome(SOURCES[0], MISMATCH, "icav2://to/run/0/a is PARTIAL")]
     world.reports.wrong["run", "000001"] = wrong
+    assert world.poll()["awaited"] == 1
+    world.clock.now += PATIENCE
     assert world.poll()["requeued"] == 1
     requeued = world.now(running)
     assert requeued.uncopied == SOURCES[:1]
@@ -341,6 +421,9 @@ def test_after_its_last_attempt_a_job_is_given_up_with_what_it_has_not_copied(wo
     running = world.run(world.create()[0], ica_status)
     wrong = [SourceOutcome(SOURCES[1], "FAILED", "disk full")]
     world.reports.wrong["run", "000001"] = world.reports.not_copied["run", "000001"] = wrong
+    if ica_status == "SUCCEEDED":
+        assert world.poll()["awaited"] == 1
+        world.clock.now += PATIENCE
     assert world.poll()["given_up"] == 1
     failed = world.now(running)
     assert (failed.status, failed.last_outcomes) == (JobStatus.FAILED, wrong)
@@ -433,6 +516,206 @@ def test_where_outcomes_cannot_be_noted_jobs_move_on(world: World) -> None:
     assert world.poll()["requeued"] == 1
 
 
+# --- awaited ---------------------------------------------------------------------------------------------------------
+
+
+def succeeds_too_early(world: World, jobs: int = 1) -> list[Job]:
+    """ICA calls them succeeded, and their files do not show yet."""
+    running = [world.run(job, "SUCCEEDED") for job in world.create(jobs=jobs)]
+    for job in running:
+        wrong = [SourceOutcome(SOURCES[0], MISMATCH, "icav2://to/run/0/a is not there")]
+        world.reports.wrong[job.copy_id, job.job_id] = wrong
+    return running
+
+
+def test_files_that_show_a_while_after_ica_has_ended_their_job_cost_no_attempt(world: World) -> None:
+    (running,) = succeeds_too_early(world)
+    assert world.poll()["awaited"] == 1
+    waiting = world.now(running)
+    assert (waiting.status, waiting.attempt) == (JobStatus.RUNNING, 1)
+    world.clock.forward(seconds=100)
+    world.reports.wrong.clear()
+    assert world.poll()["passed"] == 1
+    assert len(world.now(running).attempts) == 1
+
+
+def test_since_when_files_are_awaited_is_known_to_every_poller(world: World) -> None:
+    (running,) = succeeds_too_early(world)
+    first = world.clock()
+    while world.poll()["awaited"]:
+        assert world.now(running).mismatch_since == timestamp(first)
+        world.clock.forward(seconds=26)
+    assert world.clock() - first == PATIENCE
+    assert (world.now(running).status, world.now(running).mismatch_since) == (JobStatus.QUEUED, None)
+
+
+def test_awaited_files_are_looked_at_soon_then_less_and_less_often(world: World) -> None:
+    world.seconds_left = 900
+    succeeds_too_early(world)
+    looked_at: list[float] = []
+    world.ica.troubles["jobs"] = lambda _: looked_at.append(sum(world.slept))
+    assert world.poll()["requeued"] == 1
+    looks = [later - earlier for earlier, later in pairwise(looked_at)]
+    assert looks[:-1] == pytest.approx(sorted(looks[:-1]))
+    assert (1 <= looks[0] <= 2, max(looks) <= LONGEST_AWAITED_SECONDS + LONGEST_NAP_SECONDS) == (True, True)
+
+
+def test_where_ica_notifies_awaited_files_are_looked_at_as_soon(world: World) -> None:
+    """ICA tells of jobs, and not of files."""
+    world.seconds_left = 900
+    (running,) = succeeds_too_early(world)
+    assert world.poller().look_now("another", {str(running.ica_job_id)}) == Counter(awaited=1)
+    world.slept.clear()
+    looked_at: list[float] = []
+    world.ica.troubles["jobs"] = lambda _: looked_at.append(sum(world.slept))
+    world.poll()
+    assert looked_at[0] <= 2
+    assert looked_at[1] - looked_at[0] <= 2
+
+
+def test_that_icas_job_has_ended_is_noted_once_however_often_its_files_are_looked_at(world: World) -> None:
+    world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
+    succeeds_too_early(world)
+    for _ in range(3):
+        assert world.poll()["awaited"] == 1
+        world.clock.forward(seconds=20)
+    assert world.table.outcomes("project").recent == "FFFFFP"
+
+
+def test_files_that_are_awaited_hold_up_no_other_job(world: World) -> None:
+    _, other = succeeds_too_early(world, jobs=2)
+    del world.reports.wrong[other.copy_id, other.job_id]
+    assert world.poll() == Counter(awaited=1, passed=1)
+
+
+# --- trees -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_with_trees_passes_once_they_and_its_files_are_compared(world: World) -> None:
+    running = world.run(world.create()[0], "SUCCEEDED")
+    world.reports.trees["run", "000001"] = lambda has_time: TreesCompared([], None)
+    assert world.poll()["passed"] == 1
+    assert world.reports.asked == {"trees": [("run", "000001")], "faults": [("run", "000001")]}
+    assert world.now(running).status is JobStatus.PASSED
+
+
+@pytest.mark.parametrize("ica_status", ["SUCCEEDED", "FAILED"])
+def test_what_is_wrong_with_a_tree_is_wrong_with_its_job(world: World, ica_status: str) -> None:
+    running = world.run(world.create()[0], ica_status)
+    world.reports.wrong["run", "000001"] = []
+    wrong = [SourceOutcome(SOURCES[1], MISMATCH, "icav2://to/b is not there")]
+    world.reports.trees["run", "000001"] = lambda has_time: TreesCompared(wrong, None)
+    if ica_status == "SUCCEEDED":
+        assert world.poll()["awaited"] == 1
+        world.clock.now += PATIENCE
+    assert world.poll()["requeued"] == 1
+    assert world.now(running).uncopied == SOURCES[1:]
+
+
+def test_a_large_tree_is_gone_on_with_where_it_was_left_also_by_another_poller(world: World) -> None:
+    running = world.run(world.create()[0], "SUCCEEDED")
+    world.reports.trees["run", "000001"] = lambda has_time: TreesCompared(None, "0:a/")
+    assert world.poll()["comparing"] == 1
+    left = world.now(running)
+    assert (left.status, left.verified_up_to) == (JobStatus.RUNNING, "0:a/")
+    world.reports.trees["run", "000001"] = lambda has_time: TreesCompared([], "0:/")
+    assert world.poll()["passed"] == 1
+
+
+def test_a_tree_is_compared_for_so_long_only_and_after_all_else(world: World) -> None:
+    world.seconds_left = 900
+    large, other = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
+    others: list[JobStatus] = []
+
+    def takes_ten_minutes(has_time: Callable[[], bool]) -> TreesCompared:
+        others.append(world.now(other).status)
+        began = world.clock()
+        while has_time() and sum(world.slept) < 600:
+            world.sleep(2)
+        assert world.clock() - began <= timedelta(seconds=TREES_SECONDS)
+        return TreesCompared(None if sum(world.slept) < 600 else [], None)
+
+    world.reports.trees["run", large.job_id] = takes_ten_minutes
+    assert world.poll()["passed"] == 2
+    assert others[0] is JobStatus.PASSED
+    assert len(others) > 1
+
+
+def test_what_has_only_begun_is_compared_before_what_is_large(world: World) -> None:
+    world.seconds_left = 900
+    large, small = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
+    world.reports.trees["run", large.job_id] = lambda _: TreesCompared([] if len(order) > 2 else None, None)
+    world.reports.trees["run", small.job_id] = lambda _: TreesCompared([], None)
+    world.say(small, "RUNNING")
+    order = world.reports.asked.setdefault("trees", [])
+    world.ica.troubles["jobs"] = lambda _: world.say(small, "SUCCEEDED") if order else None
+    assert world.poll()["passed"] == 2
+    assert [job_id for _, job_id in order[:3]] == [large.job_id, small.job_id, large.job_id]
+
+
+def test_a_tree_that_takes_long_is_left_to_the_poller_by_a_notification(world: World) -> None:
+    running = world.run(world.create()[0], "SUCCEEDED")
+    world.clock.forward(seconds=1)
+    world.reports.trees["run", "000001"] = lambda has_time: TreesCompared(None, None)
+    assert world.poller().look_now("this one", {str(running.ica_job_id)}) == Counter(comparing=1)
+    assert world.poller().look_now("this one", {str(running.ica_job_id)}) == Counter()
+    assert world.poll()["comparing"] == 1
+
+
+# --- projects that cannot be asked -----------------------------------------------------------------------------------
+
+
+def test_a_project_that_hangs_is_let_be_for_longer_each_time_and_holds_up_no_other(world: World) -> None:
+    world.seconds_left = 900
+    stuck = world.run(world.create("stuck", sources=["icav2://hangs/a"])[0], "SUCCEEDED")
+    world.reports.unverifiable = {("stuck", "000001")}
+    later = world.create("later", jobs=3)
+    asked: list[float] = []
+    ask = world.reports.faults
+
+    def hang(jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        if jobs[0].copy_id == "stuck":
+            asked.append(sum(world.slept))
+            world.sleep(40)
+            if len(asked) == 5:
+                world.reports.unverifiable.clear()
+        return ask(jobs)
+
+    world.reports.faults = hang  # type: ignore[method-assign]
+    for job in later:
+        world.run(job, "SUCCEEDED")
+    happened = world.poll()
+    assert happened["passed"] == 4
+    pauses = [after - before - 40 for before, after in pairwise(asked)]
+    assert pauses == sorted(pauses)
+    assert FIRST_PUT_OFF_SECONDS <= pauses[0] < pauses[-1]
+    assert world.now(stuck).status is JobStatus.PASSED
+
+
+def test_what_cannot_be_compared_in_one_project_does_not_keep_another_from_moving_on(world: World) -> None:
+    odd = world.run(world.create("odd", sources=["icav2://odd/a"])[0], "SUCCEEDED")
+    plain = world.run(world.create("plain")[0], "SUCCEEDED")
+    ask = world.reports.faults
+
+    def break_down(jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        if jobs[0].copy_id == "odd":
+            raise RuntimeError("made by the test")
+        return ask(jobs)
+
+    world.reports.faults = break_down  # type: ignore[method-assign]
+    assert world.poll() == Counter(passed=1, not_moved=1)
+    assert (world.now(odd).status, world.now(plain).status) == (JobStatus.RUNNING, JobStatus.PASSED)
+
+
+def test_what_is_to_be_launched_again_is_seen_to_first(world: World) -> None:
+    """It waits for ICA; what has passed waits for nothing."""
+    passed, failed = world.create(jobs=2)
+    world.run(passed, "SUCCEEDED")
+    world.run(failed, "FAILED")
+    world.poll()
+    assert list(world.reports.asked) == ["missing", "uncopied", "faults"]
+
+
 # --- moved on in between ---------------------------------------------------------------------------------------------
 
 
@@ -457,7 +740,7 @@ def test_a_job_that_moves_on_between_listing_and_reading_is_not_moved(
     assert len(moved_on.attempts) == 1
     assert (happened["passed"], happened["requeued"], happened["given_up"]) == (0, 0, 0)
     assert world.queue.sent == []
-    assert world.reports.asked == {"faults": [], "uncopied": []}
+    assert world.reports.asked == {}
 
 
 @pytest.mark.parametrize("ica_status", ["SUCCEEDED", "FAILED"])
@@ -467,14 +750,16 @@ def test_a_job_that_moves_on_between_reading_and_writing_is_not_moved(
 ) -> None:
     world.max_attempts = max_attempts
     running = world.run(world.create()[0], ica_status)
-    ask_verifier = world.reports.faults
+    asked = "faults" if ica_status == "SUCCEEDED" else "missing"
+    ask_verifier = getattr(world.reports, asked)
 
     def another_is_faster(jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
         assert world.table.requeue(running, ended, b"", world.clock(), world.clock() + LOST_MESSAGE_AGE)
-        return ask_verifier(jobs)
+        found: dict[JobKey, list[SourceOutcome]] = ask_verifier(jobs)
+        return found
 
-    world.reports.faults = another_is_faster  # type: ignore[method-assign]
+    setattr(world.reports, asked, another_is_faster)
     assert world.poll()["moved_on"] == 1
     assert (world.now(running).status, world.now(running).attempt) == (JobStatus.QUEUED, 2)
     assert world.queue.sent == []

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from icav2_copy_batch.domain.ica import IcaData, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Job, JobStatus
 from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome
-from icav2_copy_batch.verify import MISMATCH, JobKey, Verification, Verify
+from icav2_copy_batch.verify import MISMATCH, JobKey, TreesCompared, Verification, Verify
+from tests import fakes
 from tests.unit.small_ica import SmallIca
 
 
@@ -38,10 +39,20 @@ def ica() -> SmallIca:
 
 
 def faults(ica: SmallIca, *jobs: Job, verification: Verification = Verification.SIZE) -> dict[JobKey, list[str]]:
-    """By job what is wrong with each source, without its destination's name."""
-    found = Verify(ica, verification).faults(jobs)
+    """By job what is wrong with each source."""
+    verify = Verify(ica, verification, fakes.in_turn)
+    found = verify.faults(jobs)
+    for job in jobs:
+        if verify.has_trees(job, succeeded=True):
+            found[job.copy_id, job.job_id] += whole(verify.compare_trees(job, lambda: True))
     assert all(isinstance(each, SourceOutcome) and each.outcome == MISMATCH for them in found.values() for each in them)
     return {key: [f"{each.source}: {each.reason}" for each in them] for key, them in found.items()}
+
+
+def whole(compared: TreesCompared) -> list[SourceOutcome]:
+    """What is wrong, once all is compared."""
+    assert compared.faults is not None
+    return compared.faults
 
 
 FIRST, SECOND = ("run", "000001"), ("run", "000002")
@@ -104,20 +115,155 @@ def test_etags_are_compared_where_that_is_asked_for(ica: SmallIca) -> None:
     assert faults(ica, job(1), verification=Verification.ETAG) == {FIRST: [told]}
 
 
-@pytest.mark.parametrize(
-    ("action_on_exist", "verification"), [("RENAME", Verification.SIZE), ("SKIP", Verification.NONE)]
-)
-def test_nothing_is_asked_where_nothing_can_or_is_to_be_compared(
-    ica: SmallIca, action_on_exist: str, verification: Verification
-) -> None:
+def test_nothing_is_asked_where_icas_word_is_taken(ica: SmallIca) -> None:
     ica.data.clear()
-    assert faults(ica, job(1, action_on_exist=action_on_exist), verification=verification) == {FIRST: []}
-    assert ica.called("find") == []
+    assert faults(ica, job(1, "/run/a", "/run/tree/"), verification=Verification.NONE) == {FIRST: []}
+    assert ica.calls == []
+
+
+# --- RENAME ----------------------------------------------------------------------------------------------------------
+
+
+def renamed(*sources: str) -> Job:
+    return replace(
+        job(1, *sources, action_on_exist="RENAME"), ica_project_id="to", ica_job_id="ica-1", ica_batch_id="batch-1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "fault"),
+    [
+        (IcaData("made", "/out 1/a (1)", "AVAILABLE", 7), None),
+        (IcaData("made", "/out 1/a (1)", "PARTIAL", 7), "is PARTIAL"),
+        (IcaData("made", "/out 1/a (1)", "AVAILABLE", 6), "has 6 bytes, its source 7"),
+        (None, "is not there"),
+    ],
+)
+def test_a_renamed_copy_is_compared_where_ica_says_what_it_has_made(
+    ica: SmallIca, there: IcaData | None, fault: str | None
+) -> None:
+    """As it is now, and not as its item showed it."""
+    ica.items["batch-1"] = [
+        CopyBatchItem("/run/a", "COPIED", created=IcaData("made", "/out 1/a (1)", "PARTIAL", 0)),
+        CopyBatchItem("/run/b", "COPIED"),
+    ]
+    if there:
+        ica.data[there.path] = there
+    told = [f"icav2://from/run/a: icav2://to/out 1/a (1) {fault}"] if fault else []
+    assert faults(ica, renamed()) == {FIRST: told}
+
+
+@pytest.mark.parametrize("said", ["no such copy batch", "nothing of what was made", "items of other data"])
+def test_of_renamed_copies_icas_word_is_taken_where_it_does_not_say_what_it_has_made(ica: SmallIca, said: str) -> None:
+    if said != "no such copy batch":
+        made = IcaData("made", "/out 1/a (1)", "PARTIAL", 0)
+        ica.items["batch-1"] = [
+            CopyBatchItem("/run/a", "COPIED")
+            if said == "nothing of what was made"
+            else CopyBatchItem("/run/c", "COPIED", created=made)
+        ]
+    assert faults(ica, renamed("/run/a", "/run/tree/")) == {FIRST: []}
+
+
+def test_renamed_copies_of_which_ica_cannot_be_asked_now_are_looked_at_again(ica: SmallIca) -> None:
+    ica.trouble("copy_batch_items", IcaUnavailable("503"))
+    assert faults(ica, renamed(), job(2)) == {SECOND: []}
+
+
+# --- of a job that ICA does not call succeeded -----------------------------------------------------------------------
+
+
+def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> None:
+    ica.data["/out 1/b"] = IcaData("x", "/out 1/b", "PARTIAL", 7)
+    told = [SourceOutcome("icav2://from/run/b", MISMATCH, "icav2://to/out 1/b is PARTIAL")]
+    assert Verify(ica, Verification.NONE, fakes.in_turn).missing([job(1), job(2)]) == {FIRST: told, SECOND: []}
+
+
+def test_with_overwrite_only_what_was_made_since_the_job_began_counts(ica: SmallIca) -> None:
+    """A file of the same size may be the one that was to be overwritten."""
+    began = "2024-05-28T03:12:00Z"
+    made = {"a": "2024-05-28T03:12:05Z", "b": "2024-05-27T03:12:00Z", "c": None}
+    for name, created_at in made.items():
+        ica.data[f"/run/{name}"] = IcaData("x", f"/run/{name}", "AVAILABLE", 7)
+        ica.data[f"/out 1/{name}"] = IcaData("x", f"/out 1/{name}", "AVAILABLE", 7, created_at=created_at)
+    overwriting = replace(job(1, "/run/a", "/run/b", "/run/c", action_on_exist="OVERWRITE"), ica_job_id="ica-1")
+    verify = Verify(ica, Verification.SIZE, fakes.in_turn)
+    assert len(verify.missing([overwriting])[FIRST]) == 3, "where ICA does not say when it began"
+    found = verify.missing([replace(overwriting, ica_created_at=began)])[FIRST]
+    assert [each.source for each in found] == ["icav2://from/run/b", "icav2://from/run/c"]
+    assert verify.faults([overwriting]) == {FIRST: []}, "of one that succeeded"
+
+
+def test_with_rename_nothing_is_told_of_a_failed_job(ica: SmallIca) -> None:
+    assert Verify(ica, Verification.SIZE, fakes.in_turn).missing([renamed()]) == {}
+
+
+@pytest.mark.parametrize(
+    ("action", "succeeded", "verification", "compared"),
+    [
+        ("SKIP", True, Verification.SIZE, True),
+        ("OVERWRITE", True, Verification.SIZE, True),
+        ("RENAME", True, Verification.SIZE, False),
+        ("SKIP", True, Verification.NONE, False),
+        ("SKIP", False, Verification.NONE, True),
+        ("OVERWRITE", False, Verification.SIZE, False),
+        ("RENAME", False, Verification.SIZE, False),
+    ],
+)
+def test_trees_are_compared_where_that_tells_something(
+    ica: SmallIca, action: str, succeeded: bool, verification: Verification, compared: bool
+) -> None:
+    verify = Verify(ica, verification, fakes.in_turn)
+    assert verify.has_trees(job(1, "/run/a", "/run/tree/", action_on_exist=action), succeeded) is compared
+    assert not verify.has_trees(job(1, action_on_exist=action), succeeded)
+
+
+# --- trees that take more than one look ------------------------------------------------------------------------------
+
+
+def test_a_tree_is_gone_on_with_where_it_was_left(ica: SmallIca) -> None:
+    ica.page_size = 1
+    verify = Verify(ica, Verification.SIZE, fakes.in_turn)
+    tree = replace(job(1, "/run/tree/"), ica_job_id="ica-1")
+    looks = 0
+    while verify.compare_trees(tree, iter([True, False]).__next__).faults is None:
+        looks += 1
+    assert looks > 2
+    pages = ica.called("tree_pages")
+    assert len(pages) == len({tuple(arguments) for arguments in pages}), "no page is listed twice"
+
+
+def test_a_listing_that_ica_does_not_go_on_with_is_begun_again_and_no_fault(ica: SmallIca) -> None:
+    ica.page_size = 1
+    verify = Verify(ica, Verification.SIZE, fakes.in_turn)
+    tree = replace(job(1, "/run/tree/"), ica_job_id="ica-1")
+    assert verify.compare_trees(tree, iter([True, False]).__next__).faults is None
+    ica.trouble("tree_pages", IcaRefused("no such page token"))
+    with pytest.raises(IcaUnavailable):
+        verify.compare_trees(tree, lambda: True)
+    ica.troubles.clear()
+    assert verify.compare_trees(tree, lambda: True).faults == []
+
+
+def test_what_ica_refuses_to_list_is_the_fault_of_its_source(ica: SmallIca) -> None:
+    ica.trouble("tree_pages", IcaRefused("not permitted"), only="/run/tree/")
+    told = "icav2://from/run/tree/: icav2://to/out 1/tree/ cannot be compared: not permitted"
+    assert faults(ica, job(1, "/run/a", "/run/tree/")) == {FIRST: [told]}
+
+
+def test_a_tree_of_which_ica_cannot_be_asked_now_is_looked_at_again(ica: SmallIca) -> None:
+    ica.trouble("tree_pages", IcaUnavailable("503"))
+    verify = Verify(ica, Verification.SIZE, fakes.in_turn)
+    with pytest.raises(IcaUnavailable):
+        verify.compare_trees(job(1, "/run/tree/"), lambda: True)
+
+
+# --- together --------------------------------------------------------------------------------------------------------
 
 
 def test_all_jobs_of_a_look_are_asked_for_together(ica: SmallIca) -> None:
     faults(ica, job(1), job(2))
-    assert [len(paths) for _, *paths in ica.called("find") if paths] == [2, 4], "sources, and copies"
+    assert [len(paths) for _, *paths in ica.called("find")] == [2, 4], "sources, and copies"
 
 
 def test_a_job_that_ica_cannot_be_asked_about_now_is_left_out(ica: SmallIca) -> None:

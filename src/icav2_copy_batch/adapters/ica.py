@@ -17,6 +17,7 @@ import time
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -76,7 +77,7 @@ MAX_QUERY_BYTES = 7000
 """Of the encoded paths in one URL; with the rest of it well below 8 KB."""
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
 BYTES_AT_ONCE = 64 * 1024
-MAX_TRIES = 6
+MAX_TRIES, FEW_TRIES = 6, 2
 TRIES_OF_A_LONG_URL = 2
 """Before a short one is tried."""
 TRIES_OF_THE_JOB_LIST = 2
@@ -165,6 +166,7 @@ class IcaClient:
         self._spread = spread
         self._clock = clock
         self._ica_clock = IcaClock(clock)
+        self._tries = MAX_TRIES
         self._project_ids: dict[str, tuple[str, float]] = {}
         self._remembered: dict[tuple[str, str], tuple[IcaData, float]] = {}
         self._told_from_memory: set[str] = set()
@@ -172,6 +174,15 @@ class IcaClient:
         self._jobs_asked_singly = 0
         self._query_bytes, self._answered_bytes = MAX_QUERY_BYTES, 0
         """The most that is asked for in one URL, 0 where several values are not taken; the most that was answered."""
+
+    def impatient(self) -> IcaClient:
+        """The same client for those who ask again later anyway: a call that fails is made once more, and no more.
+
+        What it remembers is shared.
+        """
+        impatient = copy(self)
+        impatient._tries = FEW_TRIES
+        return impatient
 
     # --- projects ----------------------------------------------------------------------------------------------------
 
@@ -361,6 +372,22 @@ class IcaClient:
                 yield inside
             if not empty:
                 return
+
+    def file_pages(self, project_id: str, folder: str) -> Iterator[list[IcaData]]:
+        """The files directly in a folder, as ``tree_pages``."""
+        for spelling in _spellings(folder):
+            for page in self._data_pages(project_id, parent_folder_path=spelling, type="FILE"):
+                files = [data for each in page if (data := _respelled(each, folder))]
+                yield [data for data in files if parent_path(data.path) == folder]
+
+    def folders_in(self, project_id: str, folder: str) -> list[str]:
+        """The paths of the folders directly in a folder, spelled like the folder's, and in NFC below it."""
+        found: set[str] = set()
+        for spelling in _spellings(folder):
+            for each in self._list_data(project_id, parent_folder_path=spelling, type="FOLDER"):
+                if (data := _respelled(each, folder)) and data.path.endswith("/"):
+                    found.add(data.path)
+        return sorted(path for path in found if parent_path(path) == folder)
 
     def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]:
         """The files in a folder that are PARTIAL or DELETING; with ``recursive``, those in the folders below too.
@@ -770,7 +797,7 @@ class IcaClient:
             retry=retry_if_exception(worth_another_try),
             wait=_wait_as_told,
             stop=lambda state: (
-                state.attempt_number >= tries
+                state.attempt_number >= min(tries, self._tries)
                 or self._seconds_left() < MAX_WAIT_SECONDS + (READ_SECONDS if repeatable else SECONDS_TO_START)
             ),
             sleep=self._sleep,

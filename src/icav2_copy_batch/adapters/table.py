@@ -207,6 +207,8 @@ class JobItem(Model):
     intent = IntentMap(null=True)
     answer_lost_at = UnicodeAttribute(null=True)
     undecided_since = UnicodeAttribute(null=True)
+    mismatch_since = UnicodeAttribute(null=True)
+    verified_up_to = UnicodeAttribute(null=True)
     held_up_by = UnicodeAttribute(null=True)
     hold = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
@@ -515,7 +517,14 @@ class CopyTable:
             *([JobItem.hold.set(hold)] if hold else []),
             *(
                 each.remove()
-                for each in (JobItem.claimed_at, JobItem.running_at, JobItem.ica_job_id, JobItem.ica_batch_id)
+                for each in (
+                    JobItem.claimed_at,
+                    JobItem.running_at,
+                    JobItem.ica_job_id,
+                    JobItem.ica_batch_id,
+                    JobItem.mismatch_since,
+                    JobItem.verified_up_to,
+                )
             ),
         ]
         return self._leave("requeue", job, now, actions)
@@ -631,6 +640,27 @@ class CopyTable:
             JobItem.held_up_by.set(held_up_by),
         ]
         return _accepted(lambda: _item_of(job).update(actions, _same_claim(job)))
+
+    def note_comparison(
+        self, job: Job, due_at: datetime, mismatch_since: datetime | None = None, verified_up_to: str | None = None
+    ) -> bool:
+        """No move: a running job's files are looked at again, since they are not all as they should be, or compared.
+
+        Of the moments since when they were not, the first is kept.
+        """
+        condition = (
+            # The race: the job has moved on.
+            (JobItem.status == JobStatus.RUNNING)
+            # The race: the same, once it runs in a later attempt, of which nothing is compared yet.
+            & (JobItem.attempt == job.attempt)
+        )
+        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at))]
+        if mismatch_since:
+            # The race: two that look at the same moment. The earlier look counts.
+            actions.append(JobItem.mismatch_since.set(JobItem.mismatch_since | timestamp(mismatch_since)))
+        if verified_up_to:
+            actions.append(JobItem.verified_up_to.set(verified_up_to))
+        return _accepted(lambda: _item_of(job).update(actions, condition))
 
     # --- announcing a settled copy -----------------------------------------------------------------------------------
 
@@ -978,6 +1008,8 @@ def _job(item: JobItem) -> Job:
         intent=_intent(item.intent) if item.intent else None,
         answer_lost_at=item.answer_lost_at,
         undecided_since=item.undecided_since,
+        mismatch_since=item.mismatch_since,
+        verified_up_to=item.verified_up_to,
         held_up_by=item.held_up_by,
         hold=Hold(item.hold) if item.hold else None,
         reason=item.reason,
