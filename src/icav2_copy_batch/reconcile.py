@@ -39,6 +39,8 @@ LOOK_SHARE_OF_AGE = 0.5
 UNDECIDED_LOOK_AGAIN, LONGEST_UNDECIDED_LOOK_AGAIN = timedelta(minutes=5), timedelta(hours=1)
 UNDECIDED_SHARE_OF_AGE = 0.25
 """The same once nothing new can appear any more: only what could not be read may be readable then."""
+UNREADABLE_FOR = timedelta(minutes=30)
+"""An ICA that cannot be asked for longer than this leaves the launch to a person; it is asked all the same."""
 FILES_LOOKED_AT = 50
 """So many of the files that a copy batch lists are looked up, to see whether they are those of a folder of ours."""
 MOST_REMEMBERED = 20_000
@@ -91,6 +93,8 @@ class Look:
     """One look at ICA for all launches that are to be settled: nothing is read twice."""
 
     ica: Ica
+    at: datetime
+    """When it began: what ICA was seen not to show then proves nothing about a later moment."""
     listed: list[IcaJob]
     """ICA's jobs since the first of these launches asked."""
     known: set[str]
@@ -167,14 +171,12 @@ class Reconcile:
         try:
             look = self._look(asked)
         except IcaError as error:
-            logger.warning("ICA's recent jobs could not be read", extra={"reason": str(error), "jobs": len(asked)})
-            return happened + Counter(unreadable=len(asked))
+            return happened + Counter(self._leave_unread(job, error) for job in asked)
         for job in asked:
             try:
                 happened[self._settle(job, look)] += 1
             except IcaError as error:
-                logger.warning("ICA could not be asked for a launch", extra=_fields(job, reason=str(error)))
-                happened["unreadable"] += 1
+                happened[self._leave_unread(job, error)] += 1
             except Exception:
                 logger.exception("launch not settled", extra=_fields(job))
         return happened
@@ -238,7 +240,7 @@ class Reconcile:
         if len(self._folders) > MOST_REMEMBERED or len(self._others) > MOST_REMEMBERED:
             self._folders.clear()
             self._others.clear()
-        look = Look(self.ica, self.ica.recent_jobs(since), known, self._folders)
+        look = Look(self.ica, self.clock(), self.ica.recent_jobs(since), known, self._folders)
         look.learn_types()
         return look
 
@@ -257,7 +259,7 @@ class Reconcile:
         exact = [each for each in candidates if each.fit is Fit.EXACT]
         if len(exact) == 1:
             return self._adopted(job, exact[0].ica_job)
-        if self.clock() <= _none_after(job):
+        if look.at <= _none_after(job):
             return "waiting"
         # Whatever ICA has carried out shows by now, and so does what has ended meanwhile.
         if candidates:
@@ -350,6 +352,15 @@ class Reconcile:
             return "moved_on"
         self.queue.send([LaunchRequest(job.copy_id, job.job_id, job.attempt)])
         return "released"
+
+    def _leave_unread(self, job: Job, error: IcaError) -> str:
+        """ICA could not be asked. Where that lasts, a person may know of another way to find out."""
+        logger.warning("ICA could not be asked for a launch", extra=_fields(job, reason=str(error)))
+        if self.clock() <= _none_after(job) + UNREADABLE_FOR:
+            return "unreadable"
+        reason = f"it cannot be found out whether ICA has started a copy batch for it: {error}"
+        self.table.mark_undecided(job, self.clock(), reason[:MAX_REASON_CHARACTERS])
+        return "undecided"
 
     def _leave_undecided(self, job: Job, candidates: Sequence[Candidate]) -> str:
         which = "; ".join(f"ICA job {each.ica_job.job_id}: {each.why}" for each in candidates[:5])

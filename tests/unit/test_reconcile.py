@@ -20,6 +20,7 @@ from icav2_copy_batch.reconcile import (
     LONGEST_UNDECIDED_LOOK_AGAIN,
     LOST_ANSWER_AGE,
     UNDECIDED_LOOK_AGAIN,
+    UNREADABLE_FOR,
     NotForAPerson,
     Reconcile,
 )
@@ -441,6 +442,28 @@ def test_where_ica_is_not_there_it_is_asked_again_later(world: World, method: st
     world.ica.troubles.clear()
     world.clock.forward(seconds=3)
     assert world.settle() == {"adopted": 1}
+
+
+def test_where_ica_cannot_be_asked_for_long_it_is_left_to_a_person_too(world: World) -> None:
+    world.ica.show("one", world.asked_at, "a", "b")
+    world.ica.trouble("recent_jobs", IcaUnavailable("the list of jobs is broken"))
+    assert world.settle_late() == {"unreadable": 1}
+    world.clock.now = world.asked_at + NONE_AFTER + UNREADABLE_FOR + timedelta(minutes=1)
+    assert world.settle() == {"undecided": 1}
+    assert "the list of jobs is broken" in (world.job().held_up_by or "")
+    world.ica.troubles.clear()
+    world.clock.now += LONGEST_UNDECIDED_LOOK_AGAIN
+    assert world.settle() == {"adopted": 1}
+
+
+def test_what_ica_was_seen_not_to_show_long_ago_proves_nothing_now(world: World) -> None:
+    """The poller stood still between its look and its conclusion."""
+
+    def stand_still(_: object) -> None:
+        world.clock.now = world.asked_at + NONE_AFTER + timedelta(hours=1)
+
+    world.ica.troubles["recent_jobs"] = stand_still
+    assert world.settle() == {"waiting": 1}
 
 
 def test_a_launch_that_cannot_be_settled_holds_up_no_other() -> None:
