@@ -11,6 +11,8 @@ from icav2_copy_batch.domain.job import Clock, timestamp
 
 GOOD_FOR = timedelta(minutes=10)
 """A measurement is replaced by a less exact one only after this: clocks drift slowly."""
+MOST_ERROR = timedelta(seconds=10)
+"""An answer that took longer tells too little: searches allow for ``CLOCKS_APART``, which is more than this."""
 DATE_RESOLUTION = timedelta(seconds=1)
 """HTTP's ``Date`` has whole seconds, cut off (RFC 9110, section 5.6.7)."""
 
@@ -32,6 +34,8 @@ class IcaClock:
             return
         now = self.clock()
         error = (now - sent_at + DATE_RESOLUTION) / 2
+        if error > MOST_ERROR:
+            return
         if self._measured_at is None or error <= self._error or now - self._measured_at > GOOD_FOR:
             if date.tzinfo is None:
                 date = date.replace(tzinfo=UTC)
