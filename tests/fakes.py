@@ -29,8 +29,10 @@ from icav2_copy_batch.domain.job import (
 )
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, Problem, Refused
 from icav2_copy_batch.domain.outage import Outcomes
+from icav2_copy_batch.domain.pace import Pace, first_pace
 from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.uri import parse_uri
+from icav2_copy_batch.pacing import Pacing
 
 if TYPE_CHECKING:
     from icav2_copy_batch.adapters.table import CopyTable
@@ -120,6 +122,7 @@ class Table:
     """Id of a copy for which tasks wait → when they last had a heartbeat."""
     outcomes_of: dict[str, Outcomes] = field(default_factory=dict)
     """ICA project id → how the last attempts into it have ended."""
+    pace_item: Pace | None = None
     settled: Callable[[Copy], None] = field(default=lambda copy: None, compare=False)
     """The stream: called with each copy whose open jobs a write has taken to zero."""
 
@@ -560,6 +563,19 @@ class Table:
             if name in self.leases and self.leases[name][0] == owner:
                 del self.leases[name]
 
+    # --- how fast ICA may be called ----------------------------------------------------------------------------------
+
+    def pace(self) -> Pace | None:
+        with self.line.request():
+            return self.pace_item
+
+    def write_pace(self, pace: Pace, seen: Pace | None) -> bool:
+        with self.line.request():
+            if (self.pace_item and self.pace_item.serial) != (seen and seen.serial):
+                return False
+            self.pace_item = pace
+            return True
+
 
 def _folder(job: Job, ica_project_id: str) -> tuple[str, str]:
     return ica_project_id, parse_uri(job.destination).path
@@ -586,6 +602,16 @@ def create_due_jobs(
     for job in (job for job in table.jobs(copy_id) if job.due_at is None):
         assert table.mark_sent(Waiting(LaunchRequest(copy_id, job.job_id, job.attempt), job.project), now, due_at)
     return list(table.jobs(copy_id))
+
+
+def pacing(table: Table, clock: Clock) -> Pacing:
+    """The pacing of a use case that makes no call to ICA of its own."""
+    return Pacing(table, clock, sleep=lambda seconds: clock.forward(seconds=seconds), seconds_left=lambda: 900.0)
+
+
+def nobody_calls_until(table: Table, now: datetime, until: datetime) -> None:
+    """ICA has said, with a 429, how long nobody may call."""
+    table.pace_item = first_pace(0, now, (until - now).total_seconds())
 
 
 @dataclass

@@ -51,17 +51,14 @@ from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
 from icav2_copy_batch.leftovers import Leftovers
 from icav2_copy_batch.reconcile import LOST_ANSWER_AGE
-from icav2_copy_batch.send import (
-    FEWER_CALLS,
-    FOLDER_BUSY,
-    LOST_MESSAGE_AGE,
-    NO_SLOT,
-    slow_down,
-    slowed_until,
-)
+from icav2_copy_batch.send import FEWER_CALLS, FOLDER_BUSY, LOST_MESSAGE_AGE, NO_SLOT
 
 FOLDER_BUSY_SECONDS = 15
 """After about this a folder that another copy writes into is looked at again."""
+FEWER_CALLS_SECONDS = 15
+"""After about this a job is looked at again for which a launch could not make calls enough in its time."""
+CALLS_A_LAUNCH = 5
+"""Calls to ICA that a launch makes for each of its jobs, or some less."""
 WAKE_LEASE_NAME = "wake"
 WAKES_APART = timedelta(seconds=2)
 """Launches that end at the same moment wake the poller once; it stays awake for longer than this."""
@@ -107,7 +104,6 @@ class Table(Protocol):
     def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool: ...
     def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
-    def lease_until(self, name: str) -> str | None: ...
     def slots_in_use(self) -> Counter[str]: ...
 
 
@@ -129,6 +125,11 @@ class Queue(Protocol):
 
 class Poller(Protocol):
     def wake(self) -> None: ...
+
+
+class Pacing(Protocol):
+    def held_until(self) -> datetime | None: ...
+    def calls_possible(self, seconds: float) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ class Launched:
     started: int = 0
     deferred: int = 0
     held_back: int = 0
-    """Because no slot or no folder was free, or ICA had asked for fewer calls."""
+    """Because no slot or no folder was free, or ICA takes too few calls."""
     refused: int = 0
     unknown: int = 0
     failed: tuple[LaunchRequest, ...] = ()
@@ -213,6 +214,7 @@ class Launch:
     ica: Ica
     queue: Queue
     poller: Poller
+    pacing: Pacing
     clock: Clock
     seconds_left: Callable[[], float]
     slots: Slots = field(default_factory=Slots)
@@ -248,11 +250,15 @@ class Launch:
 
     def _claim_all(self, requests: Sequence[LaunchRequest], claimed: list[Claimed]) -> Launched:
         happened = Launched()
-        slowed = slowed_until(self.table, self.clock())
-        in_use = self.table.slots_in_use() if requests and not slowed else Counter[str]()
+        held_until = self.pacing.held_until()
+        possible = self.pacing.calls_possible(self.seconds_left() - SECONDS_TO_START)
+        in_use = self.table.slots_in_use() if requests and not held_until else Counter[str]()
         for request in requests:
-            if slowed:
-                happened += self._carry_out(request, partial(self._hold_back, request, FEWER_CALLS, slowed))
+            if held_until:
+                happened += self._carry_out(request, partial(self._hold_back, request, FEWER_CALLS, held_until))
+            elif claimed and (len(claimed) + 1) * CALLS_A_LAUNCH > possible:  # no more than can be launched
+                soon = self.clock() + timedelta(seconds=FEWER_CALLS_SECONDS)
+                happened += self._carry_out(request, partial(self._hold_back, request, FEWER_CALLS, soon))
             else:
                 happened += self._carry_out(request, partial(self._claim, request, claimed, in_use))
         return happened
@@ -435,7 +441,6 @@ class Launch:
     def _defer(self, claim: Claimed, error: IcaUnavailable) -> str:
         """The same attempt again after a while, by a message with a delay."""
         now, request = self.clock(), claim.request
-        slow_down(self.table, error, now)
         longest = min(FIRST_DEFERRAL_SECONDS * 2.0 ** min(request.deferrals, 10), MAX_DEFERRAL_SECONDS)
         delay = round(self.between(longest / 2, longest))
         logger.warning("launch put off", extra={**_fields(request), "reason": str(error), "delay_seconds": delay})

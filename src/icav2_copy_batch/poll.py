@@ -27,7 +27,7 @@ from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.items import NOT_AN_ITEM
-from icav2_copy_batch.send import LOST_MESSAGE_AGE, slow_down
+from icav2_copy_batch.send import LOST_MESSAGE_AGE
 from icav2_copy_batch.verify import MISMATCH, TreesCompared
 
 LEASE_NAME = "poller"
@@ -245,7 +245,6 @@ class Poll:
             ica_jobs = self.ica.jobs([str(job.ica_job_id) for job in running])
         except IcaError as error:
             logger.warning("ICA's jobs could not be read", extra={"reason": str(error), "running": len(running)})
-            slow_down(self.table, error, self.clock())
             return Counter(unreadable=len(running))
         happened: Counter[str] = Counter()
         ended: list[Look] = []

@@ -15,23 +15,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
-from uuid import uuid4
+from typing import Protocol
 
-from icav2_copy_batch.domain.job import Clock, Hold, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Clock, Hold, Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.slots import Backlog, Slots, Waiting, choose
 from icav2_copy_batch.domain.spread import Spread, in_threads
 
-if TYPE_CHECKING:
-    from icav2_copy_batch.domain.ica import IcaError
-
 LOST_MESSAGE_AGE = timedelta(minutes=5)
 """A launch message that has not been handled for so long is taken to be lost."""
-SLOW_DOWN_LEASE_NAME = "slow-down"
-SLOW_DOWN = timedelta(seconds=30)
-"""For how long nobody launches after ICA has answered 429, where it does not say for how long."""
-LONGEST_SLOW_DOWN = timedelta(minutes=10)
 NO_SLOT = "as many ICA jobs as may be are in flight"
 FEWER_CALLS = "ICA has asked for fewer calls (429)"
 FOLDER_BUSY = "another copy writes into"
@@ -44,26 +36,22 @@ class Table(Protocol):
     def shorten_backlog(self, backlog: Backlog, to: int) -> None: ...
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
     def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool: ...
-    def lease_until(self, name: str) -> str | None: ...
     def outcomes(self, project_id: str) -> Outcomes: ...
-
-
-class Leases(Protocol):
-    def lease_until(self, name: str) -> str | None: ...
-
-
-class SlowDownTable(Protocol):
-    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
 
 
 class Queue(Protocol):
     def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
 
 
+class Pacing(Protocol):
+    def held_until(self) -> datetime | None: ...
+
+
 @dataclass(frozen=True)
 class Send:
     table: Table
     queue: Queue
+    pacing: Pacing
     clock: Clock
     slots: Slots = field(default_factory=Slots)
     spread: Spread = in_threads
@@ -84,7 +72,7 @@ class Send:
             return _due_at(job) < now or (job.hold is Hold.OUTAGE and job.ica_project_id in recovered)
 
         due = [job for job in queued if is_due(job)]
-        if not (due or backlogs) or slowed_until(self.table, now):
+        if not (due or backlogs) or self.pacing.held_until():
             return Counter()
         later = [job for job in queued if not is_due(job)]
         claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
@@ -127,21 +115,6 @@ class Send:
         for backlog in backlogs:
             if count := taken[backlog.copy_id, backlog.project]:
                 self.table.shorten_backlog(backlog, backlog.next + count)
-
-
-def slow_down(table: SlowDownTable, error: IcaError, now: datetime) -> None:
-    """Where ICA has answered 429: nobody launches for a while. The first to hear it says for how long."""
-    if error.is_throttling:
-        told = timedelta(seconds=error.retry_after or 0)
-        until = now + min(max(told, SLOW_DOWN), LONGEST_SLOW_DOWN)
-        if table.hold_lease(SLOW_DOWN_LEASE_NAME, str(uuid4()), now, until):
-            logger.warning("ICA asks for fewer calls", extra={"until": timestamp(until), "reason": str(error)})
-
-
-def slowed_until(table: Leases, now: datetime) -> datetime | None:
-    """Until when nobody launches; None where nothing is known against it."""
-    until = table.lease_until(SLOW_DOWN_LEASE_NAME)
-    return datetime.fromisoformat(until) if until and until > timestamp(now) else None
 
 
 def _waiting(job: Job) -> Waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -537,6 +538,33 @@ def test_the_stream_is_handled_up_to_the_first_record_for_which_not_even_a_dead_
     assert {detail["copy_id"] for _, detail in pipeline.events()} == set(copies[1:])
     assert pipeline.complete_again(event) == []
     assert pipeline.events() == []
+
+
+# --- where ICA limits calls ------------------------------------------------------------------------------------------
+
+
+def test_whoever_is_refused_with_429_tells_all_functions_and_the_work_is_done_at_that_pace(
+    pipeline: Pipeline, table: CopyTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wiring, "time", SimpleNamespace(sleep=pipeline.ica.sleep, monotonic=time.monotonic))
+    pipeline.submit({"manifest": pipeline.manifest("x", "y", "z")})
+    pipeline.ingest()
+    pipeline.launch()
+    assert table.pace() is None, "nothing is written before"
+    pipeline.ica.fault("status", status=429, count=1)
+    pipeline.run()
+    pace = table.pace()
+    assert pace
+    assert pipeline.ica.arrived() == available("x", "y", "z")
+    pipeline.submit({"manifest": pipeline.manifest("v", "w")})
+    pipeline.run()
+    assert pipeline.ica.arrived() == available("x", "y", "z", "v", "w")
+    after = table.pace()
+    assert after
+    assert after.serial > pace.serial + 4, "the functions took moments to call at"
+    counted = metrics_in(capsys.readouterr().out)
+    assert counted["AttemptsStarted"] == 5
+    assert counted["LaunchesDeferred"] + counted["LaunchesHeldBack"] == 0
 
 
 # --- not all at once -------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.pace import first_pace
 from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
 from tests import fakes
 from tests.integration.tables import (
@@ -1280,3 +1281,42 @@ def test_what_belongs_to_no_copy_shows_in_no_question_about_copies(either_table:
     assert either_table.unannounced_copies(at(10_000)) == []
     assert either_table.unfinished_copies(at(10_000)) == []
     assert [job.copy_id for status in JobStatus for job in either_table.jobs_in(status)] == ["c"]
+
+
+# --- how fast ICA may be called --------------------------------------------------------------------------------------
+
+
+def test_nobody_knows_of_a_pace_until_one_is_written(either_table: EitherTable) -> None:
+    assert either_table.pace() is None
+    pace = first_pace(3, at(0), retry_after=2.5)
+    assert either_table.write_pace(pace, seen=None)
+    assert either_table.pace() == pace
+
+
+def test_a_pace_is_read_as_it_was_written(either_table: EitherTable) -> None:
+    searching = first_pace(3, at(0), None)
+    found = searching.with_answered(7).lowered(at(100), at(100.123456), None)
+    moved, _ = found.take(5, at(101.654321))
+    for seen, pace in ((None, searching), (searching, found), (found, moved)):
+        assert either_table.write_pace(pace, seen)
+        assert either_table.pace() == pace
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_that_have_seen_the_same_pace_one_writes(either_table: EitherTable, is_first: bool) -> None:
+    """Else two would call at the same moments."""
+    seen = None if is_first else first_pace(3, at(0), None)
+    if seen:
+        assert either_table.write_pace(seen, None)
+    one = first_pace(4, at(1), None, seen)
+    other = first_pace(5, at(1), None, seen)
+    assert either_table.write_pace(one, seen)
+    assert not either_table.write_pace(other, seen)
+    assert either_table.pace() == one
+
+
+def test_the_pace_is_not_written_upon_one_that_is_gone(either_table: EitherTable) -> None:
+    """DynamoDB may have removed it."""
+    gone = first_pace(3, at(0), None)
+    assert not either_table.write_pace(first_pace(4, at(1), None, gone), gone)
+    assert either_table.pace() is None

@@ -37,6 +37,7 @@ from icav2_copy_batch.handlers import wiring
 from icav2_copy_batch.ingest import Ingest
 from icav2_copy_batch.items import Items
 from icav2_copy_batch.launch import NOT_STARTED, Launch
+from icav2_copy_batch.pacing import Pacing
 from icav2_copy_batch.poll import Poll
 from icav2_copy_batch.reconcile import NotForAPerson, Reconcile
 from icav2_copy_batch.send import Send
@@ -358,6 +359,7 @@ class Simulation:
     def container(self) -> Functions:
         """A new container: its client of ICA remembers what it sees, for as long as the container lives."""
         engine = self.engine
+        pacing = Pacing(self.table, engine.clock, engine.sleep, engine.seconds_left, engine.rng.uniform)
         ica = IcaClient(
             HOST,
             Tokens(),
@@ -367,10 +369,11 @@ class Simulation:
             spread=fakes.in_turn,
             wire=self.wire,
             clock=engine.clock,
+            pacing=pacing,
         )
         complete = Complete(self.table, self.bucket, self.bus, self.tasks, engine.clock, engine.seconds_left)
         limits = Limits(max_sources_per_job=self.scenario.max_sources_per_job)
-        sender = Send(self.table, self.launch_queue, engine.clock, self.slots, spread=fakes.in_turn)
+        sender = Send(self.table, self.launch_queue, pacing, engine.clock, self.slots, spread=fakes.in_turn)
         reconcile = Reconcile(self.table, ica, self.launch_queue, engine.clock)
         return Functions(
             reconcile=reconcile,
@@ -392,6 +395,7 @@ class Simulation:
                 ica,
                 self.launch_queue,
                 SimpleNamespace(wake=self._wake),
+                pacing,
                 engine.clock,
                 engine.seconds_left,
                 self.slots,

@@ -61,7 +61,9 @@ class World:
         self.bus = fakes.Bus(self.line)
         self.tasks = fakes.Tasks(self.line)
         self.complete = Complete(self.table, self.bucket, self.bus, self.tasks, self.clock, lambda: 900)
-        self.sender = Send(self.table, self.queue, self.clock, self.slots, fakes.in_turn)
+        self.sender = Send(
+            self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn
+        )
         self.ingest = Ingest(
             self.table,
             self.bucket,

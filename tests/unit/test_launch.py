@@ -23,9 +23,12 @@ from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
+from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, LEAST_RATE, Pace, first_pace
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.launch import (
+    CALLS_A_LAUNCH,
+    FEWER_CALLS_SECONDS,
     FIRST_DEFERRAL_SECONDS,
     FOLDER_BUSY_SECONDS,
     LEASE_MARGIN,
@@ -38,14 +41,8 @@ from icav2_copy_batch.launch import (
     Launch,
     Launched,
 )
-from icav2_copy_batch.send import (
-    FEWER_CALLS,
-    LONGEST_SLOW_DOWN,
-    LOST_MESSAGE_AGE,
-    NO_SLOT,
-    SLOW_DOWN,
-    SLOW_DOWN_LEASE_NAME,
-)
+from icav2_copy_batch.pacing import CALLERS_AT_ONCE
+from icav2_copy_batch.send import FEWER_CALLS, LOST_MESSAGE_AGE, NO_SLOT
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 
@@ -102,6 +99,7 @@ class World:
             self.ica,
             self.queue,
             self.poller,
+            fakes.pacing(self.table, self.clock),
             self.clock,
             lambda: self.seconds_left,
             self.slots,
@@ -286,8 +284,8 @@ def test_where_another_launch_was_faster_one_refused_claim_is_enough(
     monkeypatch.setattr(world.table, "slots_in_use", Counter)
     requests = world.table.line.requests
     assert world.launch(*jobs[1:]) == Launched(held_back=4)
-    reads, slow_down, claims, waits = 4, 1, 1, 4
-    assert world.table.line.requests - requests == reads + slow_down + claims + waits
+    reads, pace, claims, waits = 4, 1, 1, 4
+    assert world.table.line.requests - requests == reads + pace + claims + waits
 
 
 @pytest.mark.parametrize("slots", [Slots(total=1), Slots(per_project=1)], ids=str)
@@ -313,10 +311,10 @@ def test_a_job_whose_folder_is_busy_waits_a_while(world: World) -> None:
     assert world.queue.sent == []
 
 
-def test_nobody_launches_while_ica_wants_fewer_calls(world: World) -> None:
+def test_nobody_launches_while_nobody_may_call_ica(world: World) -> None:
     jobs = world.create("icav2://to/x/", "icav2://to/y/")
     until = world.clock() + timedelta(seconds=40)
-    world.table.hold_lease(SLOW_DOWN_LEASE_NAME, "another", world.clock(), until)
+    fakes.nobody_calls_until(world.table, world.clock(), until)
     world.between = min
     assert world.launch(*jobs) == Launched(held_back=2)
     assert world.ica.calls == []
@@ -326,10 +324,10 @@ def test_nobody_launches_while_ica_wants_fewer_calls(world: World) -> None:
     assert world.launch(*jobs) == Launched(started=2)
 
 
-def test_jobs_that_were_held_back_by_a_slow_down_do_not_all_come_back_at_once(world: World) -> None:
+def test_jobs_that_were_held_back_meanwhile_do_not_all_come_back_at_once(world: World) -> None:
     (job,) = world.create("icav2://to/x/")
     until = world.clock() + timedelta(seconds=40)
-    world.table.hold_lease(SLOW_DOWN_LEASE_NAME, "another", world.clock(), until)
+    fakes.nobody_calls_until(world.table, world.clock(), until)
     world.launch(job)
     assert world.now(job).due_at == world.after(80)
 
@@ -338,7 +336,7 @@ def test_a_message_that_comes_late_holds_no_other_attempt_back(world: World) -> 
     (job,) = world.create("icav2://to/x/")
     world.launch(job)
     requeued = world.fail(job)
-    world.table.hold_lease(SLOW_DOWN_LEASE_NAME, "another", world.clock(), world.clock() + timedelta(seconds=40))
+    fakes.nobody_calls_until(world.table, world.clock(), world.clock() + timedelta(seconds=40))
     world.launch(job)
     assert world.now(job) == requeued
 
@@ -346,39 +344,30 @@ def test_a_message_that_comes_late_holds_no_other_attempt_back(world: World) -> 
 # --- fewer calls -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["find", "ensure_folders", "start_copy_batch"])
-@pytest.mark.parametrize(
-    ("told", "expected"),
-    [
-        (None, SLOW_DOWN),
-        (5.0, SLOW_DOWN),
-        (90.0, timedelta(seconds=90)),
-        (1e6, LONGEST_SLOW_DOWN),
-    ],
-)
-def test_after_a_429_nobody_launches_for_as_long_as_ica_says_within_reason(
-    world: World, method: str, told: float | None, expected: timedelta
-) -> None:
-    world.ica.trouble(method, IcaUnavailable("429", http_status=429, retry_after=told))
-    assert world.launch(*world.create("icav2://to/x/")) == Launched(deferred=1)
-    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) == world.after(expected)
+def test_no_more_is_claimed_than_can_be_launched_at_the_pace_that_ica_takes(world: World) -> None:
+    jobs = world.create(*(f"icav2://to/{number}/" for number in range(6)))
+    world.table.pace_item = first_pace(2, world.clock(), None)
+    seconds = 3 * CALLS_A_LAUNCH * CALLERS_AT_ONCE / 2
+    world.seconds_left, world.between = SECONDS_TO_START + seconds, min
+    assert world.launch(*jobs) == Launched(started=3, held_back=3)
+    for job in map(world.now, jobs[3:]):
+        assert (job.status, job.held_up_by) == (JobStatus.QUEUED, FEWER_CALLS)
+        assert job.due_at == world.after(FEWER_CALLS_SECONDS)
 
 
-def test_the_first_to_hear_of_it_says_for_how_long(world: World) -> None:
-    jobs = world.create("icav2://to/x/", "icav2://elsewhere/y/")
-    world.ica.trouble("ensure_folders", THROTTLED)
-    assert world.launch(*jobs) == Launched(deferred=2)
-    until = world.table.lease_until(SLOW_DOWN_LEASE_NAME)
-    world.clock.forward(seconds=20)
-    world.table.leases.pop("wake", None)
-    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) == until
+def test_however_slow_ica_is_one_is_launched(world: World) -> None:
+    jobs = world.create("icav2://to/x/", "icav2://to/y/")
+    world.table.pace_item = Pace(LEAST_RATE, LEAST_RATE, 0, world.clock(), world.clock())
+    world.seconds_left = SECONDS_TO_LAUNCH + 1
+    assert world.launch(*jobs) == Launched(started=1, held_back=1)
 
 
-@pytest.mark.parametrize("error", [UNAVAILABLE, IcaUnavailable("409", http_status=409), REFUSED, IcaAnswerLost("lost")])
-def test_other_trouble_slows_nobody_down(world: World, error: IcaError) -> None:
-    world.ica.trouble("start_copy_batch", error)
-    world.launch(*world.create("icav2://to/x/"))
-    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) is None
+def test_a_429_that_is_over_holds_nobody_back(world: World) -> None:
+    jobs = world.create("icav2://to/x/", "icav2://to/y/")
+    world.table.pace_item = Pace(LEAST_RATE, LEAST_RATE, 0, world.clock(), world.clock())
+    world.seconds_left = SECONDS_TO_LAUNCH + 1
+    world.clock.now += FORGOTTEN_AFTER + timedelta(seconds=1)
+    assert world.launch(*jobs) == Launched(started=2)
 
 
 # --- put off ---------------------------------------------------------------------------------------------------------

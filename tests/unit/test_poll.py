@@ -32,7 +32,7 @@ from icav2_copy_batch.poll import (
     JobKey,
     Poll,
 )
-from icav2_copy_batch.send import LOST_MESSAGE_AGE, SLOW_DOWN, SLOW_DOWN_LEASE_NAME, Send
+from icav2_copy_batch.send import LOST_MESSAGE_AGE, Send
 from icav2_copy_batch.verify import MISMATCH, TreesCompared
 from tests import fakes
 from tests.unit.small_ica import SmallIca
@@ -169,7 +169,7 @@ class World:
             self.table,
             self.ica,
             self.queue,
-            Send(self.table, self.queue, self.clock, self.slots, fakes.in_turn),
+            Send(self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn),
             self.announcer,
             self.reports,
             self.reports,
@@ -774,14 +774,6 @@ def test_jobs_that_cannot_be_asked_for_are_counted_and_let_be(world: World, erro
     world.ica.trouble("jobs", error)
     assert world.poll()["unreadable"] == 2
     assert [world.now(job) for job in jobs] == jobs
-    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) is None
-
-
-def test_where_ica_wants_fewer_calls_of_the_poller_nobody_launches_for_a_while(world: World) -> None:
-    world.run(world.create()[0])
-    world.ica.trouble("jobs", IcaUnavailable("429", http_status=429))
-    world.poll()
-    assert world.table.lease_until(SLOW_DOWN_LEASE_NAME) == timestamp(world.clock() + SLOW_DOWN)
 
 
 def test_queued_jobs_are_sent_although_ica_cannot_be_asked(world: World) -> None:

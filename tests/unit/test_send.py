@@ -17,7 +17,6 @@ from icav2_copy_batch.send import (
     FOLDER_BUSY,
     LOST_MESSAGE_AGE,
     NO_SLOT,
-    SLOW_DOWN_LEASE_NAME,
     Send,
 )
 from tests import fakes
@@ -71,7 +70,7 @@ class World:
         return self.now(job)
 
     def sender(self) -> Send:
-        return Send(self.table, self.queue, self.clock, self.slots, fakes.in_turn)
+        return Send(self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn)
 
     def send(self) -> Counter[str]:
         self.clock.forward(seconds=1)
@@ -233,11 +232,11 @@ def test_what_was_put_off_holds_back_the_backlog_behind_it_and_no_other(world: W
     assert world.sent() == ["a 1", "a 2", "a 5", "a 6", "b 1", "b 2"]
 
 
-def test_nothing_is_sent_while_ica_asks_for_fewer_calls(world: World) -> None:
+def test_nothing_is_sent_while_nobody_may_call_ica(world: World) -> None:
     world.submit_sent("again")
     world.submit()
-    until = world.clock() + timedelta(seconds=10)
-    world.table.hold_lease(SLOW_DOWN_LEASE_NAME, "another", world.clock(), until)
+    until = world.clock() + timedelta(seconds=20)
+    fakes.nobody_calls_until(world.table, world.clock(), until)
     assert world.send() == Counter()
     world.clock.now = until
     assert world.send() == Counter(sent=1, sent_again=1)

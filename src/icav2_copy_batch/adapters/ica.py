@@ -17,6 +17,7 @@ import time
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -77,7 +78,8 @@ MAX_QUERY_BYTES = 7000
 """Of the encoded paths in one URL; with the rest of it well below 8 KB."""
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
 BYTES_AT_ONCE = 64 * 1024
-MAX_TRIES, FEW_TRIES = 6, 2
+MAX_TRIES, FEW_TRIES, MAX_PACED_TRIES = 6, 2, 12
+"""The last where ICA has refused a call with 429, and each try has waited for its turn."""
 TRIES_OF_A_LONG_URL = 2
 """Before a short one is tried."""
 TRIES_OF_THE_JOB_LIST = 2
@@ -126,6 +128,11 @@ class TokenSource(Protocol):
         """The JWT; ``fresh`` passes over any cache."""
 
 
+class Pacing(Protocol):
+    def turn(self, seconds_needed: float) -> AbstractContextManager[None]:
+        """Make one call in it: when it is its turn, and with note of how it is answered."""
+
+
 class IcaClient:
     """The ICA API as far as the product needs it.
 
@@ -143,11 +150,12 @@ class IcaClient:
         spread: Spread = in_threads,
         wire: Any = None,
         clock: Clock = lambda: datetime.now(UTC),
+        pacing: Pacing | None = None,
     ) -> None:
         """``base_url`` ends in ``/ica/rest``; ``seconds_left`` says how long this invocation may still take.
 
         ``spread`` makes the calls that need not wait for each other. ``wire`` carries the requests in place of libica's
-        ``RESTClientObject`` and its connection pool.
+        ``RESTClientObject`` and its connection pool. ``pacing`` says when each call may be made, where ICA limits them.
         """
         configuration = Configuration(host=base_url.rstrip("/"))
         # We retry, and only what may be repeated. libica declares a number and hands on what it is given.
@@ -165,6 +173,7 @@ class IcaClient:
         self._monotonic = monotonic
         self._spread = spread
         self._clock = clock
+        self._pacing = pacing
         self._ica_clock = IcaClock(clock)
         self._tries = MAX_TRIES
         self._project_ids: dict[str, tuple[str, float]] = {}
@@ -793,17 +802,23 @@ class IcaClient:
             answered = conflict_is_answer and isinstance(error, IcaError) and error.http_status == 409
             return isinstance(error, IcaUnavailable) and not answered
 
+        seconds_needed = READ_SECONDS if repeatable else SECONDS_TO_START
+
+        def in_turn() -> dict[str, Any]:
+            with self._pacing.turn(seconds_needed) if self._pacing else nullcontext():
+                return self._call_once(operation, fault, **parameters)
+
         retrying = Retrying(
             retry=retry_if_exception(worth_another_try),
-            wait=_wait_as_told,
+            wait=lambda state: 0.0 if self._is_paced(state) else _wait_as_told(state),
             stop=lambda state: (
-                state.attempt_number >= min(tries, self._tries)
-                or self._seconds_left() < MAX_WAIT_SECONDS + (READ_SECONDS if repeatable else SECONDS_TO_START)
+                state.attempt_number >= (MAX_PACED_TRIES if self._is_paced(state) else min(tries, self._tries))
+                or self._seconds_left() < MAX_WAIT_SECONDS + seconds_needed
             ),
             sleep=self._sleep,
             reraise=True,
         )
-        return retrying(lambda: self._call_once(operation, fault, **parameters))
+        return retrying(in_turn)
 
     def _call_once(self, operation: Callable[..., Any], fault: Fault, **parameters: Any) -> dict[str, Any]:
         status, headers, body = self._send(operation, fault, self._token(), **parameters)
@@ -868,6 +883,11 @@ class IcaClient:
                 raise urllib3.exceptions.ProtocolError("it came too slowly")
             is_late = self._monotonic() > until  # if this was the last part, it has come nevertheless
         return b"".join(parts)
+
+    def _is_paced(self, state: RetryCallState) -> bool:
+        """Whether a call that ICA refused with 429 waits for its turn before it is made again."""
+        error = state.outcome.exception() if state.outcome else None
+        return bool(self._pacing) and isinstance(error, IcaError) and error.is_throttling
 
     def _wait(self, seconds: float, otherwise: IcaUnavailable) -> None:
         """Let ICA finish something it is doing, or raise when there is no time left for that."""

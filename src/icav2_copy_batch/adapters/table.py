@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pynamodb.attributes import (
@@ -60,6 +60,7 @@ from icav2_copy_batch.domain.job import (
 )
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
+from icav2_copy_batch.domain.pace import Pace
 from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.uri import parse_uri
 
@@ -72,6 +73,7 @@ BACKLOG_KEY = "#backlog"
 WAITED_FOR_KEY = "#waited for"
 SLOTS_KEY = ("#slots", "SLOTS")
 SLOTS_PREFIX = "project "
+PACE_KEY = ("#pace", "PACE")
 PARALLEL_WRITES = 8
 REFUSED = "ConditionalCheckFailed"
 PASSING = frozenset(
@@ -93,6 +95,8 @@ LONGEST_TROUBLE_SECONDS = 20.0
 botocore makes each request again by itself too, reads as well, but four times at most.
 """
 LONGEST_WAIT_SECONDS = 2.0
+PACE_KEPT = timedelta(days=1)
+"""After which DynamoDB may remove the pace of calls to ICA, which is over long before."""
 UNUSED_FOLDER_DAYS = 400
 """After which DynamoDB may remove the item of a folder that no job has claimed since."""
 
@@ -277,6 +281,23 @@ class OutcomesItem(Model):
     last_at = UnicodeAttribute()
 
 
+class PaceItem(Model):
+    """How fast ICA may be called by all together, once it has answered 429."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True, default=PACE_KEY[0])
+    item = UnicodeAttribute(range_key=True, default=PACE_KEY[1])
+    low = NumberAttribute()
+    ceiling = NumberAttribute(null=True)
+    answered = NumberAttribute()
+    lowered_at = NumberAttribute()  # seconds since 1970, with more places than a timestamp has; so is the next
+    next_at = NumberAttribute()
+    serial = NumberAttribute()
+    expires_at = NumberAttribute()
+
+
 class FolderItem(Model):
     """A destination folder: whose jobs write into it, and which these are."""
 
@@ -313,7 +334,7 @@ class CopyTable:
     def __init__(self, table_name: str) -> None:
         for model in (CopyItem, JobItem, SourcesItem, BacklogItem, SlotsItem, FolderItem):
             model.Meta.table_name = table_name
-        for other in (LeaseItem, WaitedForItem, OutcomesItem):
+        for other in (LeaseItem, WaitedForItem, OutcomesItem, PaceItem):
             other.Meta.table_name = table_name
         self._connection = Connection()
 
@@ -833,6 +854,38 @@ class CopyTable:
     def drop_lease(self, name: str, owner: str) -> None:
         """Free the lease, if this owner still holds it."""
         _accepted(lambda: LeaseItem(f"#{name}").delete(LeaseItem.owner == owner))
+
+    # --- how fast ICA may be called ----------------------------------------------------------------------------------
+
+    def pace(self) -> Pace | None:
+        """What was last written of it; None where ICA has never limited calls, or long ago."""
+        try:
+            item = PaceItem.get(*PACE_KEY, consistent_read=True)
+        except PaceItem.DoesNotExist:
+            return None
+        return Pace(
+            low=float(item.low),
+            ceiling=None if item.ceiling is None else float(item.ceiling),
+            answered=int(item.answered),
+            lowered_at=datetime.fromtimestamp(item.lowered_at, UTC),
+            next_at=datetime.fromtimestamp(item.next_at, UTC),
+            serial=int(item.serial),
+        )
+
+    def write_pace(self, pace: Pace, seen: Pace | None) -> bool:
+        """Write it anew; False where it is not any more what was ``seen``, None if there was none."""
+        item = PaceItem(
+            low=pace.low,
+            ceiling=pace.ceiling,
+            answered=pace.answered,
+            lowered_at=pace.lowered_at.timestamp(),
+            next_at=pace.next_at.timestamp(),
+            serial=pace.serial,
+            expires_at=int((pace.lowered_at + PACE_KEPT).timestamp()),
+        )
+        # The race: two that take the same moments to call at, or lower the rate for the same reason.
+        as_seen = PaceItem.serial == seen.serial if seen else PaceItem.serial.does_not_exist()
+        return _accepted(lambda: item.save(as_seen))
 
 
 def _may_move(verb: str, job: Job) -> Condition:

@@ -30,6 +30,7 @@ from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.pacing import Pacing
 from icav2_copy_batch.send import Send
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def tasks() -> TaskTokens:
 
 @cache
 def sender() -> Send:
-    return Send(table(), launch_queue(), utc_now, settings().slots)
+    return Send(table(), launch_queue(), pacing(), utc_now, settings().slots)
 
 
 @cache
@@ -208,13 +209,17 @@ def complete() -> Complete:
 
 
 @cache
+def pacing() -> Pacing:
+    return Pacing(table(), utc_now, time.sleep, deadline.seconds_left)
+
+
+@cache
 def ica() -> IcaClient:
     """Imported only where it is used: complete knows nothing of ICA, and ingest asks it only for names."""
     from icav2_copy_batch.adapters.ica import IcaClient
 
-    return IcaClient(
-        settings().ica_base_url, SecretToken(settings().token_secret_arn), deadline.seconds_left, clock=utc_now
-    )
+    token = SecretToken(settings().token_secret_arn)
+    return IcaClient(settings().ica_base_url, token, deadline.seconds_left, clock=utc_now, pacing=pacing())
 
 
 def utc_now() -> datetime:

@@ -1,0 +1,198 @@
+"""Pacing: where ICA limits calls, all functions together make them as evenly and as often as ICA takes them.
+
+As long as ICA has not answered 429, this costs nothing: no write and no waiting. Then the functions share a ``Pace``
+in the table (see ``domain/pace.py``). Each takes moments to call at by one conditional write for all of its threads
+that wait, and waits for them. A function that dies leaves a second's moments unused at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Protocol
+
+from icav2_copy_batch.domain.ica import IcaError, IcaUnavailable
+from icav2_copy_batch.domain.job import Clock
+from icav2_copy_batch.domain.pace import AHEAD, FREE_RATE, Pace, first_pace
+
+LATELY = timedelta(seconds=1)
+"""Calls that were answered in this time before the first 429 are known to be taken."""
+LONGEST_TURN = timedelta(seconds=60)
+"""Nobody waits for longer than this for a call: rather the launch is deferred."""
+HELD_BACK_AFTER = timedelta(seconds=15)
+"""Where nobody may call for longer than this, no launch is begun."""
+CALLERS_AT_ONCE = 6
+"""Functions that may call at the same time, of which each gets its share: the launches, and who looks after jobs."""
+MOST_CONFLICTS = 20
+
+logger = logging.getLogger(__name__)
+
+
+class Table(Protocol):
+    def pace(self) -> Pace | None: ...
+    def write_pace(self, pace: Pace, seen: Pace | None) -> bool: ...
+
+
+class Pacing:
+    """One container's part in it; its threads share it."""
+
+    def __init__(
+        self,
+        table: Table,
+        clock: Clock,
+        sleep: Callable[[float], None],
+        seconds_left: Callable[[], float],
+        between: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._table, self._clock, self._sleep, self._seconds_left = table, clock, sleep, seconds_left
+        self._between = between
+        self._pace: Pace | None = None
+        """As this container knows it; None while nothing is held back."""
+        self._taken: deque[datetime] = deque()
+        """Moments to call at that no thread has yet."""
+        self._waiting = self._unreported = 0
+        """Threads that wait for a moment; answered calls that the shared pace does not count yet."""
+        self._lately: deque[datetime] = deque(maxlen=int(FREE_RATE))
+        """When calls were answered while nothing was held back."""
+        self._counting, self._asking = Lock(), Lock()
+
+    def held_until(self) -> datetime | None:
+        """Until when nobody should begin to launch; None where nothing is against it. Reads the shared pace."""
+        now = self._clock()
+        pace = self._learn()
+        return pace.next_at if pace and pace.next_at > now + HELD_BACK_AFTER else None
+
+    def calls_possible(self, seconds: float) -> float:
+        """How many calls this container can make in a time, others making theirs; infinite while nothing is held back.
+
+        As far as it knows: ``held_until`` brings it up to date.
+        """
+        pace = self._pace
+        if pace is None or pace.is_over(self._clock()):
+            return float("inf")
+        return max(seconds, 0.0) * pace.rate / CALLERS_AT_ONCE
+
+    @contextmanager
+    def turn(self, seconds_needed: float) -> Iterator[None]:
+        """Make one call in here: when it is its turn, and with note of how it is answered.
+
+        Raises ``IcaUnavailable``, without the call, where its turn leaves less than ``seconds_needed`` for it.
+        """
+        if self._pace:
+            self._await_turn(seconds_needed)
+        called_at = self._clock()
+        try:
+            yield
+        except IcaError as error:
+            if error.is_throttling:
+                self._note_refusal(called_at, error.retry_after)
+            elif error.http_status:
+                self._note_answer(called_at)
+            raise
+        self._note_answer(called_at)
+
+    # --- waiting for a turn ------------------------------------------------------------------------------------------
+
+    def _await_turn(self, seconds_needed: float) -> None:
+        with self._counting:
+            self._waiting += 1
+        try:
+            with self._asking:  # one thread takes moments for all
+                moment = self._next_moment(seconds_needed)
+        finally:
+            with self._counting:
+                self._waiting -= 1
+        if moment:
+            self._wait_until(moment, seconds_needed)
+
+    def _next_moment(self, seconds_needed: float) -> datetime | None:
+        """The next moment that is ours; None where calls need not wait any more."""
+        while not self._taken:
+            pace, now = self._pace, self._clock()
+            if pace is None or pace.is_over(now):
+                self._pace = None
+                return None
+            with self._counting:
+                most, answered = self._waiting, self._unreported
+            after, moments = pace.with_answered(answered).take(most, now)
+            if not moments:
+                # Not all containers at once, and some time before the second that is taken is over.
+                free_at = pace.next_at - AHEAD * self._between(0.0, 1.0)
+                self._wait_until(free_at, seconds_needed)
+            elif self._write(after, pace):
+                with self._counting:
+                    self._unreported -= answered
+                self._pace = after
+                self._taken += moments
+            else:
+                self._learn()
+        return self._taken.popleft()
+
+    def _wait_until(self, moment: datetime, seconds_needed: float) -> None:
+        seconds = (moment - self._clock()).total_seconds()
+        if seconds <= 0:
+            return
+        if seconds > min(LONGEST_TURN.total_seconds(), self._seconds_left() - seconds_needed):
+            raise IcaUnavailable("ICA takes so few calls (429) that this one would have to wait for too long")
+        self._sleep(seconds)
+        if self._seconds_left() < seconds_needed:
+            raise IcaUnavailable("ICA takes few calls (429), and after waiting for its turn no time is left for one")
+
+    # --- learning from answers ---------------------------------------------------------------------------------------
+
+    def _note_answer(self, called_at: datetime) -> None:
+        with self._counting:
+            if self._pace is None:
+                self._lately.append(self._clock())
+            elif self._pace.is_told_by(called_at):
+                self._unreported += 1
+
+    def _note_refusal(self, called_at: datetime, retry_after: float | None) -> None:
+        """A call was refused with 429: everybody slows down, unless somebody has seen to that already."""
+        for _ in range(MOST_CONFLICTS):
+            seen, now = self._pace or self._read(), self._clock()
+            with self._counting:
+                answered = self._unreported
+                lately = sum(at > called_at - LATELY for at in self._lately)
+            if seen is None or seen.is_over(now):
+                pace = first_pace(lately, now, retry_after, seen)
+            else:
+                pace = seen.with_answered(answered).lowered(called_at, now, retry_after)
+                if pace.serial == seen.serial:
+                    self._pace = seen
+                    return
+            if self._write(pace, seen):
+                with self._counting:
+                    self._unreported -= answered
+                self._pace = pace
+                logger.warning("ICA limits calls", extra={"calls_a_second": round(pace.rate, 2)})
+                return
+            self._learn()
+
+    # --- the shared pace ---------------------------------------------------------------------------------------------
+
+    def _learn(self) -> Pace | None:
+        """The shared pace, which this container keeps from now on; None where there is none to be kept."""
+        pace = self._read()
+        self._pace = None if pace is None or pace.is_over(self._clock()) else pace
+        return self._pace
+
+    def _read(self) -> Pace | None:
+        try:
+            return self._table.pace()
+        except Exception:
+            logger.exception("the pace of calls to ICA cannot be read")
+            return self._pace
+
+    def _write(self, pace: Pace, seen: Pace | None) -> bool:
+        """False where somebody else has written meanwhile. Where the table is in trouble, the pace is ours alone."""
+        try:
+            return self._table.write_pace(pace, seen)
+        except Exception:
+            logger.exception("the pace of calls to ICA cannot be shared")
+            return True
