@@ -1256,12 +1256,12 @@ def test_how_the_last_attempts_into_a_project_have_ended_is_kept(either_table: E
     assert either_table.outcomes("p") == second
 
 
-@pytest.mark.parametrize("seen", [Outcomes(), Outcomes().plus(0, 2, at(10))])
+@pytest.mark.parametrize("seen", [Outcomes(), Outcomes().plus(0, 2, at(10)), Outcomes().plus(6, 0, at(9))])
 @pytest.mark.parametrize("when", [10, 11])
 def test_of_two_that_add_to_the_same_outcomes_at_once_the_second_has_to_look_again(
     either_table: EitherTable, seen: Outcomes, when: float
 ) -> None:
-    """Also in the same millisecond."""
+    """Also in the same millisecond, and where what is remembered looks the same."""
     if seen.recent:
         assert either_table.replace_outcomes("p", Outcomes(), seen)
     by_another = seen.plus(1, 0, at(when))
