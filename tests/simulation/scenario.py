@@ -100,7 +100,14 @@ class Scenario:
 
 
 def scenario_of(rng: Random) -> Scenario:
-    """A run of a few copies, some of which write into the same folders."""
+    """A run of a few copies, some of which write into the same folders, in a world that may have freedoms."""
+    scenario = documented_scenario_of(rng)
+    free = with_freedoms(scenario, drawn(rng), rng)
+    return free if rng.random() < 0.85 else with_stale_writers(free)
+
+
+def documented_scenario_of(rng: Random) -> Scenario:
+    """The same in a world that has none of the freedoms."""
     projects = {name: str(uuid5(NAMESPACE_URL, name)) for name in ("from a", "from b", "to a", "to b")}
 
     def spell(name: str) -> str:
@@ -131,7 +138,7 @@ def scenario_of(rng: Random) -> Scenario:
         if rng.random() < 0.2:
             outcomes = [_outcome(rng) for _ in range(rng.randint(1, 3))]
             scripts |= {f"icav2://{name}{path}": outcomes}
-    scenario = Scenario(
+    return Scenario(
         projects=projects,
         sources=there,
         submissions=submissions,
@@ -157,8 +164,6 @@ def scenario_of(rng: Random) -> Scenario:
         launch_concurrency=rng.choice([2, 5]),
         notified=rng.random() < 0.5,
     )
-    free = with_freedoms(scenario, drawn(rng), rng)
-    return free if rng.random() < 0.85 else with_stale_writers(free)
 
 
 def with_freedoms(scenario: Scenario, names: tuple[str, ...], rng: Random) -> Scenario:

@@ -25,7 +25,7 @@ from icav2_copy_batch.verify import Verification, Verify
 from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome
 from tests import fakes
-from tests.simulation.scenario import Scenario, Submission, scenario_of, with_stale_writers
+from tests.simulation.scenario import Scenario, Submission, documented_scenario_of, with_stale_writers
 from tests.simulation.simulation import Broken, Simulation, attempts_of
 
 BLOCK = 25
@@ -54,7 +54,7 @@ def test_a_seed_that_once_broke_the_promise_keeps_it(seed: int) -> None:
 
 def calm(**changes: Any) -> Scenario:
     """Two copies, one of them twice, a job that fails once, and nothing else that goes wrong."""
-    drawn = scenario_of(Random(1))
+    drawn = documented_scenario_of(Random(1))
     a, b = "icav2://from a/run 0/file 0.txt", "icav2://from a/run/folder 0/"
     manifest = {a: ["icav2://to a/out 0/", "icav2://to a/out 1/"], b: ["icav2://to a/out 1/"]}
     body = {"manifest": manifest, "copy_id": "copy-0", "task_token": "token"}
