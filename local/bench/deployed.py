@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from icav2_copy_batch.domain.uri import parse_uri
@@ -48,6 +50,22 @@ class CopyRun:
     def bound(self) -> float:
         """The longest chain of one destination's own ICA jobs: faster than this it cannot be."""
         return max(sum(each.ended - each.began for each in chain) for chain in self.attempts.values())
+
+    @property
+    def start(self) -> float:
+        """Seconds from the submission to the first ICA job."""
+        return min(chain[0].began for chain in self.attempts.values())
+
+    @property
+    def between(self) -> float:
+        """Seconds from the end of a destination's ICA job to its next: the median; 0 where none had a next."""
+        chains = self.attempts.values()
+        return median([after.began - before.ended for chain in chains for before, after in pairwise(chain)] or [0.0])
+
+    @property
+    def end(self) -> float:
+        """Seconds from the end of the last ICA job to the settling event."""
+        return self.seconds - max(chain[-1].ended for chain in self.attempts.values())
 
     @property
     def launches(self) -> int:

@@ -14,7 +14,7 @@ from local.stack import TOKEN
 
 FAILURE_RATE, JOB_SECONDS = 0.2, "5:15"
 NOTIFIED, POLLED, LOOP = "notifications on", "notifications off", "the loop"
-AIMS = {NOTIFIED: "≤ 1.2", POLLED: "≤ 1.5", LOOP: "about 5"}
+AIMS = {NOTIFIED: "≤ 1.12", POLLED: "≤ 1.25", LOOP: "about 5"}
 ACTS = ("dataCopyBatch", "createFolder", "items", ":delete")
 SEEDS_APART = 1_000
 """Each way has a manifest of its own for a seed: another run's files, folders and projects."""
@@ -40,6 +40,9 @@ def makespan(deployed: Deployed, seeds: list[int], steps: Steps) -> tuple[list[T
                     "settled_s": run.seconds,
                     "bound_s": run.bound,
                     "ratio": run.seconds / run.bound,
+                    "start_s": run.start,
+                    "between_s": run.between,
+                    "end_s": run.end,
                     "launches": run.launches,
                     "ica_calls": sum(run.calls.values()),
                     "notices": run.notices,
@@ -71,12 +74,16 @@ def _summary(runs: dict[str, list[CopyRun]]) -> Table:
     rows: list[Row] = []
     for way, of_way in runs.items():
         ratios = [run.seconds / run.bound for run in of_way]
-        row = {"way": way, "runs": len(ratios), "median": statistics.median(ratios)}
+        row: Row = {"way": way, "runs": len(ratios), "median": statistics.median(ratios)}
+        for part in ("start", "between", "end"):
+            row[f"{part}_s"] = statistics.median(getattr(run, part) for run in of_way)
         rows.append(row | {"least": min(ratios), "most": max(ratios), "aim": AIMS[way]})
     about = (
         f"A run of 118 files in 44 jobs, {FAILURE_RATE:.0%} of ICA's jobs failing, each of "
         f"{JOB_SECONDS.replace(':', '–')} s: time from the submission to the settling event, over the longest chain of "
-        "one folder's own ICA jobs. The functions were warm. The local AWS knows no batching windows: on AWS a launch "
+        "one folder's own ICA jobs. *Start*: from the submission to the first ICA job; *between*: from the end of an "
+        "ICA job that failed to the next of its folder; *end*: from the last ICA job's end to the event; medians, in "
+        "seconds. The functions were warm. The local AWS knows no batching windows: on AWS a launch "
         "may wait for up to a second more."
     )
     return Table("Makespan ratio", about, rows)

@@ -28,21 +28,21 @@ from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.items import NOT_AN_ITEM
 from icav2_copy_batch.send import LOST_MESSAGE_AGE
-from icav2_copy_batch.verify import MISMATCH, TreesCompared
+from icav2_copy_batch.verify import MISMATCH, OLDER, TreesCompared
 
 LEASE_NAME = "poller"
 LEASE = timedelta(seconds=60)
 """Renewed at every look; a poller that died holds up the next for no longer than this."""
 UNANNOUNCED_AGE = timedelta(minutes=1)
 """A copy that settled so long ago should have been announced by the stream."""
-FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 2.0, 20.0
-LOOK_SHARE_OF_AGE = 0.25
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 1.5, 20.0
+LOOK_SHARE_OF_AGE = 0.15
 """A job is looked at again after this share of the time it has been running, between the two bounds."""
 NOTIFIED_LEASE_NAME = "notified"
 NOTIFIED = timedelta(minutes=5)
 """For so long after a notification of a project's the poller trusts that more will come, and looks less often."""
 GATHER_LEASE_NAME = "gather"
-GATHER_SECONDS_PER_JOB, LONGEST_GATHER_SECONDS = 0.05, 1.0
+GATHER_SECONDS_PER_JOB, LONGEST_GATHER_SECONDS = 0.025, 0.5
 """For so long notifications are gathered for one look: the longer, the more jobs run that may end as well."""
 AT_LEAST = timedelta(seconds=1)
 """Between two looks at one job."""
@@ -54,9 +54,9 @@ LEAST_SECONDS_TO_LOOK = 45.0
 SHORTEST_NAP_SECONDS, LONGEST_NAP_SECONDS = 1.0, 4.0
 """How often the table is asked what runs and what is due; ICA is asked less often."""
 
-PATIENCE = timedelta(seconds=130)
-"""For so long after ICA has called a job succeeded its files may show as they were before: ICA's lists may be two
-minutes behind."""
+PATIENCE = timedelta(seconds=185)
+"""For so long after ICA has called a job succeeded its files may not show as they are: they may become AVAILABLE a
+minute later, and ICA's lists may be two minutes behind."""
 AWAITED_SHARE, FIRST_AWAITED_SECONDS, LONGEST_AWAITED_SECONDS = 0.25, 1.5, 15.0
 """Such files are looked at again after this share of the time since when they are not as they should be."""
 TREES_SECONDS, TREES_SECONDS_WHEN_NOTIFIED = 20.0, 5.0
@@ -212,7 +212,7 @@ class Poll:
         gather = min(GATHER_SECONDS_PER_JOB * len(running), LONGEST_GATHER_SECONDS)
         if not ours or not self.table.hold_lease(GATHER_LEASE_NAME, owner, now, now + timedelta(seconds=gather)):
             return Counter()
-        self.sleep(gather + 0.1)  # whoever comes now looks later than we
+        self.sleep(gather + 0.05)  # whoever comes now looks later than we
         happened = self._look_at(self.table.jobs_in(JobStatus.RUNNING), notified=True)
         return happened + self.sender.send()
 
@@ -373,7 +373,7 @@ class Poll:
             ended = job.ended_attempt(ica_job.status, None, now)
             return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
         reason = _reason(ica_job)
-        if job.options.action_on_exist == "RENAME":
+        if job.options.action_on_exist != "SKIP":
             return self._fail(job, ica_job.status, reason, said, in_outage)
         if wrong is None:
             logger.warning("ICA could not be asked for what is there already", extra=_fields(job))
@@ -388,6 +388,9 @@ class Poll:
         now = self.clock()
         since = datetime.fromisoformat(job.mismatch_since) if job.mismatch_since else now
         if now - since >= PATIENCE:
+            if not (wrong := [each for each in wrong if each.outcome != OLDER]):
+                ended = job.ended_attempt("SUCCEEDED", None, now)
+                return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
             return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
         logger.info("files are not there yet", extra={**_fields(job), "reason": wrong[0].reason})
         pause = min(max((now - since).total_seconds() * AWAITED_SHARE, FIRST_AWAITED_SECONDS), LONGEST_AWAITED_SECONDS)
@@ -505,16 +508,11 @@ def _is_noted(job: Job) -> bool:
 
 
 def _missing(job: Job, wrong: Sequence[SourceOutcome], said: Sequence[SourceOutcome] | None) -> list[SourceOutcome]:
-    """What another attempt has to copy of a job that ICA does not call succeeded: with ICA's reasons, where it has any.
-
-    With OVERWRITE no trees are compared: of a folder the copy batch's item is believed.
-    """
+    """What another attempt has to copy, given what is wrong: with what ICA said of it, where it said anything."""
     if said is None:
         said = [SourceOutcome(source, NOT_AN_ITEM) for source in job.uncopied]
     by_items = {each.source: each for each in said}
     compared = {each.source: each for each in wrong}
-    if job.options.action_on_exist == "OVERWRITE":
-        compared |= {source: each for source, each in by_items.items() if source.endswith("/")}
     return [by_items.get(source, compared[source]) for source in job.sources if source in compared]
 
 

@@ -4,8 +4,8 @@ When ICA has ended a copy batch, each file is looked for at its destination and 
 is asked afresh: it must be AVAILABLE and of the same size (and ETag, if asked for). Files of jobs that have ended since
 the last look are looked up together; a folder is compared by its tree (see ``trees``).
 
-A job that ICA does not call succeeded may have all its files nevertheless, since it found them there. What SKIP would
-skip counts as copied; with OVERWRITE, only what ICA has created since the job began.
+A job with SKIP that ICA does not call succeeded may have all its files nevertheless, since it found them there: what
+another attempt would skip counts as copied.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -21,11 +22,14 @@ from icav2_copy_batch.domain.job import Job
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
-from icav2_copy_batch.leftovers import is_created_since_it_began
+from icav2_copy_batch.leftovers import CREATED_APART
 from icav2_copy_batch.trees import Fault, Tree, Walk
 
 MISMATCH = "MISMATCH"
 """Outcome of an attempt that ICA calls succeeded and whose files are not there as they should be."""
+OLDER = "OLDER"
+"""Of a file that is as it should be, but was there before this attempt, which should have made it: ICA's lists may be
+behind. Where it stays so, ICA has found it there and skipped it, or has kept its date."""
 MOST_WALKS_KEPT = 8
 """So many comparisons of trees that have begun are gone on with in memory, the latest; others begin where it is noted
 that they have come to."""
@@ -116,11 +120,11 @@ class Verify:
         return found
 
     def missing(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
-        """For each job that ICA does not call succeeded the files that another attempt would have to copy.
+        """For each job with SKIP that ICA does not call succeeded the files that another attempt would have to copy.
 
-        As ``faults``, but nothing is told of RENAME, of which another attempt copies all again.
+        As ``faults``. Nothing is told of OVERWRITE and RENAME: what is there may be what was to be overwritten.
         """
-        return self._compare([job for job in jobs if job.options.action_on_exist != "RENAME"], failed=True)
+        return self._compare([job for job in jobs if job.options.action_on_exist == "SKIP"], failed=True)
 
     def _compare(self, jobs: Sequence[Job], failed: bool) -> dict[JobKey, list[SourceOutcome]]:
         pairs = [(job, [pair for pair in pairs_of(job) if not pair.source.is_folder]) for job in jobs]
@@ -132,9 +136,9 @@ class Verify:
             alone = len(pairs) > 1 and projects & together.refused.keys()
             found = self._find(each) if alone else together
             if found.tells_of(projects):
-                began = job if failed and job.options.action_on_exist == "OVERWRITE" else None
-                outcomes = [self._outcome(pair, found, began) for pair in each]
-                faults[job.copy_id, job.job_id] = [outcome for outcome in outcomes if outcome]
+                outcomes = [self._outcome(pair, found) for pair in each]
+                wrong = [outcome for outcome in outcomes if outcome]
+                faults[job.copy_id, job.job_id] = wrong or ([] if failed else self._older(job, each, found))
         return faults
 
     def _find(self, pairs: Sequence[Pair]) -> Found:
@@ -158,15 +162,29 @@ class Verify:
         self.spread(ask, sorted(paths))
         return found
 
-    def _outcome(self, pair: Pair, found: Found, made_by: Job | None) -> SourceOutcome | None:
-        """What is wrong with a copy; ``made_by`` where one that was there before does not count."""
+    def _outcome(self, pair: Pair, found: Found) -> SourceOutcome | None:
         if error := found.refused.get(pair.source.project) or found.refused.get(pair.copy.project):
             return _outcome_of(pair, f"cannot be compared: {error}")
-        copy = found.at(pair.copy)
-        fault = self._fault(found.at(pair.source), copy)
-        if not fault and copy and made_by and not is_created_since_it_began(copy, made_by):
-            fault = "may be an older file"
+        fault = self._fault(found.at(pair.source), found.at(pair.copy))
         return _outcome_of(pair, fault) if fault else None
+
+    def _older(self, job: Job, pairs: Sequence[Pair], found: Found) -> list[SourceOutcome]:
+        """What this attempt should have made, and ICA lists as made before: with OVERWRITE, and in another attempt.
+
+        In a first attempt with SKIP a file that was there may be any.
+        """
+        if not job.ica_created_at or (job.options.action_on_exist == "SKIP" and job.attempt == 1):
+            return []
+        began = datetime.fromisoformat(job.ica_created_at) - CREATED_APART
+        pending = set(job.uncopied)
+        return [
+            SourceOutcome(str(pair.source), OLDER, f"{pair.copy} is listed as made before")
+            for pair in pairs
+            if str(pair.source) in pending
+            and (copy := found.at(pair.copy))
+            and copy.created_at
+            and datetime.fromisoformat(copy.created_at) < began
+        ]
 
     def _fault(self, source: IcaData | None, copy: IcaData | None) -> str | None:
         if copy is None:

@@ -10,7 +10,7 @@ from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaU
 from icav2_copy_batch.domain.job import Job, JobStatus
 from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome
-from icav2_copy_batch.verify import MISMATCH, JobKey, TreesCompared, Verification, Verify
+from icav2_copy_batch.verify import MISMATCH, OLDER, JobKey, TreesCompared, Verification, Verify
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 
@@ -179,23 +179,16 @@ def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> N
     assert Verify(ica, Verification.NONE, fakes.in_turn).missing([job(1), job(2)]) == {FIRST: told, SECOND: []}
 
 
-def test_with_overwrite_only_what_was_made_since_the_job_began_counts(ica: SmallIca) -> None:
-    """A file of the same size may be the one that was to be overwritten."""
-    began = "2024-05-28T03:12:00Z"
-    made = {"a": "2024-05-28T03:12:05Z", "b": "2024-05-27T03:12:00Z", "c": None}
-    for name, created_at in made.items():
-        ica.data[f"/run/{name}"] = IcaData("x", f"/run/{name}", "AVAILABLE", 7)
-        ica.data[f"/out 1/{name}"] = IcaData("x", f"/out 1/{name}", "AVAILABLE", 7, created_at=created_at)
-    overwriting = replace(job(1, "/run/a", "/run/b", "/run/c", action_on_exist="OVERWRITE"), ica_job_id="ica-1")
-    verify = Verify(ica, Verification.SIZE, fakes.in_turn)
-    assert len(verify.missing([overwriting])[FIRST]) == 3, "where ICA does not say when it began"
-    found = verify.missing([replace(overwriting, ica_created_at=began)])[FIRST]
-    assert [each.source for each in found] == ["icav2://from/run/b", "icav2://from/run/c"]
-    assert verify.faults([overwriting]) == {FIRST: []}, "of one that succeeded"
-
-
-def test_with_rename_nothing_is_told_of_a_failed_job(ica: SmallIca) -> None:
-    assert Verify(ica, Verification.SIZE, fakes.in_turn).missing([renamed()]) == {}
+@pytest.mark.parametrize(("action", "attempt", "older"), [("OVERWRITE", 1, ["b"]), ("SKIP", 1, []), ("SKIP", 2, ["b"])])
+def test_a_file_that_was_there_before_an_attempt_that_should_have_made_it_is_told_as_older(
+    ica: SmallIca, action: str, attempt: int, older: list[str]
+) -> None:
+    """ICA's lists may still show what is not there any more."""
+    for name, created_at in {"a": "2024-05-28T03:12:05Z", "b": "2024-05-28T03:11:00Z"}.items():
+        ica.data[f"/out 1/{name}"] = replace(ica.data[f"/out 1/{name}"], created_at=created_at)
+    began = replace(job(1, action_on_exist=action), attempt=attempt, ica_created_at="2024-05-28T03:12:00Z")
+    (found,) = Verify(ica, Verification.SIZE, fakes.in_turn).faults([began]).values()
+    assert [(each.source[-1], each.outcome) for each in found] == [(name, OLDER) for name in older]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +209,12 @@ def test_trees_are_compared_where_that_tells_something(
     verify = Verify(ica, verification, fakes.in_turn)
     assert verify.has_trees(job(1, "/run/a", "/run/tree/", action_on_exist=action), succeeded) is compared
     assert not verify.has_trees(job(1, action_on_exist=action), succeeded)
+
+
+@pytest.mark.parametrize("action", ["OVERWRITE", "RENAME"])
+def test_what_is_there_is_told_of_skip_alone_where_a_job_has_failed(ica: SmallIca, action: str) -> None:
+    """With OVERWRITE a file of the same size may be the one that was to be overwritten."""
+    assert Verify(ica, Verification.SIZE, fakes.in_turn).missing([job(1, action_on_exist=action)]) == {}
 
 
 # --- trees that take more than one look ------------------------------------------------------------------------------
