@@ -64,6 +64,9 @@ WAKES_APART = timedelta(seconds=2)
 """Launches that end at the same moment wake the poller once; it stays awake for longer than this."""
 NOT_STARTED = "REFUSED"
 """Outcome of an attempt for which ICA started no copy batch."""
+GONE = 404
+MOST_LOOKED_UP_ANEW = 3
+"""So often a start that ICA refuses with 404 is tried anew: a person may have replaced a source or a folder since."""
 FIRST_DEFERRAL_SECONDS = 5
 MAX_DEFERRAL_SECONDS = 900
 """SQS's longest delay."""
@@ -418,6 +421,10 @@ class Launch:
             now = self.clock()
             if not self.table.mark_running(claim.job, batch.job_id, batch.batch_id, now, due_at=now):
                 logger.warning("a copy batch was started for a job that has moved on: adopted already?", extra=fields)
+        except IcaRefused as error:
+            if error.http_status == GONE and claim.request.deferrals < MOST_LOOKED_UP_ANEW:
+                return IcaUnavailable(f"{error}; what was looked up may be gone since, and is looked up anew")
+            return error
         except Exception as error:
             return error
         return None

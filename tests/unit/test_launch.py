@@ -35,6 +35,7 @@ from icav2_copy_batch.launch import (
     LONGEST_CLEARING_SECONDS,
     LOOK_FOR_LOST,
     MAX_DEFERRAL_SECONDS,
+    MOST_LOOKED_UP_ANEW,
     NOT_STARTED,
     SECONDS_TO_LAUNCH,
     WAKES_APART,
@@ -597,6 +598,18 @@ def test_a_job_whose_answer_is_lost_stays_as_it_is_until_somebody_has_looked(wor
     assert world.table.slots == {"to": 1}
     assert world.queue.sent == []
     assert world.launch(job) == Launched()
+
+
+@pytest.mark.parametrize(("status", "deferrals", "expected"), [
+    (404, 0, Launched(deferred=1)), (404, MOST_LOOKED_UP_ANEW, Launched(refused=1)), (400, 0, Launched(refused=1)),
+])  # fmt: skip
+def test_what_is_gone_since_it_was_looked_up_is_looked_up_anew_some_times(
+    world: World, status: int, deferrals: int, expected: Launched
+) -> None:
+    """A person has replaced the folder or a source meanwhile: the path is there, and its id is another."""
+    (job,) = world.create("icav2://to/x/")
+    world.ica.trouble("start_copy_batch", IcaRefused("no such data", http_status=status))
+    assert world.launch(job, deferrals=deferrals) == expected
 
 
 # --- another attempt -------------------------------------------------------------------------------------------------
