@@ -55,17 +55,8 @@ PEOPLE = (
 """What other people do in the same projects."""
 AWS = ("DynamoDB throttles", "EventBridge refuses", "the poller is late", "wakes are lost", "tokens of nobody")
 
-GIVEN_UP = "a job given up is looked at"
-"""Whether a job that was given up counts as broken where its files are there, or where ICA's engine was only down."""
-NOT_DRAWN = frozenset(
-    {
-        "jobs cannot be listed",
-        "lists of data lag",
-        "the copy engine is down",
-        "tokens of nobody",
-        GIVEN_UP,
-    }
-)
+NOT_DRAWN = frozenset({"lists of data lag"})
+"""What a list shows may be another file, replaced or deleted since, of the same path and size."""
 
 
 @dataclass(frozen=True)

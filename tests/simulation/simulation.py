@@ -50,7 +50,6 @@ from local.simulator.world import World
 from tests import fakes
 from tests.integration.template import properties
 from tests.simulation.engine import Engine, Killed, Process
-from tests.simulation.freedoms import GIVEN_UP, NOT_DRAWN
 from tests.simulation.others import Others
 from tests.simulation.scenario import Scenario, Submission, scenario_of
 from tests.simulation.wire import HOST, TOKEN, Tokens, Wire, pause
@@ -666,7 +665,7 @@ class Simulation:
         self.engine.later(0, partial(self._check_counts, job.copy_id))
         if verb == "mark_passed" and self.scenario.verification is not Verification.NONE:
             self._check_files(job)
-        if verb == "give_up" and job.attempts[-1].ica_job_id and GIVEN_UP not in NOT_DRAWN:
+        if verb == "give_up" and job.attempts[-1].ica_job_id:
             self._check_failed(job)
 
     def _check_counts(self, copy_id: str) -> None:
@@ -708,36 +707,35 @@ class Simulation:
         project = self.world.named(parsed.project)
         return project.id if project else parsed.project, parsed.path
 
+    def _missing(self, job: Job) -> list[str]:
+        """What ICA has not at a job's destination of all that the copy meant when it was submitted."""
+        destination = parse_uri(job.destination)
+        into = self.world.named(destination.project)
+        assert into
+        there = {
+            (it.path, it.size) for it in self.world.contents[into.id].values() if it.status is DataStatus.AVAILABLE
+        }
+        wanted = {self.world.normal(destination.path + below): size for below, size in self._snapshot(job).items()}
+        return [path for path, size in wanted.items() if (path, size) not in there]
+
     def _check_files(self, job: Job) -> None:
         """PASSED means that the files are there, as they were when the copy was submitted."""
-        wanted = self._snapshot(job)
-        if not wanted:
+        if not self._snapshot(job):
             self.broken.append(f"{job.copy_id}/{job.job_id} passed, but there was nothing to copy")
-        destination = parse_uri(job.destination)
-        into = self.world.named(destination.project)
-        assert into
-        for below, size in wanted.items():
-            if job.options.action_on_exist == "RENAME":
-                continue
-            there = self.world.at(into.id, destination.path + below)
-            if there is None or there.status is not DataStatus.AVAILABLE or there.size != size:
-                self.broken.append(f"{job.copy_id}/{job.job_id} passed, but {destination.path}{below} is {there}")
+        if job.options.action_on_exist != "RENAME" and (missing := self._missing(job)):
+            self.broken.append(f"{job.copy_id}/{job.job_id} passed, but these are not there: {missing}")
 
     def _check_failed(self, job: Job) -> None:
-        """A job is given up only where the files are truly not there."""
+        """A job is given up only where the files are truly not there, and not while ICA's copy engine is down."""
         ica_job = self.world.jobs[str(job.attempts[-1].ica_job_id)]
-        destination = parse_uri(job.destination)
-        if "the copy engine is down" in self.scenario.freedoms:
+        finished = ica_job.finished or self.world.stamp
+        ended = (finished - self.world.stamp + self.engine.now - self.began).total_seconds()
+        start, end = self.world.switches.engine_down
+        if start <= ended < end and self.scenario.max_attempts > 5:
             self.broken.append(f"{job.copy_id}/{job.job_id} was given up, though the copy engine was only down")
-        if any(copy.reason for copy in ica_job.copies) or ica_job.outcome.damage != "none":
-            return
-        into = self.world.named(destination.project)
-        assert into
-        for below, size in self._snapshot(job).items():
-            there = self.world.at(into.id, destination.path + below)
-            if there is None or there.status is not DataStatus.AVAILABLE or there.size != size:
-                return
-        self.broken.append(f"{job.copy_id}/{job.job_id} was given up, but its files are there")
+        failed = any(copy.reason for copy in ica_job.copies) or ica_job.outcome.damage != "none"
+        if not failed and not self._missing(job):
+            self.broken.append(f"{job.copy_id}/{job.job_id} was given up, but its files are there")
 
     def _check_end(self) -> None:
         """What holds once everything has settled."""
