@@ -28,6 +28,7 @@ from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.launch import (
     CALLS_A_LAUNCH,
+    CLEARING_PAUSES,
     FEWER_CALLS_SECONDS,
     FIRST_DEFERRAL_SECONDS,
     FOLDER_BUSY_SECONDS,
@@ -651,7 +652,7 @@ def test_another_attempt_starts_once_the_leftovers_of_its_own_files_are_gone(wor
     world.sleeping = gone_after_the_second_look
     assert world.launch(again) == Launched(started=1)
     assert world.ica.called("delete_data") == [["to", "/x/b.txt"]]
-    assert world.slept == [0.2, 0.5]
+    assert world.slept == list(CLEARING_PAUSES[:2])
 
 
 def test_leftovers_that_are_gone_at_once_are_not_waited_for(world: World) -> None:
