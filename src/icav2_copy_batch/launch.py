@@ -74,7 +74,7 @@ ANSWER_AGE = timedelta(minutes=1)
 """A launch that has asked so long ago has had its answer, or has died: what it asked for is searched for in ICA."""
 LOOK_FOR_LOST = timedelta(seconds=1)
 """The search for a copy batch whose answer was lost begins after this."""
-CLEARING_PAUSES = (0.2, 0.3, 0.5, 0.5, 0.75, 1.0, 2.0)
+CLEARING_PAUSES = (0.2, 0.3, 0.5, 1.1, 1.0, 2.0)
 """Seconds between looks whether leftovers are gone; the first look is at once, the last pause is repeated."""
 LONGEST_CLEARING_SECONDS = 60.0
 """After this the job gives back its slot and is put off."""
