@@ -17,8 +17,8 @@ from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError
 from icav2_copy_batch.domain.job import Job
 from icav2_copy_batch.domain.uri import parse_uri
 
-CREATED_APART = timedelta(seconds=1)
-"""Two moments that ICA has noted itself may be in the wrong order by so much."""
+CREATED_APART = timedelta(seconds=3)
+"""Two moments that ICA has noted may come in the wrong order by so much, as its clock is measured to a second or so."""
 MOST_AT_ONCE = 2_000
 """So many files are deleted before it is looked again: each is a call."""
 
@@ -96,7 +96,7 @@ class Leftovers:
 
 
 def is_created_since_it_began(data: IcaData, job: Job) -> bool:
-    """Whether ICA says, by its own clock, that it has created this after the first of a job's ICA jobs."""
+    """Whether ICA says that it has created this after the first of a job's ICA jobs."""
     began = job.ica_began_at
     if not data.created_at or not began:
         return False

@@ -15,7 +15,6 @@ from icav2_copy_batch.leftovers import Leftovers
 from tests.unit.small_ica import SmallIca
 
 BEGAN = datetime(2024, 5, 28, 3, 12, tzinfo=UTC)
-"""By ICA's clock, whatever ours says."""
 
 
 def job(*sources: str, attempts: int = 1) -> Job:
@@ -60,7 +59,7 @@ def deleted(ica: SmallIca) -> set[str]:
     return {path for _, *paths in ica.called("delete_data") for path in paths}
 
 
-def test_what_icas_clock_says_came_after_the_first_attempt_is_deleted(ica: SmallIca) -> None:
+def test_what_ica_says_came_after_the_first_attempt_is_deleted(ica: SmallIca) -> None:
     put(ica, "/x/a.txt", created=1)
     put(ica, "/x/b.txt", created=4000)
     assert Leftovers(ica).delete(job(attempts=2)) == []
@@ -74,7 +73,7 @@ def test_a_file_that_was_there_before_the_first_attempt_is_somebody_elses(ica: S
     assert deleted(ica) == {"/x/b.txt"}
 
 
-def test_where_icas_clock_does_not_tell_a_file_that_no_item_names_is_let_be(ica: SmallIca) -> None:
+def test_where_ica_does_not_tell_when_a_file_came_one_that_no_item_names_is_let_be(ica: SmallIca) -> None:
     put(ica, "/x/a.txt", created=None)
     assert Leftovers(ica).delete(job()) == []
     put(ica, "/x/b.txt", created=1)

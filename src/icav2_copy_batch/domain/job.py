@@ -94,7 +94,7 @@ class Attempt:
     ica_job_id: str | None = None
     ica_batch_id: str | None = None
     ica_created_at: str | None = None
-    """When ICA created its job, by ICA's clock."""
+    """When ICA created its job, as far as ICA says."""
     reason: str | None = None
     packed_outcomes: bytes = b""
     """Of the sources that this attempt did not copy."""
@@ -125,7 +125,7 @@ class Job:
     ica_job_id: str | None = None
     ica_batch_id: str | None = None
     ica_created_at: str | None = None
-    """When ICA created this job, by ICA's clock: as it was just seen, and noted with the attempt when that ends."""
+    """When ICA created this ICA job: as it was just seen, and noted with the attempt when that ends."""
     lease_until: str | None = None
     """Of a claimed job: when its launch must have ended, and what it may have asked of ICA is carried out."""
     intent: Intent | None = None
@@ -166,7 +166,7 @@ class Job:
 
     @property
     def ica_began_at(self) -> str | None:
-        """When ICA created the first ICA job of it, by ICA's clock: all that is of its making was created later.
+        """When ICA created the first ICA job of it: all that is of its making was created later.
 
         None where ICA has not said so.
         """
