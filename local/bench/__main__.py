@@ -19,16 +19,17 @@ from local.bench.deployed import Deployed
 from local.bench.ingest import ingest
 from local.bench.makespan import makespan
 from local.bench.meter import Meter, metered
+from local.bench.pace import pace
 from local.bench.tables import Steps, Table
 from local.bench.timeline import timeline
 from local.demo import subscribed
 from local.stack import REPOSITORY, StackError, StackOptions, local_stack
 
-PARTS = ("makespan", "ingest", "scale", "coldstart", "cost")
+PARTS = ("makespan", "pace", "ingest", "scale", "coldstart", "cost")
 
 
 class Bench:
-    """The parts, and the one deployed stack that three of them share; it comes up when it is first needed."""
+    """The parts, and the one deployed stack that four of them share; it comes up when it is first needed."""
 
     def __init__(self, options: argparse.Namespace, steps: Steps, running: ExitStack) -> None:
         self._options, self._steps, self._running = options, steps, running
@@ -57,6 +58,8 @@ class Bench:
                 report.DOCS.mkdir(exist_ok=True)
                 report.TIMELINE.write_text(timeline(shown))
                 return tables, {"seeds": options.seeds}
+            case "pace":
+                return pace(self._deployed, options.limits, steps), {"limits": options.limits}
             case "ingest":
                 return ingest(options.entries, steps), {"entries": options.entries}
             case "scale":
@@ -94,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--seeds", type=_numbers, default=[1, 2, 3], help="of the makespan runs")
+    parser.add_argument("--limits", type=_numbers, default=[2, 6, 20, 50], help="calls a second, of part pace")
     parser.add_argument("--entries", type=_numbers, default=[10**3, 10**4, 10**5, 10**6], help="of the manifests")
     parser.add_argument("--jobs", type=_numbers, default=[100, 1_000, 10_000], help="of the copies of part scale")
     parser.add_argument("--limit-seconds", type=float, default=1800.0, help="for each copy of part scale")
