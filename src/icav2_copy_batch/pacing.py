@@ -83,8 +83,7 @@ class Pacing:
 
         Raises ``IcaUnavailable``, without the call, where its turn leaves less than ``seconds_needed`` for it.
         """
-        if self._pace:
-            self._await_turn(seconds_needed)
+        has_waited = bool(self._pace) and self._await_turn(seconds_needed)
         called_at = self._clock()
         try:
             yield
@@ -92,13 +91,14 @@ class Pacing:
             if error.is_throttling:
                 self._note_refusal(called_at, error.retry_after)
             elif error.http_status:
-                self._note_answer(called_at)
+                self._note_answer(called_at, has_waited)
             raise
-        self._note_answer(called_at)
+        self._note_answer(called_at, has_waited)
 
     # --- waiting for a turn ------------------------------------------------------------------------------------------
 
-    def _await_turn(self, seconds_needed: float) -> None:
+    def _await_turn(self, seconds_needed: float) -> bool:
+        """Whether it had to be waited for at all."""
         with self._counting:
             self._waiting += 1
         try:
@@ -107,8 +107,7 @@ class Pacing:
         finally:
             with self._counting:
                 self._waiting -= 1
-        if moment:
-            self._wait_until(moment, seconds_needed)
+        return moment is not None and self._wait_until(moment, seconds_needed)
 
     def _next_moment(self, seconds_needed: float) -> datetime | None:
         """The next moment that is ours; None where calls need not wait any more."""
@@ -133,23 +132,26 @@ class Pacing:
                 self._learn()
         return self._taken.popleft()
 
-    def _wait_until(self, moment: datetime, seconds_needed: float) -> None:
+    def _wait_until(self, moment: datetime, seconds_needed: float) -> bool:
+        """False where the moment has come already."""
         seconds = (moment - self._clock()).total_seconds()
         if seconds <= 0:
-            return
+            return False
         if seconds > min(LONGEST_TURN.total_seconds(), self._seconds_left() - seconds_needed):
             raise IcaUnavailable("ICA takes so few calls (429) that this one would have to wait for too long")
         self._sleep(seconds)
         if self._seconds_left() < seconds_needed:
             raise IcaUnavailable("ICA takes few calls (429), and after waiting for its turn no time is left for one")
+        return True
 
     # --- learning from answers ---------------------------------------------------------------------------------------
 
-    def _note_answer(self, called_at: datetime) -> None:
+    def _note_answer(self, called_at: datetime, has_waited: bool) -> None:
+        """Where calls come more seldom than the rate allows, their answers do not show that a higher one is taken."""
         with self._counting:
             if self._pace is None:
                 self._lately.append(self._clock())
-            elif self._pace.is_told_by(called_at):
+            elif has_waited and self._pace.is_told_by(called_at):
                 self._unreported += 1
 
     def _note_refusal(self, called_at: datetime, retry_after: float | None) -> None:

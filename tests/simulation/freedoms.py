@@ -40,6 +40,10 @@ SWITCHES: dict[str, Draw] = {
     "a job says id and status alone": lambda rng: {"job_fields": "least"},
     "a job's subject is no batch": lambda rng: {"subject_id_is_batch": False},
     "jobs cannot be listed": lambda rng: {"list_jobs": "fails"},
+    "calls are limited": lambda rng: {
+        "rate_limit": rng.choice([1, 2, 6, 20]),
+        "retry_after": rng.choice([0, 0, 1, 60]),
+    },
     "calls hang": lambda rng: {"hang_rate": rng.uniform(0.005, 0.05)},
     "the copy engine is down": lambda rng: {"engine_down": [0.0, 1800.0]},
 }

@@ -161,6 +161,17 @@ def test_calls_are_as_far_apart_as_the_rate_says(container: Container) -> None:
     assert apart == [0.5, 0.5, 0.5], "nothing is learned from those that were made right after the 429"
 
 
+def test_calls_that_come_more_seldom_than_they_may_do_not_raise_the_rate(container: Container) -> None:
+    container.refused()
+    for _ in range(20):
+        container.clock.forward(seconds=5)
+        container.call()
+    assert container.pace.rate == 2
+    for _ in range(20):
+        container.call()
+    assert container.pace.rate > 4
+
+
 def test_another_container_learns_of_it_when_it_begins(container: Container) -> None:
     container.refused()
     other = Container(container.table, container.clock)
