@@ -22,7 +22,7 @@ def pace(deployed: Deployed, limits: list[int], steps: Steps) -> list[Table]:
     rows: list[Row] = []
     try:
         for number, limit in enumerate(limits):
-            for again, known in enumerate((FIRST, AGAIN)):
+            for again, known in enumerate((FIRST, AGAIN) if limit else (FIRST,)):
                 if known == FIRST:
                     _forget(deployed)
                 with steps.step(f"pace: {limit} calls a second, {known}", total=44) as tick:
@@ -32,9 +32,9 @@ def pace(deployed: Deployed, limits: list[int], steps: Steps) -> list[Table]:
     about = (
         f"A run of 118 files in 44 jobs, {FAILURE_RATE:.0%} of ICA's jobs failing, each of "
         f"{JOB_SECONDS.replace(':', '–')} s, without notifications, where ICA answers *limit* calls in any one second "
-        "and all others with 429. *Known*: from the run just before. *Bound*: the longest chain of one folder's own "
-        "ICA jobs, or the time that the answered calls take at the limit, whichever is longer. The aim at 6 calls a "
-        "second: at most 10 % of the calls refused, and 1.3 times the bound."
+        "and all others with 429; 0 is no limit. *Known*: from the run just before. *Bound*: the longest chain of one "
+        "folder's own ICA jobs, or the time that the answered calls take at the limit, whichever is longer. The aim at "
+        "6 calls a second: at most 10 % of the calls refused, and 1.3 times the bound."
     )
     return [Table("Where ICA limits calls", about, rows)]
 
@@ -50,7 +50,7 @@ def _run(deployed: Deployed, limit: int, number: int, tick: Tick) -> dict[str, A
 
 def _row(run: CopyRun, limit: int, answers: dict[str, int]) -> dict[str, Any]:
     calls, refused = sum(answers.values()), answers.get("429", 0)
-    bound = max(run.bound, (calls - refused) / limit)
+    bound = max(run.bound, (calls - refused) / limit if limit else 0)
     return {
         "calls": calls,
         "refused_429": refused,
