@@ -65,8 +65,10 @@ WAKES_APART = timedelta(seconds=2)
 NOT_STARTED = "REFUSED"
 """Outcome of an attempt for which ICA started no copy batch."""
 GONE = 404
-MOST_LOOKED_UP_ANEW = 3
-"""So often a start that ICA refuses with 404 is tried anew: a person may have replaced a source or a folder since."""
+MOST_LOOKED_UP_ANEW = 6
+"""So often a start that ICA refuses with 404 is tried anew: a person may have replaced a source or a folder since.
+
+The pauses together are longer than ICA's lists may lag."""
 FIRST_DEFERRAL_SECONDS = 5
 MAX_DEFERRAL_SECONDS = 900
 """SQS's longest delay."""

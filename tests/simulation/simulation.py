@@ -734,7 +734,7 @@ class Simulation:
         if start <= ended < end and self.scenario.max_attempts > 5:
             self.broken.append(f"{job.copy_id}/{job.job_id} was given up, though the copy engine was only down")
         failed = any(copy.reason for copy in ica_job.copies) or ica_job.outcome.damage != "none"
-        if not failed and not self._missing(job):
+        if not failed and not self.scenario.is_doomed(job.sources) and not self._missing(job):
             self.broken.append(f"{job.copy_id}/{job.job_id} was given up, but its files are there")
 
     def _check_end(self) -> None:
