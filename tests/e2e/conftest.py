@@ -24,7 +24,7 @@ SCHEMA_OF = {
     "CopyFailed": "copy-settled",
     "CopyRejected": "copy-rejected",
 }
-GIVE_UP_SECONDS = 240.0
+GIVE_UP_SECONDS = 420.0
 
 Event = dict[str, Any]
 

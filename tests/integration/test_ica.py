@@ -981,7 +981,26 @@ def test_files_are_deleted_by_their_ids_and_no_others(ica: SimulatedIca) -> None
     ica.clock.forward(10)
     ica.world.settle()
     assert ica.arrived().keys() == {"/run/c.txt"}
-    assert ica.sim.calls.total() == 2
+    assert ica.sim.calls.total() == 4, "each is read before"
+
+
+def test_what_ica_has_answered_before_it_may_refuse_later(ica: SimulatedIca) -> None:
+    """Several paths in one call: also to a client that has seen them answered."""
+    paths = [f"/run {number}/a.txt" for number in range(4)]
+    for path in paths:
+        ica.file(path)
+    client = ica.client()
+    for several in ("honoured", "refused"):
+        ica.set(several_file_paths=several)
+        assert client.find(ica.source, paths).keys() == set(paths)
+
+
+def test_a_file_that_is_whole_by_now_is_not_deleted(ica: SimulatedIca) -> None:
+    """A list that is behind has shown it as PARTIAL."""
+    whole = ica.file("/run/a.txt", ica.destination)
+    ica.client().delete_data(ica.destination, [whole.id])
+    assert ica.arrived() == {"/run/a.txt": "AVAILABLE"}
+    assert ica.calls("POST", DELETE) == 0
 
 
 def test_a_file_that_is_gone_already_is_as_good_as_deleted(ica: SimulatedIca) -> None:
@@ -1674,7 +1693,8 @@ def test_the_version_of_the_api_is_asked_for_by_us_whatever_libica_would_say(
     prepared.start()
     client = prepared.ica.client()
     client.ensure_folders(prepared.ica.destination, ["/new/"])
-    client.delete_data(prepared.ica.destination, [prepared.ica.file("/old", prepared.ica.destination).id])
+    old = prepared.ica.file("/old", prepared.ica.destination, status=DataStatus.PARTIAL)
+    client.delete_data(prepared.ica.destination, [old.id])
     assert client.project_id("source") == prepared.ica.source
     assert prepared.ica.sim.answers.keys() == {"200", "201", "204"}
 

@@ -341,21 +341,18 @@ class IcaClient:
                 return found
             portion = next(_portions(left, self._query_bytes))
             size = _bytes_of(portion)
-            if len(portion) == 1 or size <= self._answered_bytes:
+            was_answered = len(portion) == 1 or size <= self._answered_bytes
+            try:
+                found += ask(portion) if was_answered else ask(portion, tries=TRIES_OF_A_LONG_URL)
+                self._answered_bytes = max(size, self._answered_bytes)
+            except IcaError as error:
+                is_trouble = was_answered and not isinstance(error, IcaRefused)
+                if len(portion) == 1 or is_trouble or not _may_be_the_url(error):
+                    raise
+                self._query_bytes, self._answered_bytes = size // 2 if len(portion) > 2 else 0, 0
+                logger.info("less is asked for in one call", extra={"bytes": self._query_bytes, "reason": str(error)})
+                portion = portion[:1]
                 found += ask(portion)
-            else:
-                try:
-                    found += ask(portion, tries=TRIES_OF_A_LONG_URL)
-                    self._answered_bytes = size
-                except IcaError as error:
-                    if not _may_be_the_url(error):
-                        raise
-                    self._query_bytes = size // 2 if len(portion) > 2 else 0
-                    logger.info(
-                        "less is asked for in one call", extra={"bytes": self._query_bytes, "reason": str(error)}
-                    )
-                    portion = portion[:1]
-                    found += ask(portion)
             left = left[len(portion) :]
         return found
 
@@ -584,10 +581,16 @@ class IcaClient:
         return IcaUnavailable(f"the folder {path} is not there yet, and ICA does not create it")
 
     def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None:
-        """Have these files deleted, which takes ICA a while; one that is gone already is as good as deleted."""
+        """Have these PARTIAL files deleted, which takes ICA a while; one that is gone already is as good as deleted.
+
+        Lists may be behind: each is read by its id first, and one that is whole by now is let be.
+        """
         self._spread(lambda data_id: self._delete(project_id, data_id), list(data_ids))
 
     def _delete(self, project_id: str, data_id: str) -> None:
+        now = self.read_data(project_id, data_id)
+        if now is None or now.status != "PARTIAL":
+            return
         try:
             self._call(
                 self._data.delete_data_without_preload_content,
