@@ -422,7 +422,7 @@ def test_a_start_whose_answer_was_lost_is_adopted_whatever_ica_shows_of_it(
     stack: LocalStack, freedom: dict[str, object]
 ) -> None:
     """Its ICA jobs take minutes, so that a second launch would write beside them. They are not waited for."""
-    name = f"lost, {', '.join(freedom)}"
+    name = f"lost-{'-'.join(freedom)}"
     run = Run(name, stocked(stack, first_folders(bclconvert_manifest(seed=531 + FREEDOMS.index(freedom)), 3)))
     for destination in destinations(run.manifest):
         script(stack, destination, {"status": "SUCCEEDED", "seconds": MINUTES})
