@@ -20,27 +20,29 @@ from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
+import libica.openapi.v3
 import pytest
 import urllib3
-from libica.openapi.v3.api.event_code_api import EventCodeApi
-from libica.openapi.v3.api.job_api import JobApi
-from libica.openapi.v3.api.notification_channel_api import NotificationChannelApi
-from libica.openapi.v3.api.project_api import ProjectApi
-from libica.openapi.v3.api.project_data_api import ProjectDataApi
-from libica.openapi.v3.api.project_data_copy_batch_api import ProjectDataCopyBatchApi
-from libica.openapi.v3.api.project_notification_subscriptions_api import ProjectNotificationSubscriptionsApi
-from libica.openapi.v3.api_client import ApiClient
-from libica.openapi.v3.configuration import Configuration
-from libica.openapi.v3.exceptions import ApiException
-from libica.openapi.v3.models.create_folder import CreateFolder
-from libica.openapi.v3.models.create_notification_channel import CreateNotificationChannel
-from libica.openapi.v3.models.create_notification_subscription import CreateNotificationSubscription
-from libica.openapi.v3.models.create_project_data_copy_batch import CreateProjectDataCopyBatch
-from libica.openapi.v3.models.create_project_data_copy_batch_item import CreateProjectDataCopyBatchItem
-from libica.openapi.v3.models.job import Job as IcaJob
-from libica.openapi.v3.models.project_data_copy_batch import ProjectDataCopyBatch
-from libica.openapi.v3.models.project_data_copy_batch_item import ProjectDataCopyBatchItem
-from libica.openapi.v3.models.project_data_paged_list import ProjectDataPagedList
+from libica.openapi.v3 import (
+    ApiClient,
+    ApiException,
+    Configuration,
+    CreateFolder,
+    CreateNotificationChannel,
+    CreateNotificationSubscription,
+    CreateProjectDataCopyBatch,
+    CreateProjectDataCopyBatchItem,
+    EventCodeApi,
+    JobApi,
+    NotificationChannelApi,
+    ProjectApi,
+    ProjectDataApi,
+    ProjectDataCopyBatch,
+    ProjectDataCopyBatchApi,
+    ProjectDataCopyBatchItem,
+    ProjectDataPagedList,
+    ProjectNotificationSubscriptionsApi,
+)
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.simulator import admin
@@ -127,7 +129,7 @@ class Ica:
             ),
         )
 
-    def job(self, batch: ProjectDataCopyBatch) -> IcaJob:
+    def job(self, batch: ProjectDataCopyBatch) -> libica.openapi.v3.Job:
         """The job of a batch as it is now."""
         assert batch.job
         return self.jobs.get_job(batch.job.id)
