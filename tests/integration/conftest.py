@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-import libica.openapi.v3  # noqa: F401 # all of it, for the tests of the simulator: after us it cannot be had any more
 import pytest
 from moto import mock_aws
 

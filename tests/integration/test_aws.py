@@ -538,7 +538,10 @@ def test_a_task_that_gets_no_heartbeat_for_now_is_kept_to_be_answered(aws: AwsCa
 
 @pytest.mark.parametrize("code", ["KmsThrottlingException", "ThrottlingException", "InternalFailure", "ExpiredToken"])
 @pytest.mark.parametrize("operation", ASKED)
-def test_trouble_that_passes_is_for_the_caller_to_try_again(aws: AwsCalls, operation: str, code: str) -> None:
+def test_trouble_that_passes_is_for_the_caller_to_try_again(
+    aws: AwsCalls, monkeypatch: pytest.MonkeyPatch, operation: str, code: str
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)  # between its own tries
     aws.refuse(operation, code)
     given = Given()
     with pytest.raises(ClientError, match=code):
