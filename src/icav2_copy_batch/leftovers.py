@@ -7,7 +7,6 @@ has the same names and lies in the same place: what is ours is known by when ICA
 from __future__ import annotations
 
 import logging
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ from typing import Protocol
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError
 from icav2_copy_batch.domain.job import Job
-from icav2_copy_batch.domain.uri import parse_uri
+from icav2_copy_batch.domain.uri import nfc, parse_uri
 
 CREATED_APART = timedelta(seconds=3)
 """Two moments that ICA has noted may come in the wrong order by so much, as its clock is measured to a second or so."""
@@ -53,9 +52,9 @@ class Leftovers:
         """What is PARTIAL or being deleted where this attempt of a job writes."""
         project_id, folder = str(job.ica_project_id), parse_uri(job.destination).path
         sources = [parse_uri(source) for source in job.uncopied]
-        names = {_one_form(folder + uri.name) for uri in sources if not uri.is_folder}
+        names = {nfc(folder + uri.name) for uri in sources if not uri.is_folder}  # ICA may hold another form
         in_folder = self.ica.incomplete_files(project_id, folder, recursive=False) if names else []
-        found = [data for data in in_folder if _one_form(data.path) in names]
+        found = [data for data in in_folder if nfc(data.path) in names]
         for uri in sources:
             if uri.is_folder:
                 found += self.ica.incomplete_files(project_id, f"{folder}{uri.name}/", recursive=True)
@@ -101,8 +100,3 @@ def is_created_since_it_began(data: IcaData, job: Job) -> bool:
     if not data.created_at or not began:
         return False
     return datetime.fromisoformat(data.created_at) >= datetime.fromisoformat(began) - CREATED_APART
-
-
-def _one_form(path: str) -> str:
-    """ICA may hold a name in another Unicode form than the one it was given in."""
-    return unicodedata.normalize("NFC", path)

@@ -20,13 +20,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
-from unicodedata import normalize
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaRefused
 from icav2_copy_batch.domain.intent import Fit, Intent, fit, folder_fit
 from icav2_copy_batch.domain.job import MAX_REASON_CHARACTERS, Clock, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.slots import CLOCKS_APART
-from icav2_copy_batch.domain.uri import parent_path, parse_uri
+from icav2_copy_batch.domain.uri import nfc, parent_path, parse_uri
 from icav2_copy_batch.send import LOST_MESSAGE_AGE
 
 LOST_ANSWER_AGE = timedelta(minutes=2)
@@ -316,7 +315,7 @@ class Reconcile:
         found: dict[str, tuple[str, str]] = {}
         for project in sorted({uri.project for uri in sources}):
             for data_id, data in self.ica.find_by_ids(project, looked_up).items():
-                found[data_id] = (project, data.path)
+                found[data_id] = (project, nfc(data.path))  # ICA may hold another form
         ours = [
             any(
                 project == uri.project and (path == uri.path or (uri.is_folder and path.startswith(uri.path)))
@@ -396,8 +395,8 @@ def _window(job: Job) -> tuple[str, str]:
 
 def _goes_to(folder: str, items: Collection[CopyBatchItem]) -> bool | None:
     """Whether what a copy batch has made lies in a folder; None where ICA does not say."""
-    made = [normalize("NFC", item.created.path) for item in items if item.created]
-    wanted = normalize("NFC", folder)
+    made = [nfc(item.created.path) for item in items if item.created]
+    wanted = nfc(folder)
     if not any(path.startswith(wanted) for path in made):
         return False if made else None
     return True if all(parent_path(path) == wanted for path in made) else None

@@ -8,7 +8,6 @@ that was found as it should be.
 
 from __future__ import annotations
 
-import unicodedata
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from icav2_copy_batch.domain.ica import IcaData
-from icav2_copy_batch.domain.uri import IcaUri
+from icav2_copy_batch.domain.uri import IcaUri, nfc
 
 NOISE_PREFIX = ".iap_"
 """ICA leaves probes of this name in folders that lie in a bucket of the customer's."""
@@ -184,7 +183,7 @@ class Walk:
 
     def _hash(self, folder: IcaUri, data: IcaData) -> int:
         """Of what has to be the same of source and copy. ICA may hold a name in another Unicode form."""
-        path = unicodedata.normalize("NFC", data.path[len(folder.path) :])
+        path = nfc(data.path[len(folder.path) :])
         text = f"{data.size} {data.etag if self._with_etag else ''} {path}"
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 

@@ -321,6 +321,15 @@ def test_data_are_found_in_whichever_unicode_form_ica_has_stored_their_names(
     assert {data.path for data in client.list_tree(ica.source, folder)} == below
 
 
+def test_a_name_that_is_stored_in_neither_unicode_form_is_found(ica: SimulatedIca) -> None:
+    """One of its letters is composed, and one is not."""
+    stored = {ica.file(f"/run/ö a\N{COMBINING DIAERESIS} {number}.csv").id for number in (1, 2)}
+    wanted = [f"/run/ö ä {number}.csv" for number in (1, 2)]
+    client = ica.client()
+    assert {data.data_id for data in client.find(ica.source, wanted).values()} == stored
+    assert {client.find(ica.source, [path])[path].data_id for path in wanted} == stored
+
+
 def test_of_two_names_in_different_unicode_forms_the_one_that_was_asked_for_is_found(ica: SimulatedIca) -> None:
     files = {path: ica.file(path) for path in (unicodedata.normalize(form, "/é.txt") for form in FORMS)}
     assert len(files) == 2

@@ -654,12 +654,6 @@ def test_two_copies_write_into_two_folders_of_one_project(either_table: EitherTa
     assert claim(either_table, second) is Claim.CLAIMED
 
 
-def test_a_folder_is_the_same_by_its_projects_name_and_id(either_table: EitherTable) -> None:
-    first, second = two_copies(either_table, second=f"icav2://{PROJECT}/run 1/")
-    assert claim(either_table, first) is Claim.CLAIMED
-    assert claim(either_table, second) is Claim.FOLDER_BUSY
-
-
 def test_jobs_of_one_copy_into_one_folder_go_side_by_side(either_table: EitherTable) -> None:
     """They share no file. The folder is the copy's until the last has left it, however long ago the first did."""
     first, another = two_copies(either_table)
@@ -670,14 +664,6 @@ def test_jobs_of_one_copy_into_one_folder_go_side_by_side(either_table: EitherTa
         assert claim(either_table, another, 10_000) is Claim.FOLDER_BUSY
         assert requeue(either_table, job, 20)
     assert claim(either_table, another, 10_000) is Claim.CLAIMED
-
-
-def test_jobs_of_one_copy_share_no_folder_that_its_manifest_spells_in_two_ways(either_table: EitherTable) -> None:
-    """Then they may share a file: the manifest was not known to name one folder twice."""
-    either_table.create_copy(copy_of(2))
-    first, second = create_jobs(either_table, [DESTINATION, f"icav2://{PROJECT}/run 1/"])
-    assert claim(either_table, first) is Claim.CLAIMED
-    assert claim(either_table, second) is Claim.FOLDER_BUSY
 
 
 @pytest.mark.parametrize("verb", LEAVING)

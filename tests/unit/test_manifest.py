@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
+import unicodedata
 import zlib
 from base64 import b64encode, encodebytes
 from collections.abc import Callable
@@ -646,6 +647,52 @@ def test_packed_sources_are_much_smaller_than_the_sources_of_a_run() -> None:
     assert unpack_sources(pack_sources(sources)) == sources
 
 
+# --- forms of Unicode ------------------------------------------------------------------------------------------------
+
+
+def nfd(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
+
+
+def test_a_folder_and_a_source_are_the_same_in_either_unicode_form() -> None:
+    composed = {"icav2://from/é/ö.txt": ["icav2://to/ü/"], "icav2://from/é/å/": ["icav2://to/ü/"]}
+    mixed = {"icav2://from/é/ö.txt": ["icav2://to/ü/"], nfd("icav2://from/é/å/"): [nfd("icav2://to/ü/")]}
+    planned = [flip(manifest, Limits()) for manifest in (composed, mixed)]
+    assert planned[0] == planned[1]
+    (job,) = planned[1]
+    assert (job.destination, unpack_sources(job.packed_sources)) == ("icav2://to/ü/", sorted(composed))
+    assert digest(planned[0], CopyOptions()) == digest(planned[1], CopyOptions())
+
+
+def test_a_project_keeps_the_unicode_form_by_which_it_is_looked_up() -> None:
+    assert jobs({A: [nfd("icav2://é/ü/")]}) == [(f"icav2://{nfd('é')}/ü/", [A])]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "problem"),
+    [
+        (
+            {"icav2://from/é": [TO], nfd("icav2://from/é"): ["icav2://to/y/"]},
+            (
+                nfd("icav2://from/é"),
+                "stands more than once as a key, spelled otherwise; list all under one",
+            ),
+        ),
+        (
+            {A: ["icav2://to/é/", nfd("icav2://to/é/")]},
+            (A, "names the destination icav2://to/é/ more than once"),
+        ),
+        (
+            {"icav2://from/1/é": [TO], nfd("icav2://from/2/é"): [TO]},
+            ("icav2://from/2/é", f"has the same name as icav2://from/1/é in {TO}; one of the two would be lost"),
+        ),
+    ],
+    ids=["source", "destination", "same name"],
+)
+def test_what_is_named_in_two_unicode_forms_is_checked_as_one(manifest: object, problem: tuple[str, str]) -> None:
+    assert refusal(lambda: jobs(manifest)) == [problem]
+
+
 # --- projects by name ------------------------------------------------------------------------------------------------
 
 FIRST_ID, SECOND_ID = "b23fb516-d852-4985-adcc-831c12e8cd22", "7595e8f2-32d3-4c76-a324-c6a85dae87b5"
@@ -717,7 +764,10 @@ def test_a_project_is_called_by_its_first_name_and_rather_so_than_by_an_id_in_ca
         ),
         (
             {"icav2://first/x": ["icav2://second/"], f"icav2://{FIRST_ID}/x": [f"icav2://{SECOND_ID}/y/"]},
-            ("icav2://first/x", "stands more than once as a key, its project spelled otherwise; list all under one"),
+            (
+                "icav2://first/x",
+                "stands more than once as a key, spelled otherwise; list all under one",
+            ),
         ),
     ],
     ids=["same name", "inside a tree", "same project", "capitals", "same source"],

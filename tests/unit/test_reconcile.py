@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -193,6 +194,16 @@ def test_a_batch_for_which_ica_lists_the_files_of_a_folder_is_adopted() -> None:
     assert world.settle() == {"waiting": 1}
     assert world.settle_late() == {"adopted": 1}
     assert world.job().ica_job_id == "one"
+
+
+def test_such_files_are_those_of_the_folder_in_whichever_unicode_form_ica_holds_their_names() -> None:
+    world = World(data=("fol.ä/",))
+    world.lose_answers()
+    shown = unicodedata.normalize("NFD", "/ä/ö.txt")
+    world.ica.data = {shown: IcaData(shown, shown, "AVAILABLE", 7)}
+    world.ica.show("one", world.asked_at, shown)
+    assert world.settle() == {"waiting": 1}
+    assert world.settle_late() == {"adopted": 1}
 
 
 def test_a_source_that_was_replaced_since_changes_nothing(world: World) -> None:

@@ -61,7 +61,7 @@ from icav2_copy_batch.domain.job import Clock
 from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.token import bare_token
-from icav2_copy_batch.domain.uri import is_project_id, parent_path
+from icav2_copy_batch.domain.uri import is_project_id, nfc, parent_path
 
 MEDIA_TYPE = "application/vnd.illumina.v3+json"
 PAGE_SIZE = "1000"
@@ -218,7 +218,7 @@ class IcaClient:
         """The ids of the projects of this name. ICA's ``search`` is a free one, which may find less than a listing."""
         listed = list(self._rows(self._projects.get_projects_without_preload_content, **filters))
         ids = {it["id"] for it in listed if it.get("name") == name}
-        return ids or {it["id"] for it in listed if _nfc(it.get("name") or "") == _nfc(name)}
+        return ids or {it["id"] for it in listed if nfc(it.get("name") or "") == nfc(name)}
 
     def _is_project(self, project_id: str) -> bool:
         try:
@@ -287,16 +287,17 @@ class IcaClient:
 
     def _in_folder(self, project_id: str, folder: str, paths: Sequence[str]) -> list[IcaData]:
         """All data at these paths, of one folder. Of a very large one no more is listed than pays."""
-        if len(paths) == 1:
-            return self._named(project_id, paths[0])
-        found: list[IcaData] = []
-        wanted = set(map(_nfc, paths))
+        if len(paths) == 1 and ((found := self._named(project_id, paths[0])) or paths[0].isascii()):
+            return found
+        # A name may be stored in a form that is neither NFC nor NFD: it can be seen, but not asked for.
+        found = []
+        wanted = set(map(nfc, paths))
         missing = set(wanted)
         for spelling in _spellings(folder):
             for number, page in enumerate(self._data_pages(project_id, parent_folder_path=spelling), start=1):
-                here = [data for data in page if _nfc(data.path) in wanted]
+                here = [data for data in page if nfc(data.path) in wanted]
                 found += here
-                missing -= {_nfc(data.path) for data in here if data.status != "DELETING"}
+                missing -= {nfc(data.path) for data in here if data.status != "DELETING"}
                 if len(page) >= int(PAGE_SIZE) and number >= len(missing):
                     by_name = self._spread(lambda path: self._named(project_id, path), sorted(missing))
                     return found + [data for each in by_name for data in each]
@@ -359,7 +360,7 @@ class IcaClient:
     def list_folder(self, project_id: str, folder: str) -> list[IcaData]:
         """What lies directly in a folder; nothing when there is no such folder."""
         listed = self._list_data(project_id, parent_folder_path=folder)
-        return [data for data in listed if _nfc(parent_path(data.path)) == _nfc(folder)]
+        return [data for data in listed if nfc(parent_path(data.path)) == nfc(folder)]
 
     def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
         """All files below a folder."""
@@ -539,7 +540,7 @@ class IcaClient:
 
     def _create_folder(self, project_id: str, path: str, parent: str, replaced: Sequence[str]) -> str:
         """Create one folder in its parent; its id. ``replaced`` are its earlier ids, which make for another key."""
-        name, earlier = _nfc(_name(path)), replaced[-1] if replaced else ""
+        name, earlier = nfc(_name(path)), replaced[-1] if replaced else ""
         key = str(uuid5(NAMESPACE_URL, f"icav2-copy-batch/{project_id}{parent}{name}/#{earlier}"))
         answer = self._call(
             self._data.create_folder_without_preload_content,
@@ -569,12 +570,12 @@ class IcaClient:
             rows = self._named(project_id, path)
         except IcaError as error:
             return error
-        wanted = _nfc(path).rstrip("/").casefold()
+        wanted = nfc(path).rstrip("/").casefold()
         in_the_way = [
             data.path
             for data in rows
-            if data.status != "DELETING" and _nfc(data.path) != _nfc(path)
-            if _nfc(data.path).rstrip("/").casefold() == wanted
+            if data.status != "DELETING" and nfc(data.path) != nfc(path)
+            if nfc(data.path).rstrip("/").casefold() == wanted
         ]
         if in_the_way:
             return IcaRefused(f"the folder {path} cannot be created, since {in_the_way[0]} is there; ICA answers 409")
@@ -992,22 +993,18 @@ def _below(folder: str) -> dict[str, Any]:
 
 def _respelled(data: IcaData, folder: str) -> IcaData | None:
     """Data with its path spelled like that of a folder it is in, and in NFC below; None if it is not in it."""
-    path, above = _nfc(data.path), _nfc(folder)
+    path, above = nfc(data.path), nfc(folder)
     if not path.startswith(above):
         return None
     path = folder + path[len(above) :]
     return data if path == data.path else replace(data, path=path)
 
 
-def _nfc(path: str) -> str:
-    return path if path.isascii() else unicodedata.normalize("NFC", path)
-
-
 def _spellings(path: str) -> list[str]:
     """A path in each Unicode form that ICA may have stored it in."""
     if path.isascii():
         return [path]
-    return list(dict.fromkeys([path, _nfc(path), unicodedata.normalize("NFD", path)]))
+    return list(dict.fromkeys([path, nfc(path), unicodedata.normalize("NFD", path)]))
 
 
 def _name(path: str) -> str:
@@ -1062,5 +1059,5 @@ def _matched(paths: Iterable[str], found: Iterable[IcaData]) -> dict[str, IcaDat
     """
     ordered = sorted(found, key=lambda data: (data.status == "AVAILABLE", data.data_id))
     exactly = {data.path: data for data in ordered}
-    alike = {_nfc(data.path): data for data in ordered}
-    return {path: data for path in paths if (data := exactly.get(path) or alike.get(_nfc(path)))}
+    alike = {nfc(data.path): data for data in ordered}
+    return {path: data for path in paths if (data := exactly.get(path) or alike.get(nfc(path)))}

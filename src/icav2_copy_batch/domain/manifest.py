@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any
 
 from icav2_copy_batch.domain.projects import Projects, UnknownProject, text_as_spelled
-from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, STEPS, is_encodable, is_plain, uri_fault
+from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, STEPS, is_encodable, is_plain, nfc, uri_fault
 
 PROBLEMS_LISTED = 100
 ACTIONS_ON_EXIST = ("SKIP", "OVERWRITE", "RENAME")
@@ -278,8 +278,8 @@ def _type_name(value: object) -> str:
 def flip(manifest: object, limits: Limits, projects: Projects | None = None) -> list[PlannedJob]:
     """Turn ``{source: [destination, …]}`` into one job per destination, or refuse with every problem.
 
-    Whatever the manifest calls its projects, the jobs and all checks know them by their ids. Raises what looking up
-    one of ``projects`` raises; afterwards these know how the manifest spells them.
+    Whatever the manifest calls its projects, the jobs and all checks know them by their ids, and all paths in NFC.
+    Raises what looking up one of ``projects`` raises; afterwards these know how the manifest spells them.
 
     The order of the manifest's keys means nothing: jobs are sorted by their destination (so that those into one project
     stand together), and a job's sources too. A destination with more sources than the limits allow becomes several
@@ -291,7 +291,7 @@ def flip(manifest: object, limits: Limits, projects: Projects | None = None) -> 
     problems = ProblemList(projects.names)
     if not manifest:
         problems.add("manifest", "is empty: it names no source")
-    manifest = _by_id(manifest, projects, problems)
+    manifest = _in_one_spelling(manifest, projects, problems)
     folders: dict[str, dict[str, str]] = {}  # destination → name in that folder → source
     trees: dict[str, str] = {}  # folder at a destination → the source folder whose tree is copied to it
     project_of: dict[str, str] = {}  # folder of a source without a fault → its project
@@ -364,8 +364,8 @@ def unpack_sources(packed: bytes) -> list[str]:
     return zlib.decompress(packed).decode().split("\n") if packed else []
 
 
-def _by_id(manifest: dict[str, Any], projects: Projects, problems: ProblemList) -> dict[str, Any]:
-    """The manifest with each project called by its id in lower case; most are like that when they come.
+def _in_one_spelling(manifest: dict[str, Any], projects: Projects, problems: ProblemList) -> dict[str, Any]:
+    """The manifest with each project called by its id in lower case, and paths in NFC; most come like that.
 
     A project that nobody knows is a problem once, and keeps its name, so that everything else is checked all the same.
     What is no URI stays as it is.
@@ -388,28 +388,32 @@ def _by_id(manifest: dict[str, Any], projects: Projects, problems: ProblemList) 
 
     # Mostly a URI is of the project of the one before it.
     of_source = of_destination = nothing
+    is_ascii = True
     for source, destinations in manifest.items():
+        is_ascii = is_ascii and source.isascii()
         if not source.startswith(of_source):
             of_source = learn(source)
         for destination in destinations if isinstance(destinations, list) else ():
-            if isinstance(destination, str) and not destination.startswith(of_destination):
-                of_destination = learn(destination)
-    if not projects.names:
+            if isinstance(destination, str):
+                is_ascii = is_ascii and destination.isascii()
+                if not destination.startswith(of_destination):
+                    of_destination = learn(destination)
+    if is_ascii and not projects.names:
         return manifest
 
     def respelled(uri: str) -> str:
         root = _root(uri)
-        return known.get(root, root) + uri[len(root) :]
+        return known[root] + nfc(uri[len(root) :]) if root in known else uri
 
-    by_id: dict[str, Any] = {}
+    one_spelling: dict[str, Any] = {}
     for source, destinations in manifest.items():
-        if respelled(source) in by_id:
-            problems.add(source, "stands more than once as a key, its project spelled otherwise; list all under one")
+        if (key := respelled(source)) in one_spelling:
+            problems.add(source, "stands more than once as a key, spelled otherwise; list all under one")
         elif isinstance(destinations, list):
-            by_id[respelled(source)] = [respelled(each) if isinstance(each, str) else each for each in destinations]
+            one_spelling[key] = [respelled(each) if isinstance(each, str) else each for each in destinations]
         else:
-            by_id[respelled(source)] = destinations
-    return by_id
+            one_spelling[key] = destinations
+    return one_spelling
 
 
 def _split(destination: str, sources: list[str], limits: Limits) -> Iterator[PlannedJob]:

@@ -2,11 +2,16 @@
 
 Nothing is decoded. Real ICA paths contain spaces and may contain ``#``, ``?``, ``%``, ``+`` and non-ASCII, so a
 general URL parser would cut or change them.
+
+One name may be written in two Unicode forms, composed (NFC) and decomposed (NFD), and ICA may hold either. A manifest's
+paths are brought into NFC once, when it is read (see ``manifest.flip``), so that equal paths are equal text; what ICA
+shows is compared with them in NFC.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -74,6 +79,11 @@ def uri_fault(text: str) -> str | None:
     if not is_encodable(text):
         return "contains an unpaired surrogate, which UTF-8 cannot express"
     return None
+
+
+def nfc(path: str) -> str:
+    """A path in the one Unicode form in which paths are compared."""
+    return path if path.isascii() else unicodedata.normalize("NFC", path)
 
 
 def is_project_id(project: str) -> bool:
