@@ -22,7 +22,7 @@ JobKey = tuple[str, str]
 
 
 class Ica(Protocol):
-    def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
+    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
     def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
 
 
@@ -61,7 +61,11 @@ class Items:
             return None
 
     def _data_ids(self, sources: Iterable[str]) -> dict[str, str]:
-        """The ids of these sources; those that cannot be looked up are left out."""
+        """The ids of these sources; those that cannot be looked up are left out.
+
+        ICA is asked afresh: by an id that is remembered, a source that was replaced before its launch would seem not to
+        be among the items, and with RENAME be copied a second time.
+        """
         by_project: dict[str, dict[str, str]] = {}
         for source in sources:
             uri = parse_uri(source)
@@ -69,7 +73,7 @@ class Items:
         data_ids = {}
         for project, paths in by_project.items():
             try:
-                found = self.ica.find_sources(project, paths)
+                found = self.ica.find(project, paths)
             except IcaError as error:
                 logger.warning("sources cannot be looked up", extra={"project": project, "reason": str(error)})
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icav2_copy_batch.domain.ica import CopyBatchItem, IcaError, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Job, JobStatus
 from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
@@ -73,6 +73,15 @@ def test_a_source_that_is_gone_is_not_copied() -> None:
     ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
     del ica.data["/b"]
     assert [each.source for each in Items(ica).uncopied([job()])["run", "000001"]] == SOURCES[1:2]
+
+
+def test_an_id_that_is_remembered_is_not_taken_for_that_of_an_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source may have been replaced before the copy batch was started."""
+    ica = stocked()
+    ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
+    former = {"/a": IcaData("former id", "/a", "AVAILABLE", 7)}
+    monkeypatch.setattr(ica, "find_sources", lambda project_id, paths: former)
+    assert Items(ica).uncopied([job()]) == {("run", "000001"): []}
 
 
 def test_what_an_earlier_attempt_has_copied_is_not_asked_for() -> None:
