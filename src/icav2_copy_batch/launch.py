@@ -223,7 +223,6 @@ class Launch:
     clock: Clock
     seconds_left: Callable[[], float]
     slots: Slots = field(default_factory=Slots)
-    allow_same_project: bool = False
     between: Callable[[float, float], float] = random.uniform
     """Chance: a number between two."""
     spread: Spread = in_threads
@@ -363,8 +362,6 @@ class Launch:
         """The ids of a job's sources, in order; or ``IcaRefused`` with the sources that cannot be copied."""
         found = [(uri, _known(data[uri.project]).get(uri.path)) for uri in claim.sources]
         faults = [fault for uri, source in found if (fault := _source_fault(uri, source))]
-        if not self.allow_same_project and claim.project_id in {uri.project for uri, _ in found}:
-            faults = [f"a source is in the project of its destination {claim.destination}; ICA copies between two"]
         if faults:
             more = f" (and {len(faults) - 1} more sources)" if len(faults) > 1 else ""
             raise IcaRefused(faults[0] + more)

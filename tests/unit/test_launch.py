@@ -71,7 +71,6 @@ class World:
     poller: Poller = field(default_factory=Poller)
     seconds_left: float = 300.0
     slots: Slots = field(default_factory=Slots)
-    allow_same_project: bool = False
     between: Callable[[float, float], float] = max
     """Chance: by default the larger of the two."""
     spread: Spread = fakes.in_turn
@@ -105,7 +104,6 @@ class World:
             self.clock,
             lambda: self.seconds_left,
             self.slots,
-            self.allow_same_project,
             self.between,
             self.spread,
             self.sleep,
@@ -541,13 +539,11 @@ def test_a_source_that_is_not_available_fails_its_job_with_how_many_more_there_a
     assert_refused(world, job, said)
 
 
-@pytest.mark.parametrize("allowed", [False, True])
-def test_a_source_in_the_project_of_its_destination_is_refused_unless_that_is_allowed(
-    world: World, allowed: bool
+def test_a_source_in_the_project_of_its_destination_is_launched_for_whoever_accepted_it_has_allowed_that(
+    world: World,
 ) -> None:
-    world.allow_same_project = allowed
     (job,) = world.create("icav2://from/x/")
-    assert world.launch(job) == (Launched(started=1) if allowed else Launched(refused=1))
+    assert world.launch(job) == Launched(started=1)
 
 
 # --- the intent ------------------------------------------------------------------------------------------------------

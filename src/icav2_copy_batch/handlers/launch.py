@@ -55,5 +55,4 @@ def _launch() -> Launch:
         utc_now,
         deadline.seconds_left,
         settings().slots,
-        settings().limits.allow_same_project,
     )
