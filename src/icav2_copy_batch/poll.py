@@ -28,7 +28,7 @@ from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.items import NOT_AN_ITEM
 from icav2_copy_batch.send import LOST_MESSAGE_AGE
-from icav2_copy_batch.verify import MISMATCH, OLDER, TreesCompared
+from icav2_copy_batch.verify import MISMATCH, OLDER, TreesCompared, has_shown
 
 LEASE_NAME = "poller"
 LEASE = timedelta(seconds=60)
@@ -54,9 +54,6 @@ LEAST_SECONDS_TO_LOOK = 45.0
 SHORTEST_NAP_SECONDS, LONGEST_NAP_SECONDS = 1.0, 4.0
 """How often the table is asked what runs and what is due; ICA is asked less often."""
 
-PATIENCE = timedelta(seconds=185)
-"""For so long after ICA has called a job succeeded its files may not show as they are: they may become AVAILABLE a
-minute later, and ICA's lists may be two minutes behind."""
 AWAITED_SHARE, FIRST_AWAITED_SECONDS, LONGEST_AWAITED_SECONDS = 0.25, 1.5, 15.0
 """Such files are looked at again after this share of the time since when they are not as they should be."""
 TREES_SECONDS, TREES_SECONDS_WHEN_NOTIFIED = 20.0, 5.0
@@ -322,7 +319,8 @@ class Poll:
             self._note_askable(projects, askable=False)
             return "unreadable"
         if trees.faults is None:
-            self.table.note_comparison(job, self.clock(), verified_up_to=trees.up_to)
+            now = self.clock()
+            self.table.note_comparison(job, now, now if trees.has_older else None, trees.up_to)
             return "comparing"
         uncopied: ByJob = {}
         if _has_succeeded(look):
@@ -384,13 +382,13 @@ class Poll:
         return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
 
     def _await(self, job: Job, wrong: Sequence[SourceOutcome], up_to: str | None, in_outage: bool) -> str:
-        """Look again at files that are not as they should be; after some time the attempt has failed."""
+        """Look again at files that are not as they should be; after some time the attempt has failed.
+
+        Not for what was looked at before that time was over, as is what counts as older.
+        """
         now = self.clock()
         since = datetime.fromisoformat(job.mismatch_since) if job.mismatch_since else now
-        if now - since >= PATIENCE:
-            if not (wrong := [each for each in wrong if each.outcome != OLDER]):
-                ended = job.ended_attempt("SUCCEEDED", None, now)
-                return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
+        if has_shown(job, now) and not any(each.outcome == OLDER for each in wrong):
             return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
         logger.info("files are not there yet", extra={**_fields(job), "reason": wrong[0].reason})
         pause = min(max((now - since).total_seconds() * AWAITED_SHARE, FIRST_AWAITED_SECONDS), LONGEST_AWAITED_SECONDS)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import blake2b
 from typing import Protocol
 
@@ -43,11 +44,15 @@ class Tree:
     number: int
     source: IcaUri
     copy: IcaUri
+    made_since: datetime | None = None
+    """When the attempt began that has to have made each file of the copy; None where they may be older."""
 
     def below(self, folder: str) -> Tree:
         """A folder in it."""
         source, copy = self.source, self.copy
-        return Tree(self.number, IcaUri(source.project, source.path + folder), IcaUri(copy.project, copy.path + folder))
+        return replace(
+            self, source=IcaUri(source.project, source.path + folder), copy=IcaUri(copy.project, copy.path + folder)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class Walk:
         """``up_to`` is where an earlier walk over these trees has come to."""
         self.faults: list[Fault] = []
         """At most one of each source: the first that was found."""
+        self.older: dict[int, IcaUri] = {}
+        """Of each source, by its number, the first file that is as it should be, but listed as made too early."""
         self.up_to = up_to
         """All before this is as it should be: a source's number and, after a colon, a folder in it. The folder's own
         files are; where a slash follows, all that is in it."""
@@ -134,28 +141,35 @@ class Walk:
         return self._ica.folders_in(folder.project, folder.path)
 
     def _note(self, tree: Tree, marker: str) -> None:
-        # Where nothing was seen yet, and beyond a fault, whoever goes on has to begin again.
-        if not self._is_empty and not self.faults:
+        # Where nothing was seen yet, and beyond what is not as it should be, whoever goes on has to begin again.
+        if not (self._is_empty or self.faults or self.older):
             self.up_to = f"{tree.number}:{marker}"
 
     def _compare_listed(
         self, tree: Tree, here: Tree, pages: Callable[[str, str], Iterable[list[IcaData]]], most: int | None
     ) -> Generator[None, None, int | None]:
         """How many files were compared; None where there are more than may be."""
-        copied = array("Q")
+        copied, older = array("Q"), array("Q")
         for page in pages(here.copy.project, here.copy.path):
-            copied.extend(self._hash(here.copy, data) for data in page if data.status == "AVAILABLE")
+            for data in page:
+                if data.status == "AVAILABLE":
+                    (older if data.is_older_than(tree.made_since) else copied).append(self._hash(here.copy, data))
             yield
-            if most and len(copied) > most:
+            if most and len(copied) + len(older) > most:
                 return None
-        copied = array("Q", sorted(copied))
+        copied, older = array("Q", sorted(copied)), array("Q", sorted(older))
         compared = 0
         suspects: list[IcaData] = []
         for page in pages(here.source.project, here.source.path):
             for data in page:
                 if not data.path.rpartition("/")[2].startswith(NOISE_PREFIX):
                     compared += 1
-                    if not _holds(copied, self._hash(here.source, data)):
+                    wanted = self._hash(here.source, data)
+                    if _holds(copied, wanted):
+                        continue
+                    if _holds(older, wanted):
+                        self._note_older(tree, _copy_of(data.path, here))
+                    else:
                         suspects.append(data)
             self._is_empty = self._is_empty and not compared
             if len(suspects) >= MOST_SUSPECTS:
@@ -170,22 +184,33 @@ class Walk:
     def _look_up(self, tree: Tree, here: Tree, suspects: Sequence[IcaData]) -> None:
         """Note the first fault, if there is one, of files of which the listings show no copy as it should be."""
         looked_up = suspects[:MOST_SUSPECTS]
-        copies = {data.path: here.copy.path + data.path[len(here.source.path) :] for data in looked_up}
-        there = self._ica.find(here.copy.project, list(copies.values()))
+        copies = {data.path: _copy_of(data.path, here) for data in looked_up}
+        there = self._ica.find(here.copy.project, [copy.path for copy in copies.values()])
         sources = self._ica.find(here.source.project, list(copies))
         for path, copy in copies.items():
-            if what := self._fault_of(sources.get(path), there.get(copy)):
-                self.faults.append(Fault(tree.source, IcaUri(here.copy.project, copy), what))
+            found = there.get(copy.path)
+            if what := self._fault_of(sources.get(path), found):
+                self.faults.append(Fault(tree.source, copy, what))
                 return
+            if found and found.is_older_than(tree.made_since):
+                self._note_older(tree, copy)
         if len(suspects) >= MOST_SUSPECTS:
             what = "is found by its path, but not listed, like others; not all is compared"
-            self.faults.append(Fault(tree.source, IcaUri(here.copy.project, copies[suspects[0].path]), what))
+            self.faults.append(Fault(tree.source, copies[suspects[0].path], what))
+
+    def _note_older(self, tree: Tree, copy: IcaUri) -> None:
+        self.older.setdefault(tree.number, copy)
 
     def _hash(self, folder: IcaUri, data: IcaData) -> int:
         """Of what has to be the same of source and copy. ICA may hold a name in another Unicode form."""
         path = nfc(data.path[len(folder.path) :])
         text = f"{data.size} {data.etag if self._with_etag else ''} {path}"
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _copy_of(path: str, here: Tree) -> IcaUri:
+    """Where the copy of a source's file has to be."""
+    return IcaUri(here.copy.project, here.copy.path + path[len(here.source.path) :])
 
 
 def _holds(ordered: array[int], value: int) -> bool:

@@ -13,23 +13,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Job
+from icav2_copy_batch.domain.job import Clock, Job
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
 from icav2_copy_batch.leftovers import CREATED_APART
-from icav2_copy_batch.trees import Fault, Tree, Walk
+from icav2_copy_batch.trees import Tree, Walk
 
 MISMATCH = "MISMATCH"
 """Outcome of an attempt that ICA calls succeeded and whose files are not there as they should be."""
 OLDER = "OLDER"
 """Of a file that is as it should be, but was there before this attempt, which should have made it: ICA's lists may be
-behind. Where it stays so, ICA has found it there and skipped it, or has kept its date."""
+behind. Told for as long as they may be: where it stays so, ICA has found it there and skipped it, or has kept its
+date."""
+PATIENCE = timedelta(seconds=185)
+"""For so long after ICA has called a job succeeded its files may not show as they are: they may become AVAILABLE a
+minute later, and ICA's lists may be two minutes behind."""
 MOST_WALKS_KEPT = 8
 """So many comparisons of trees that have begun are gone on with in memory, the latest; others begin where it is noted
 that they have come to."""
@@ -70,9 +74,11 @@ class TreesCompared:
     """How far the folder sources of a job have been compared."""
 
     faults: list[SourceOutcome] | None
-    """What is wrong; None while not all is compared."""
+    """What is wrong, and what is OLDER; None while not all is compared."""
     up_to: str | None
     """Where to go on, should somebody else have to."""
+    has_older: bool = False
+    """While not all is compared: whether something is OLDER, so that the time runs for which that is told."""
 
 
 @dataclass
@@ -93,6 +99,7 @@ class Found:
 class Verify:
     ica: Ica
     verification: Verification
+    clock: Clock
     spread: Spread = in_threads
     """How projects are asked: side by side."""
     walks: dict[tuple[str, str, str | None], Walk] = field(default_factory=dict, compare=False)
@@ -169,22 +176,26 @@ class Verify:
         return _outcome_of(pair, fault) if fault else None
 
     def _older(self, job: Job, pairs: Sequence[Pair], found: Found) -> list[SourceOutcome]:
-        """What this attempt should have made, and ICA lists as made before: with OVERWRITE, and in another attempt.
-
-        In a first attempt with SKIP a file that was there may be any.
-        """
-        if not job.ica_created_at or (job.options.action_on_exist == "SKIP" and job.attempt == 1):
-            return []
-        began = datetime.fromisoformat(job.ica_created_at) - CREATED_APART
-        pending = set(job.uncopied)
+        made_since = self._made_since(job)
         return [
-            SourceOutcome(str(pair.source), OLDER, f"{pair.copy} is listed as made before")
+            _older_outcome(pair.source, pair.copy)
             for pair in pairs
-            if str(pair.source) in pending
-            and (copy := found.at(pair.copy))
-            and copy.created_at
-            and datetime.fromisoformat(copy.created_at) < began
+            if (copy := found.at(pair.copy)) and copy.is_older_than(made_since.get(str(pair.source)))
         ]
+
+    def _made_since(self, job: Job) -> dict[str, datetime]:
+        """The sources whose copies have to be of this attempt's making, and when it began; others may be older.
+
+        In a first attempt with SKIP a file that was there may be any; a later one has to make what was missing. Of a
+        folder it makes what is missing in it, among what earlier ones have made. All may be older once ICA's lists
+        cannot be behind any more.
+        """
+        if not job.ica_created_at or has_shown(job, self.clock()):
+            return {}
+        began = datetime.fromisoformat(job.ica_created_at) - CREATED_APART
+        if job.options.action_on_exist == "OVERWRITE":
+            return dict.fromkeys(job.uncopied, began)
+        return {source: began for source in job.uncopied if job.attempt > 1 and not source.endswith("/")}
 
     def _fault(self, source: IcaData | None, copy: IcaData | None) -> str | None:
         if copy is None:
@@ -252,23 +263,34 @@ class Verify:
         key = _walk_key(job)
         known = self.walks.pop(key, None)
         pairs = pairs_of(job)
-        trees = [Tree(number, pair.source, pair.copy) for number, pair in enumerate(pairs) if pair.source.is_folder]
+        made_since = self._made_since(job)
+        trees = [
+            Tree(number, pair.source, pair.copy, made_since.get(str(pair.source)))
+            for number, pair in enumerate(pairs)
+            if pair.source.is_folder
+        ]
         with_etag = self.verification is Verification.ETAG
         walk = known or Walk(self.ica, trees, self._fault, with_etag, job.verified_up_to)
         try:
             while has_time():
                 if not walk.step():
-                    return TreesCompared([_tree_outcome(fault) for fault in walk.faults], walk.up_to)
+                    return TreesCompared(_tree_outcomes(walk, pairs), walk.up_to)
         except IcaRefused as error:
             if known:
                 # The listing was left for a while: ICA may not go on with it.
                 raise IcaUnavailable(f"a listing cannot be gone on with: {error}") from error
             refused = _outcome_of(pairs[walk.number], f"cannot be compared: {error}")
-            return TreesCompared([*(_tree_outcome(fault) for fault in walk.faults), refused], walk.up_to)
+            return TreesCompared([refused, *_tree_outcomes(walk, pairs)], walk.up_to)
         while len(self.walks) >= MOST_WALKS_KEPT:
             del self.walks[next(iter(self.walks))]
         self.walks[key] = walk
-        return TreesCompared(None, walk.up_to)
+        return TreesCompared(None, walk.up_to, has_older=bool(walk.older))
+
+
+def has_shown(job: Job, now: datetime) -> bool:
+    """Whether a job's files have been awaited for so long that they are what ICA shows now."""
+    since = job.mismatch_since
+    return since is not None and now - datetime.fromisoformat(since) >= PATIENCE
 
 
 def pairs_of(job: Job) -> list[Pair]:
@@ -284,8 +306,14 @@ def _outcome_of(pair: Pair, fault: str) -> SourceOutcome:
     return SourceOutcome(str(pair.source), MISMATCH, f"{pair.copy} {fault}")
 
 
-def _tree_outcome(fault: Fault) -> SourceOutcome:
-    return SourceOutcome(str(fault.source), MISMATCH, f"{fault.copy} {fault.what}")
+def _older_outcome(source: IcaUri, copy: IcaUri) -> SourceOutcome:
+    return SourceOutcome(str(source), OLDER, f"{copy} is listed as made before")
+
+
+def _tree_outcomes(walk: Walk, pairs: Sequence[Pair]) -> list[SourceOutcome]:
+    """What is wrong comes first."""
+    faults = [SourceOutcome(str(fault.source), MISMATCH, f"{fault.copy} {fault.what}") for fault in walk.faults]
+    return [*faults, *(_older_outcome(pairs[number].source, copy) for number, copy in walk.older.items())]
 
 
 def _walk_key(job: Job) -> tuple[str, str, str | None]:

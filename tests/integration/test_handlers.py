@@ -18,7 +18,7 @@ from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.handlers import complete, wiring
-from icav2_copy_batch.poll import PATIENCE
+from icav2_copy_batch.verify import PATIENCE
 from tests.event_files import sample, schema_faults
 from tests.integration import clients, template
 from tests.integration.aws_calls import json_answer, text_of

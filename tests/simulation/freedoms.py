@@ -62,8 +62,6 @@ AWS = ("DynamoDB throttles", "EventBridge refuses", "the poller is late", "wakes
 NOT_WHERE_LISTS_LAG = frozenset({"when data were made is not echoed", "a job says id and status alone"})
 """While lists of data lag, a file that is being overwritten by its like is told from it by what ICA's document
 requires: the ``timeCreated`` of data and of jobs. A world that has neither promise is not drawn."""
-NOT_YET_WHERE_LISTS_LAG = frozenset({"files come after SUCCEEDED"})
-"""In such a world a folder that is being overwritten by its like is still passed by what lists showed before."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def drawn(rng: Random) -> tuple[str, ...]:
     """The freedoms that one world has."""
     share = 0.9 if rng.random() < 0.05 else 0.15
     chosen = [name for name in (*SWITCHES, *PEOPLE, *AWS) if rng.random() < share]
-    left_out = NOT_WHERE_LISTS_LAG | NOT_YET_WHERE_LISTS_LAG if "lists of data lag" in chosen else frozenset()
+    left_out = NOT_WHERE_LISTS_LAG if "lists of data lag" in chosen else frozenset()
     return tuple(name for name in chosen if name not in left_out)
 
 

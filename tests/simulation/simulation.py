@@ -409,7 +409,7 @@ class Simulation:
                 sender,
                 complete,
                 reconcile,
-                Verify(ica.impatient(), self.scenario.verification, spread=fakes.in_turn),
+                Verify(ica.impatient(), self.scenario.verification, engine.clock, spread=fakes.in_turn),
                 Items(ica.impatient(), spread=fakes.in_turn),
                 Delay(self.table, self.bus, engine.clock, timedelta(minutes=60)),
                 engine.clock,

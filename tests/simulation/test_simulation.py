@@ -192,6 +192,15 @@ def verify_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Verify, "faults", lambda self, jobs: {(job.copy_id, job.job_id): [] for job in jobs})
 
 
+def believe_lists_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_since = Verify._made_since
+
+    def of_files(self: Verify, job: Job) -> dict[str, datetime]:
+        return {source: began for source, began in made_since(self, job).items() if not source.endswith("/")}
+
+    monkeypatch.setattr(Verify, "_made_since", of_files)
+
+
 def send_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs_in = fakes.Table.jobs_in
 
@@ -246,6 +255,19 @@ def world_of_few_slots(seed: int) -> Simulation:
     return Simulation(seed, calm(submissions=submissions, slots=Slots(1, 1), launch_concurrency=5))
 
 
+def world_of_lists_that_lag(seed: int) -> Simulation:
+    """A folder is overwritten by its like, which comes late."""
+    folder = "icav2://from a/run/folder 0/"
+    bodies = [
+        {"manifest": {folder: ["icav2://to a/out/"]}, "copy_id": action, "action_on_exist": action}
+        for action in ("SKIP", "OVERWRITE")
+    ]
+    submissions = [Submission(at, body) for at, body in zip((0, 600), bodies, strict=True)]
+    files_come_late = {"data_lag_seconds": 100.0, "available_after_seconds": 30.0}
+    scenario = calm(sources=[folder], submissions=submissions, scripts={})
+    return Simulation(seed, replace(scenario, switches=scenario.switches | files_come_late))
+
+
 SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simulation]]] = [
     (launch_again_at_once, any_world),
     (adopt_nothing, any_world),
@@ -253,6 +275,7 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (end_another_attempt, world_of_stale_writers),
     (end_the_claim_of_another, world_of_stale_writers),
     (verify_nothing, any_world),
+    (believe_lists_of_folders, world_of_lists_that_lag),
     (send_nothing_again, any_world),
     (forget_what_was_taken_from_a_backlog, any_world),
     (announce_nothing_forgotten, world_of_lost_records),

@@ -26,7 +26,6 @@ from icav2_copy_batch.poll import (
     LONGEST_AWAITED_SECONDS,
     LONGEST_NAP_SECONDS,
     NOTIFIED_LEASE_NAME,
-    PATIENCE,
     TREES_SECONDS,
     UNANNOUNCED_AGE,
     WAITED_FOR,
@@ -34,7 +33,7 @@ from icav2_copy_batch.poll import (
     Poll,
 )
 from icav2_copy_batch.send import LOST_MESSAGE_AGE, Send
-from icav2_copy_batch.verify import MISMATCH, OLDER, TreesCompared
+from icav2_copy_batch.verify import MISMATCH, OLDER, PATIENCE, TreesCompared
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 
@@ -532,11 +531,16 @@ def test_files_that_show_a_while_after_ica_has_ended_their_job_cost_no_attempt(w
     assert len(world.now(running).attempts) == 1
 
 
-def test_a_file_that_is_listed_as_older_for_long_was_skipped_or_kept_its_date(world: World) -> None:
+def test_a_file_that_is_listed_as_older_is_waited_for_until_that_says_nothing_any_more(world: World) -> None:
+    """What was looked at before that time was over does not count, and what is wrong beside it neither."""
     (running,) = succeeds_too_early(world)
-    world.reports.wrong["run", "000001"] = [SourceOutcome(SOURCES[0], OLDER, "icav2://to/run/0/a was there before")]
+    older = SourceOutcome(SOURCES[0], OLDER, "icav2://to/run/0/a was there before")
+    world.reports.wrong["run", "000001"] = [SourceOutcome(SOURCES[1], MISMATCH, "icav2://to/b is not there"), older]
     assert world.poll()["awaited"] == 1
     world.clock.now += PATIENCE
+    assert world.poll()["awaited"] == 1
+    world.clock.now += PATIENCE
+    world.reports.wrong["run", "000001"] = []
     assert world.poll()["passed"] == 1
     assert [attempt.outcome for attempt in world.now(running).attempts] == ["SUCCEEDED"]
 
@@ -622,6 +626,16 @@ def test_a_large_tree_is_gone_on_with_where_it_was_left_also_by_another_poller(w
     assert (left.status, left.verified_up_to) == (JobStatus.RUNNING, "0:a/")
     world.reports.trees["run", "000001"] = lambda has_time: TreesCompared([], "0:/")
     assert world.poll()["passed"] == 1
+
+
+def test_the_time_of_what_is_older_runs_from_when_it_is_seen_in_a_tree_that_is_not_yet_compared(world: World) -> None:
+    running = world.run(world.create()[0], "SUCCEEDED")
+    for has_older, since in ((False, None), (True, timestamp(world.clock()))):
+        world.reports.trees["run", "000001"] = lambda has_time, has_older=has_older: TreesCompared(  # type: ignore[misc]
+            None, None, has_older
+        )
+        assert world.poll()["comparing"] == 1
+        assert world.now(running).mismatch_since == since
 
 
 def test_a_tree_is_compared_for_so_long_only_and_after_all_else(world: World) -> None:

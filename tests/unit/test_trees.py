@@ -5,12 +5,14 @@ from __future__ import annotations
 import tracemalloc
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from icav2_copy_batch import trees
 from icav2_copy_batch.domain.ica import IcaData
+from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.uri import IcaUri
 from icav2_copy_batch.trees import Tree, Walk
 from tests.unit.small_ica import SmallIca
@@ -179,12 +181,71 @@ def test_etags_are_compared_where_that_is_asked_for(ica: SmallIca) -> None:
     assert to_the_end(walk(ica)) == []
 
 
+# --- what is older than the attempt that should have made it --------------------------------------------------------
+
+BEGAN = datetime(2024, 5, 28, 3, 12, tzinfo=UTC)
+OVERWRITTEN = Tree(0, IcaUri("from", "/run/tree/"), IcaUri("to", "/out/tree/"), made_since=BEGAN)
+
+
+def list_as_made(ica: SmallIca, *paths: str, seconds: float) -> None:
+    for path in paths:
+        ica.data[path] = replace(ica.data[path], created_at=timestamp(BEGAN + timedelta(seconds=seconds)))
+
+
+@pytest.mark.usefixtures("most_files")
+@pytest.mark.parametrize("path", PATHS)
+def test_each_file_that_is_older_than_its_attempt_is_seen_however_the_tree_is_divided(ica: SmallIca, path: str) -> None:
+    list_as_made(ica, *(f"/out/tree/{path}" for path in PATHS), seconds=1)
+    assert (to_the_end(compared := walk(ica, OVERWRITTEN)), compared.older) == ([], {})
+    list_as_made(ica, copy := f"/out/tree/{path}", seconds=-1)
+    assert (to_the_end(compared := walk(ica, OVERWRITTEN)), compared.older) == ([], {0: IcaUri("to", copy)})
+    assert (to_the_end(compared := walk(ica)), compared.older) == ([], {}), "where it may be older"
+
+
+@pytest.mark.usefixtures("most_files")
+@pytest.mark.parametrize("path", PATHS[1:])
+def test_what_is_wrong_is_found_beyond_what_is_older(ica: SmallIca, path: str) -> None:
+    list_as_made(ica, f"/out/tree/{PATHS[0]}", seconds=-1)
+    ica.data[f"/out/tree/{path}"] = replace(ica.data[f"/out/tree/{path}"], size=6)
+    assert to_the_end(walk(ica, OVERWRITTEN)) == [f"/out/tree/{path}"]
+
+
+def test_what_no_source_has_may_be_as_old_as_it_is(ica: SmallIca) -> None:
+    ica.add("/out/tree/another", "/out/tree/x/another")
+    list_as_made(ica, "/out/tree/another", "/out/tree/x/another", seconds=-1)
+    assert (to_the_end(compared := walk(ica, OVERWRITTEN)), compared.older) == ([], {})
+
+
+def test_a_file_that_is_looked_up_by_its_path_may_be_older_too(ica: SmallIca, monkeypatch: pytest.MonkeyPatch) -> None:
+    list_as_made(ica, "/out/tree/x/a", seconds=-1)
+    list_tree = ica.tree_pages
+
+    def behind(project: str, folder: str) -> Iterable[list[IcaData]]:
+        return ([it for it in page if it.path != "/out/tree/x/a"] for page in list_tree(project, folder))
+
+    monkeypatch.setattr(ica, "tree_pages", behind)
+    assert to_the_end(compared := walk(ica, OVERWRITTEN)) == []
+    assert compared.older == {0: IcaUri("to", "/out/tree/x/a")}
+
+
+def test_beyond_what_is_older_nothing_counts_as_compared(ica: SmallIca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may not be there any more, which whoever goes on has to see."""
+    monkeypatch.setattr(trees, "MOST_FILES", 3)
+    list_as_made(ica, "/out/tree/y/a", seconds=-1)
+    begun = walk(ica, OVERWRITTEN)
+    assert to_the_end(begun) == []
+    assert begun.up_to == "0:x/y//"
+    del ica.data["/out/tree/y/a"]
+    assert to_the_end(walk(ica, OVERWRITTEN, up_to=begun.up_to)) == ["/out/tree/y/a"]
+
+
 @dataclass
 class LargeIca:
     """Folders of very many files, made as they are listed."""
 
     folders: int
     files: int
+    created_at: str | None = None
     pages: int = 0
     looked_up: list[str] = field(default_factory=list)
 
@@ -209,18 +270,26 @@ class LargeIca:
         for first in range(0, self.files, 1000):
             self.pages += 1
             yield [
-                IcaData(f"fil.{number:032x}", f"{folder}s_{number:08d}.bcl.bgzf", "AVAILABLE", number)
+                IcaData(
+                    f"fil.{number:032x}",
+                    f"{folder}s_{number:08d}.bcl.bgzf",
+                    "AVAILABLE",
+                    number,
+                    created_at=self.created_at,
+                )
                 for number in range(first, min(first + 1000, self.files))
             ]
 
 
-def test_what_a_walk_holds_does_not_grow_with_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("created_at", [None, timestamp(BEGAN - timedelta(days=1))])
+def test_what_a_walk_holds_does_not_grow_with_the_tree(created_at: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where all of it is older than its attempt."""
     monkeypatch.setattr(trees, "MOST_FILES", 5_000)
     peaks = []
     for folders in (4, 16):
-        ica = LargeIca(folders, files=4_000)
+        ica = LargeIca(folders, files=4_000, created_at=created_at)
         tracemalloc.start()
-        compared = walk(ica)  # type: ignore[arg-type]
+        compared = walk(ica, OVERWRITTEN)  # type: ignore[arg-type]
         assert to_the_end(compared) == []
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Job, JobStatus
+from icav2_copy_batch.domain.job import Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
-from icav2_copy_batch.domain.outcomes import SourceOutcome
-from icav2_copy_batch.verify import MISMATCH, OLDER, JobKey, TreesCompared, Verification, Verify
+from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
+from icav2_copy_batch.verify import MISMATCH, OLDER, PATIENCE, JobKey, TreesCompared, Verification, Verify
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 
@@ -40,7 +42,7 @@ def ica() -> SmallIca:
 
 def faults(ica: SmallIca, *jobs: Job, verification: Verification = Verification.SIZE) -> dict[JobKey, list[str]]:
     """By job what is wrong with each source."""
-    verify = Verify(ica, verification, fakes.in_turn)
+    verify = Verify(ica, verification, fakes.Clock(), fakes.in_turn)
     found = verify.faults(jobs)
     for job in jobs:
         if verify.has_trees(job, succeeded=True):
@@ -176,19 +178,10 @@ def test_renamed_copies_of_which_ica_cannot_be_asked_now_are_looked_at_again(ica
 def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> None:
     ica.data["/out 1/b"] = IcaData("x", "/out 1/b", "PARTIAL", 7)
     told = [SourceOutcome("icav2://from/run/b", MISMATCH, "icav2://to/out 1/b is PARTIAL")]
-    assert Verify(ica, Verification.NONE, fakes.in_turn).missing([job(1), job(2)]) == {FIRST: told, SECOND: []}
-
-
-@pytest.mark.parametrize(("action", "attempt", "older"), [("OVERWRITE", 1, ["b"]), ("SKIP", 1, []), ("SKIP", 2, ["b"])])
-def test_a_file_that_was_there_before_an_attempt_that_should_have_made_it_is_told_as_older(
-    ica: SmallIca, action: str, attempt: int, older: list[str]
-) -> None:
-    """ICA's lists may still show what is not there any more."""
-    for name, created_at in {"a": "2024-05-28T03:12:05Z", "b": "2024-05-28T03:11:00Z"}.items():
-        ica.data[f"/out 1/{name}"] = replace(ica.data[f"/out 1/{name}"], created_at=created_at)
-    began = replace(job(1, action_on_exist=action), attempt=attempt, ica_created_at="2024-05-28T03:12:00Z")
-    (found,) = Verify(ica, Verification.SIZE, fakes.in_turn).faults([began]).values()
-    assert [(each.source[-1], each.outcome) for each in found] == [(name, OLDER) for name in older]
+    assert Verify(ica, Verification.NONE, fakes.Clock(), fakes.in_turn).missing([job(1), job(2)]) == {
+        FIRST: told,
+        SECOND: [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -206,7 +199,7 @@ def test_a_file_that_was_there_before_an_attempt_that_should_have_made_it_is_tol
 def test_trees_are_compared_where_that_tells_something(
     ica: SmallIca, action: str, succeeded: bool, verification: Verification, compared: bool
 ) -> None:
-    verify = Verify(ica, verification, fakes.in_turn)
+    verify = Verify(ica, verification, fakes.Clock(), fakes.in_turn)
     assert verify.has_trees(job(1, "/run/a", "/run/tree/", action_on_exist=action), succeeded) is compared
     assert not verify.has_trees(job(1, action_on_exist=action), succeeded)
 
@@ -214,7 +207,91 @@ def test_trees_are_compared_where_that_tells_something(
 @pytest.mark.parametrize("action", ["OVERWRITE", "RENAME"])
 def test_what_is_there_is_told_of_skip_alone_where_a_job_has_failed(ica: SmallIca, action: str) -> None:
     """With OVERWRITE a file of the same size may be the one that was to be overwritten."""
-    assert Verify(ica, Verification.SIZE, fakes.in_turn).missing([job(1, action_on_exist=action)]) == {}
+    assert Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn).missing([job(1, action_on_exist=action)]) == {}
+
+
+# --- what is listed as made before its attempt -----------------------------------------------------------------------
+
+BEFORE, BEGAN, SINCE = "2024-05-28T03:11:00.000Z", "2024-05-28T03:12:00.000Z", "2024-05-28T03:12:05.000Z"
+
+
+def began(job: Job, **changes: Any) -> Job:
+    return replace(job, ica_job_id="ica-1", ica_created_at=BEGAN, **changes)
+
+
+def list_as_made(ica: SmallIca, at: dict[str, str]) -> None:
+    for path, created_at in at.items():
+        ica.data[path] = replace(ica.data[path], created_at=created_at)
+
+
+@pytest.mark.parametrize(("action", "attempt", "older"), [("OVERWRITE", 1, ["b"]), ("SKIP", 1, []), ("SKIP", 2, ["b"])])
+def test_a_file_that_was_there_before_an_attempt_that_should_have_made_it_is_told_as_older(
+    ica: SmallIca, action: str, attempt: int, older: list[str]
+) -> None:
+    """ICA's lists may still show what is not there any more."""
+    list_as_made(ica, {"/out 1/a": SINCE, "/out 1/b": BEFORE})
+    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    (found,) = verify.faults([began(job(1, action_on_exist=action), attempt=attempt)]).values()
+    assert [(each.source[-1], each.outcome) for each in found] == [(name, OLDER) for name in older]
+
+
+@pytest.mark.parametrize(
+    ("action", "attempt", "older"),
+    [("OVERWRITE", 1, True), ("OVERWRITE", 2, True), ("SKIP", 1, False), ("SKIP", 2, False)],
+)
+def test_a_tree_that_is_overwritten_has_to_be_of_this_attempts_making(
+    ica: SmallIca, action: str, attempt: int, older: bool
+) -> None:
+    """With SKIP a later attempt finds in it what the earlier ones have made."""
+    list_as_made(ica, {"/out 1/tree/c": SINCE, "/out 1/tree/deeper/d": BEFORE})
+    overwritten = began(job(1, "/run/tree/", action_on_exist=action), attempt=attempt)
+    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    reason = "icav2://to/out 1/tree/deeper/d is listed as made before"
+    told = [SourceOutcome("icav2://from/run/tree/", OLDER, reason)] if older else []
+    assert verify.compare_trees(overwritten, lambda: True).faults == told
+
+
+def test_of_sources_that_an_earlier_attempt_has_copied_nothing_is_told_as_older(ica: SmallIca) -> None:
+    ica.add("/run/other/e", "/out 1/other/e")
+    list_as_made(ica, dict.fromkeys(["/out 1/a", "/out 1/b", "/out 1/tree/c", "/out 1/other/e"], BEFORE))
+    sources = ("/run/a", "/run/b", "/run/tree/", "/run/other/")
+    second = began(job(1, *sources, action_on_exist="OVERWRITE"), attempt=2)
+    left = ["icav2://from/run/b", "icav2://from/run/other/"]
+    second = replace(second, copied=copied_bits(second.sources, set(left)))
+    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    found = verify.faults([second])[FIRST] + whole(verify.compare_trees(second, lambda: True))
+    assert [(each.source, each.outcome) for each in found] == [(source, OLDER) for source in left]
+
+
+def test_nothing_is_told_as_older_once_icas_lists_cannot_be_behind(ica: SmallIca) -> None:
+    list_as_made(ica, {"/out 1/a": BEFORE, "/out 1/tree/c": BEFORE})
+    clock = fakes.Clock()
+    verify = Verify(ica, Verification.SIZE, clock, fakes.in_turn)
+    awaited = began(job(1, "/run/a", "/run/tree/", action_on_exist="OVERWRITE"), mismatch_since=timestamp(clock()))
+    for passed, told in ((PATIENCE - timedelta(seconds=1), [OLDER]), (PATIENCE, [])):
+        clock.now = datetime.fromisoformat(str(awaited.mismatch_since)) + passed
+        assert [each.outcome for each in verify.faults([awaited])[FIRST]] == told
+        assert [each.outcome for each in whole(verify.compare_trees(awaited, lambda: True))] == told
+
+
+def test_what_is_wrong_with_a_tree_is_told_before_what_is_older_in_it(ica: SmallIca) -> None:
+    list_as_made(ica, {"/out 1/tree/c": BEFORE})
+    del ica.data["/out 1/tree/deeper/d"]
+    overwritten = began(job(1, "/run/tree/", action_on_exist="OVERWRITE"))
+    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    assert [each.outcome for each in whole(verify.compare_trees(overwritten, lambda: True))] == [MISMATCH, OLDER]
+
+
+def test_that_something_is_older_is_told_while_a_tree_is_compared(ica: SmallIca) -> None:
+    """Else a tree of hours that is older as a whole would be compared from its beginning by each poller."""
+    ica.page_size = 1
+    list_as_made(ica, {"/out 1/tree/c": BEFORE})
+    overwritten = began(job(1, "/run/tree/", action_on_exist="OVERWRITE"))
+    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    told = []
+    while (compared := verify.compare_trees(overwritten, iter([True, False]).__next__)).faults is None:
+        told.append(compared.has_older)
+    assert told == [False, False, True, True], "two pages of the copy, two of its source"
 
 
 # --- trees that take more than one look ------------------------------------------------------------------------------
@@ -222,7 +299,7 @@ def test_what_is_there_is_told_of_skip_alone_where_a_job_has_failed(ica: SmallIc
 
 def test_a_tree_is_gone_on_with_where_it_was_left(ica: SmallIca) -> None:
     ica.page_size = 1
-    verify = Verify(ica, Verification.SIZE, fakes.in_turn)
+    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
     tree = replace(job(1, "/run/tree/"), ica_job_id="ica-1")
     looks = 0
     while verify.compare_trees(tree, iter([True, False]).__next__).faults is None:
@@ -234,7 +311,7 @@ def test_a_tree_is_gone_on_with_where_it_was_left(ica: SmallIca) -> None:
 
 def test_a_listing_that_ica_does_not_go_on_with_is_begun_again_and_no_fault(ica: SmallIca) -> None:
     ica.page_size = 1
-    verify = Verify(ica, Verification.SIZE, fakes.in_turn)
+    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
     tree = replace(job(1, "/run/tree/"), ica_job_id="ica-1")
     assert verify.compare_trees(tree, iter([True, False]).__next__).faults is None
     ica.trouble("tree_pages", IcaRefused("no such page token"))
@@ -252,7 +329,7 @@ def test_what_ica_refuses_to_list_is_the_fault_of_its_source(ica: SmallIca) -> N
 
 def test_a_tree_of_which_ica_cannot_be_asked_now_is_looked_at_again(ica: SmallIca) -> None:
     ica.trouble("tree_pages", IcaUnavailable("503"))
-    verify = Verify(ica, Verification.SIZE, fakes.in_turn)
+    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
     with pytest.raises(IcaUnavailable):
         verify.compare_trees(job(1, "/run/tree/"), lambda: True)
 

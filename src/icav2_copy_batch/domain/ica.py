@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 SECONDS_TO_START = 45.0
@@ -28,6 +29,10 @@ class IcaData:
     """The object's, as the cloud provider gave it; not of every kind of copy the same as its source's."""
     created_at: str | None = None
     """By our clock: UTC, ISO 8601 with ``Z``. None where ICA does not say, or its clock is unknown."""
+
+    def is_older_than(self, moment: datetime | None) -> bool:
+        """Whether ICA says that it was created before a moment."""
+        return bool(moment and self.created_at and datetime.fromisoformat(self.created_at) < moment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def poll() -> Poll:
         sender(),
         complete(),
         Reconcile(table(), ica(), launch_queue(), utc_now),
-        Verify(ica().impatient(), Verification(settings().verification)),
+        Verify(ica().impatient(), Verification(settings().verification), utc_now),
         Items(ica().impatient()),
         Delay(table(), bus(), utc_now, settings().delayed_after),
         utc_now,
