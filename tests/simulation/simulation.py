@@ -66,8 +66,10 @@ VISIBILITY = {
 MAX_RECEIVES = 9
 OPERATOR_SECONDS = 600.0
 """So often a person looks whether there is a launch to decide about."""
+ENDS_AN_ATTEMPT = ("requeue", "mark_passed", "give_up")
 PATIENCE = timedelta(hours=12)
-"""Whatever is still open so long after the last fault is stuck."""
+"""What is open so long after the last fault, and after any attempt has ended, is stuck. Attempts are numbered, so that
+this comes to an end however many jobs share a slot."""
 
 
 class Broken(AssertionError):
@@ -291,6 +293,7 @@ class Simulation:
         self.notification_queue = Queue(self, "notify", 10, 2)
         self.max_attempts = self.scenario.max_attempts
         self.slots = self.scenario.slots
+        self.attempt_ended_at = self.engine.now
         self.stream_records = 0
         self.idle: dict[str, list[Functions]] = defaultdict(list)
         self.at_work: dict[Process, Functions] = {}
@@ -556,7 +559,7 @@ class Simulation:
                     self._check()
                     if self.is_over() and not self.engine.processes:
                         break
-                    if self.engine.now > self.faults.until + PATIENCE:
+                    if self.engine.now > max(self.faults.until, self.attempt_ended_at) + PATIENCE:
                         raise Broken(f"stuck: {self._what_is_open()}")
             finally:
                 self.engine.close()
@@ -662,6 +665,8 @@ class Simulation:
         """What holds at each move of a job."""
         if job.attempt > self.max_attempts:
             self.broken.append(f"attempt {job.attempt} of {job}")
+        if verb in ENDS_AN_ATTEMPT:
+            self.attempt_ended_at = self.engine.now
         self.engine.later(0, partial(self._check_counts, job.copy_id))
         if verb == "mark_passed" and self.scenario.verification is not Verification.NONE:
             self._check_files(job)
