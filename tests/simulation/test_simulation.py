@@ -47,11 +47,6 @@ def test_the_promise_is_kept_whatever_fails(first: int) -> None:
             pytest.fail(f"{error}\nmake replay SEED={seed}")
 
 
-@pytest.mark.parametrize("seed", [384, 390, 10516])
-def test_a_seed_that_once_broke_the_promise_keeps_it(seed: int) -> None:
-    Simulation(seed).run()
-
-
 def calm(**changes: Any) -> Scenario:
     """Two copies, one of them twice, a job that fails once, and nothing else that goes wrong."""
     drawn = documented_scenario_of(Random(1))
