@@ -366,8 +366,11 @@ class Poll:
             if wrong is None:
                 logger.warning("ICA could not be asked for the copied files", extra=_fields(job))
                 return "unreadable"
+            # What was looked at while lists could be behind proves nothing, as is the case where something is OLDER.
+            if wrong and has_shown(job, now) and not any(each.outcome == OLDER for each in wrong):
+                return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
             if wrong:
-                return self._await(job, wrong, up_to, in_outage)
+                return self._await(job, wrong, up_to)
             ended = job.ended_attempt(ica_job.status, None, now)
             return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
         reason = _reason(ica_job)
@@ -377,19 +380,18 @@ class Poll:
             logger.warning("ICA could not be asked for what is there already", extra=_fields(job))
             return "unreadable"
         if missing := _missing(job, wrong, said):
+            # There is no later attempt that would find the files there.
+            is_last = job.attempt >= self.max_attempts
+            if is_last and not has_shown(job, now) and not _says_why(missing):
+                return self._await(job, wrong, up_to)
             return self._fail(job, ica_job.status, reason, missing, in_outage)
         ended = job.ended_attempt(ALL_THERE, reason, now)
         return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
 
-    def _await(self, job: Job, wrong: Sequence[SourceOutcome], up_to: str | None, in_outage: bool) -> str:
-        """Look again at files that are not as they should be; after some time the attempt has failed.
-
-        Not for what was looked at before that time was over, as is what counts as older.
-        """
+    def _await(self, job: Job, wrong: Sequence[SourceOutcome], up_to: str | None) -> str:
+        """Look again at files that are not as they should be, which may not show yet."""
         now = self.clock()
         since = datetime.fromisoformat(job.mismatch_since) if job.mismatch_since else now
-        if has_shown(job, now) and not any(each.outcome == OLDER for each in wrong):
-            return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
         logger.info("files are not there yet", extra={**_fields(job), "reason": wrong[0].reason})
         pause = min(max((now - since).total_seconds() * AWAITED_SHARE, FIRST_AWAITED_SECONDS), LONGEST_AWAITED_SECONDS)
         self.table.note_comparison(job, now + timedelta(seconds=pause), since, up_to)
@@ -512,6 +514,11 @@ def _missing(job: Job, wrong: Sequence[SourceOutcome], said: Sequence[SourceOutc
     by_items = {each.source: each for each in said}
     compared = {each.source: each for each in wrong}
     return [by_items.get(source, compared[source]) for source in job.sources if source in compared]
+
+
+def _says_why(missing: Iterable[SourceOutcome]) -> bool:
+    """Whether ICA gives a reason for which it has not copied one of these: of what it has skipped it gives none."""
+    return any(each.reason for each in missing if each.outcome != MISMATCH)
 
 
 def _key(job: Job) -> JobKey:

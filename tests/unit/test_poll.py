@@ -423,6 +423,27 @@ def test_after_its_last_attempt_a_job_is_given_up_with_what_it_has_not_copied(wo
     assert world.queue.sent == []
 
 
+@pytest.mark.parametrize("shows", [True, False])
+@pytest.mark.parametrize("outcome", ["FAILED", "QUEUED", None])
+def test_a_job_is_not_given_up_while_what_it_may_have_skipped_may_not_show_yet(
+    world: World, outcome: str | None, shows: bool
+) -> None:
+    """Another copy may just have made it, and ICA call a job that skips all FAILED."""
+    world.max_attempts = 1
+    running = world.run(world.create()[0], "FAILED")
+    world.reports.wrong["run", "000001"] = [SourceOutcome(SOURCES[1], MISMATCH, "icav2://to/b is PARTIAL")]
+    if outcome:
+        world.reports.not_copied["run", "000001"] = [SourceOutcome(source, outcome) for source in SOURCES]
+    assert world.poll()["awaited"] == 1
+    if shows:
+        world.clock.forward(seconds=100)
+        world.reports.wrong["run", "000001"] = []
+    else:
+        world.clock.now += PATIENCE
+    assert world.poll()["passed" if shows else "given_up"] == 1
+    assert world.now(running).attempts[-1].outcome == (ALL_THERE if shows else "FAILED")
+
+
 # --- in an outage of the copy engine ---------------------------------------------------------------------------------
 
 
@@ -766,6 +787,7 @@ def test_a_job_that_moves_on_between_reading_and_writing_is_not_moved(
 ) -> None:
     world.max_attempts = max_attempts
     running = world.run(world.create()[0], ica_status)
+    world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[0], "FAILED", "disk full")]
     asked = "faults" if ica_status == "SUCCEEDED" else "missing"
     ask_verifier = getattr(world.reports, asked)
 

@@ -135,7 +135,7 @@ class Job:
     undecided_since: str | None = None
     """Since when it cannot be found out whether ICA has started a copy batch: a person has to say."""
     mismatch_since: str | None = None
-    """Of a running job that ICA calls succeeded: since when its files are not seen as they should be."""
+    """Of a running job that ICA has ended: since when its files are not seen as they should be."""
     verified_up_to: str | None = None
     """How far its folder sources have been compared, where one look is not enough for that."""
     held_up_by: str | None = None
