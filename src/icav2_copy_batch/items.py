@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,17 +32,25 @@ class Items:
     spread: Spread = in_threads
     """How the items of the copy batches are read: side by side."""
 
-    def uncopied(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
-        """For each job the sources that its copy batch has not copied, with ICA's reasons.
+    def read(self, jobs: Sequence[Job]) -> dict[JobKey, list[CopyBatchItem]]:
+        """The items of each job's copy batch. A job is left out when they cannot be read."""
+        read = zip(jobs, self.spread(self._items, jobs), strict=True)
+        return {(job.copy_id, job.job_id): items for job, items in read if items is not None}
 
-        A job is left out when that cannot be read: then all its sources count as not copied.
+    def uncopied(
+        self, jobs: Sequence[Job], items: Mapping[JobKey, Sequence[CopyBatchItem]], data_ids: Mapping[str, str]
+    ) -> dict[JobKey, list[SourceOutcome]]:
+        """For each job the sources that its copy batch has not copied by its items, with ICA's reasons.
+
+        A job is left out when these could not be read: then all its sources count as not copied. ``data_ids`` are those
+        of sources that were looked up in the same look; the others are looked up here.
         """
-        data_ids = self._data_ids(source for job in jobs for source in job.uncopied)
+        told = [job for job in jobs if (job.copy_id, job.job_id) in items]
+        unknown = (source for job in told for source in job.uncopied if source not in data_ids)
+        data_ids = {**data_ids, **self._data_ids(unknown)}
         found = {}
-        for job, items in zip(jobs, self.spread(self._items, jobs), strict=True):
-            if items is None:
-                continue
-            by_id = {item.data_id: item for item in items}
+        for job in told:
+            by_id = {item.data_id: item for item in items[job.copy_id, job.job_id]}
             found[job.copy_id, job.job_id] = [
                 _outcome(source, item)
                 for source in job.uncopied

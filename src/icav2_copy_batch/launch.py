@@ -166,6 +166,8 @@ class Prepared:
     source_ids: list[str] | IcaError
     folders: Mapping[str, str | IcaError | None] | IcaError | None
     """Of the destination's project, each with the trouble there was with it alone; None where nothing was asked."""
+    incomplete: list[IcaData] | IcaError | None = None
+    """What an earlier attempt may have left, as it was looked for beside the sources; None where it was not."""
 
     @property
     def trouble(self) -> IcaError | None:
@@ -288,24 +290,44 @@ class Launch:
 
     def _prepare(self, claimed: Sequence[Claimed]) -> list[Prepared]:
         retried = {uri.project for claim in claimed if claim.job.attempt > 1 for uri in claim.sources}
-        data = _ask_together(
-            {index: _by_project(claim.sources) for index, claim in enumerate(claimed)},
-            # Afresh after a failure, of which what is remembered may be the cause.
-            lambda project, paths: (self.ica.find if project in retried else self.ica.find_sources)(project, paths),
-        )
+        again = {index: claim for index, claim in enumerate(claimed) if claim.job.attempt > 1}
+
+        def ask_sources() -> Mapping[int, dict[str, dict[str, IcaData] | IcaError]]:
+            return _ask_together(
+                {index: _by_project(claim.sources) for index, claim in enumerate(claimed)},
+                # Afresh after a failure, of which what is remembered may be the cause.
+                lambda project, paths: (self.ica.find if project in retried else self.ica.find_sources)(project, paths),
+            )
+
+        def ask_folders(indexes: Iterable[int]) -> dict[int, dict[str, Mapping[str, str | IcaError | None] | IcaError]]:
+            wanted = {index: _by_project([claimed[index].destination]) for index in indexes}
+            return _ask_together(wanted, self.ica.ensure_folders)
+
+        def look_for_leftovers() -> dict[int, list[IcaData] | IcaError]:
+            return dict(zip(again, self.spread(self._incomplete, list(again.values())), strict=True))
+
+        # A job that is tried again has had its folder. That of a first attempt is made only where its sources are.
+        asks: list[Callable[[], Any]] = [ask_sources, lambda: ask_folders(again), look_for_leftovers]
+        data, folders, incomplete = self.spread(lambda ask: ask(), asks)
         source_ids = _ask_each(dict(enumerate(claimed)), lambda index, claim: self._source_ids(claim, data[index]))
-        folders = _ask_together(
-            {
-                index: _by_project([claim.destination])
-                for index, claim in enumerate(claimed)
-                if not isinstance(source_ids[index], IcaError)
-            },
-            self.ica.ensure_folders,
+        folders |= ask_folders(
+            index for index in range(len(claimed)) if index not in again and not isinstance(source_ids[index], IcaError)
         )
         return [
-            Prepared(claim, source_ids[index], folders.get(index, {}).get(claim.destination.project))
+            Prepared(
+                claim,
+                source_ids[index],
+                folders.get(index, {}).get(claim.destination.project),
+                incomplete.get(index),
+            )
             for index, claim in enumerate(claimed)
         ]
+
+    def _incomplete(self, claim: Claimed) -> list[IcaData] | IcaError:
+        try:
+            return Leftovers(self.ica).incomplete(claim.job)
+        except IcaError as error:
+            return error
 
     def _wake_poller(self) -> None:
         now = self.clock()
@@ -388,7 +410,7 @@ class Launch:
                 else:
                     (still if left else ready).append(one)
             yield ready
-            waiting = still
+            waiting = [replace(one, incomplete=None) for one in still]  # to be looked for anew
             if not waiting:
                 return
             self.sleep(pause)
@@ -397,7 +419,7 @@ class Launch:
     def _clear(self, one: Prepared) -> list[str] | IcaError:
         """The paths of leftovers that are not gone yet."""
         try:
-            return Leftovers(self.ica).delete(one.claim.job)
+            return Leftovers(self.ica).delete(one.claim.job, _known(one.incomplete))
         except IcaError as error:
             return error
 

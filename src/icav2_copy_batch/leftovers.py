@@ -34,21 +34,23 @@ class Ica(Protocol):
 class Leftovers:
     ica: Ica
 
-    def delete(self, job: Job) -> list[str]:
+    def delete(self, job: Job, incomplete: Sequence[IcaData] | None = None) -> list[str]:
         """Begin to delete what this job's earlier attempts have left of its sources; the paths that are not gone yet.
 
         Among these is what somebody else has begun to delete, since SKIP could take that too for files that are there.
-        To be called again until none is left. Raises ``IcaError``.
+        To be called again until none is left. ``incomplete`` is what was found since this attempt was claimed, if it
+        has been looked for. Raises ``IcaError``.
         """
-        incomplete = self._incomplete(job)
+        if incomplete is None:
+            incomplete = self.incomplete(job)
         ours = self._ours(job, [data for data in incomplete if data.status == "PARTIAL"])
         if ours:
             self.ica.delete_data(str(job.ica_project_id), [data.data_id for data in ours[:MOST_AT_ONCE]])
-            incomplete = self._incomplete(job)
+            incomplete = self.incomplete(job)
         deleted = {data.data_id for data in ours}
         return [data.path for data in incomplete if data.status != "PARTIAL" or data.data_id in deleted]
 
-    def _incomplete(self, job: Job) -> list[IcaData]:
+    def incomplete(self, job: Job) -> list[IcaData]:
         """What is PARTIAL or being deleted where this attempt of a job writes."""
         project_id, folder = str(job.ica_project_id), parse_uri(job.destination).path
         sources = [parse_uri(source) for source in job.uncopied]

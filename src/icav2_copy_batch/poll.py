@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
-from icav2_copy_batch.domain.ica import VERDICTS, IcaError, IcaJob, Verdict, verdict_of
+from icav2_copy_batch.domain.ica import VERDICTS, CopyBatchItem, IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Hold, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
@@ -28,7 +28,7 @@ from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.items import NOT_AN_ITEM
 from icav2_copy_batch.send import LOST_MESSAGE_AGE
-from icav2_copy_batch.verify import MISMATCH, OLDER, TreesCompared, has_shown
+from icav2_copy_batch.verify import MISMATCH, OLDER, Compared, TreesCompared, has_shown
 
 LEASE_NAME = "poller"
 LEASE = timedelta(seconds=60)
@@ -70,6 +70,7 @@ logger = logging.getLogger(__name__)
 
 JobKey = tuple[str, str]
 ByJob = Mapping[JobKey, list[SourceOutcome]]
+ItemsByJob = Mapping[JobKey, Sequence[CopyBatchItem]]
 Look = tuple[Job, IcaJob]
 """A running job with its sources, and its ICA job, which has ended."""
 Projects = tuple[str, ...]
@@ -118,14 +119,17 @@ class Reconciler(Protocol):
 
 class Verifier(Protocol):
     def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]: ...
-    def missing(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]: ...
+    def missing(self, jobs: Sequence[Job]) -> Compared: ...
     def has_trees(self, job: Job, succeeded: bool) -> bool: ...
     def pages_listed(self, job: Job) -> int: ...
     def compare_trees(self, job: Job, has_time: Callable[[], bool]) -> TreesCompared: ...
 
 
 class ItemReader(Protocol):
-    def uncopied(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]: ...
+    def read(self, jobs: Sequence[Job]) -> ItemsByJob: ...
+    def uncopied(
+        self, jobs: Sequence[Job], items: ItemsByJob, data_ids: Mapping[str, str]
+    ) -> dict[JobKey, list[SourceOutcome]]: ...
 
 
 class DelayReporter(Protocol):
@@ -278,12 +282,13 @@ class Poll:
         projects = _projects(jobs[0])
         if self._is_put_off(projects):
             return Counter(unreadable=len(looks))
+        wrong: ByJob
         uncopied: ByJob = {}
         try:
             if _has_succeeded(looks[0]):
                 wrong = self.verifier.faults(jobs)
             else:
-                wrong, uncopied = self.spread(lambda ask: ask(jobs), [self.verifier.missing, self.items.uncopied])
+                wrong, uncopied = self._missing_and_uncopied(jobs)
         except Exception:
             logger.exception("jobs not compared", extra={"projects": projects})
             return Counter(not_moved=len(looks))
@@ -326,10 +331,17 @@ class Poll:
         if _has_succeeded(look):
             files = self.verifier.faults([job]).get(_key(job))
         else:
-            files, uncopied = self.verifier.missing([job]).get(_key(job)), self.items.uncopied([job])
+            missing, uncopied = self._missing_and_uncopied([job])
+            files = missing.get(_key(job))
         self._note_askable(projects, files is not None)
         wrong = None if files is None else [*files, *trees.faults]
         return self._move_on(*look, wrong, uncopied, outages, trees.up_to)
+
+    def _missing_and_uncopied(self, jobs: Sequence[Job]) -> tuple[ByJob, ByJob]:
+        """What of jobs that ICA does not call succeeded is not there, and what it has not copied by their items."""
+        asks: list[Callable[[Sequence[Job]], Any]] = [self.verifier.missing, self.items.read]
+        missing, items = self.spread(lambda ask: ask(jobs), asks)
+        return missing.wrong, self.items.uncopied(jobs, items, missing.data_ids)
 
     def _guarded(self, look: Look, act: Callable[[], str]) -> str:
         try:

@@ -81,6 +81,16 @@ class TreesCompared:
     """While not all is compared: whether something is OLDER, so that the time runs for which that is told."""
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What became of a comparison of files."""
+
+    wrong: dict[JobKey, list[SourceOutcome]]
+    """By job; one is left out when ICA could not be asked: it is to be looked at again."""
+    data_ids: dict[str, str]
+    """Of the sources that were found, by URI."""
+
+
 @dataclass
 class Found:
     """What is in ICA, by project id and path; or why it refuses to say."""
@@ -116,7 +126,7 @@ class Verify:
             return {(job.copy_id, job.job_id): [] for job in jobs}
         renamed = [job for job in jobs if job.options.action_on_exist == "RENAME"]
         others = [job for job in jobs if job.options.action_on_exist != "RENAME"]
-        found = self._compare(others, failed=False)
+        found = self._compare(others, failed=False).wrong
         for job in renamed:
             try:
                 found[job.copy_id, job.job_id] = self._faults_of_renamed(job)
@@ -126,17 +136,17 @@ class Verify:
                 )
         return found
 
-    def missing(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+    def missing(self, jobs: Sequence[Job]) -> Compared:
         """For each job with SKIP that ICA does not call succeeded the files that another attempt would have to copy.
 
         As ``faults``. Nothing is told of OVERWRITE and RENAME: what is there may be what was to be overwritten.
         """
         return self._compare([job for job in jobs if job.options.action_on_exist == "SKIP"], failed=True)
 
-    def _compare(self, jobs: Sequence[Job], failed: bool) -> dict[JobKey, list[SourceOutcome]]:
+    def _compare(self, jobs: Sequence[Job], failed: bool) -> Compared:
         pairs = [(job, [pair for pair in pairs_of(job) if not pair.source.is_folder]) for job in jobs]
         together = self._find([pair for _, each in pairs for pair in each])
-        faults: dict[JobKey, list[SourceOutcome]] = {}
+        compared = Compared({}, {})
         for job, each in pairs:
             projects = {uri.project for pair in each for uri in (pair.source, pair.copy)}
             # What was refused for all of them may be the fault of another.
@@ -145,8 +155,10 @@ class Verify:
             if found.tells_of(projects):
                 outcomes = [self._outcome(pair, found) for pair in each]
                 wrong = [outcome for outcome in outcomes if outcome]
-                faults[job.copy_id, job.job_id] = wrong or ([] if failed else self._older(job, each, found))
-        return faults
+                compared.wrong[job.copy_id, job.job_id] = wrong or ([] if failed else self._older(job, each, found))
+            there = {str(pair.source): found.at(pair.source) for pair in each}
+            compared.data_ids.update({source: data.data_id for source, data in there.items() if data})
+        return compared
 
     def _find(self, pairs: Sequence[Pair]) -> Found:
         """What is there; a project that cannot be asked about now is left out."""

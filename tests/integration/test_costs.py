@@ -73,7 +73,7 @@ def test_a_run_takes_few_calls(pipeline: Pipeline) -> None:
     assert calls.pop(f"POST {DELETE}") == left, "one for each file that one of these has left PARTIAL"
     assert calls.pop(f"GET {DATA}/{{data_id}}") == left, "and one to see that it is PARTIAL still"
     assert calls.pop(f"GET {JOBS}") == looks
-    assert calls.pop(f"GET {DATA}") <= 27 + 2 * 9, "two for what each of these has left: before and after the deletion"
+    assert calls.pop(f"GET {DATA}") <= 26 + 2 * 9, "two for what each of these has left: before and after the deletion"
     assert not calls
 
 

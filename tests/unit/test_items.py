@@ -36,6 +36,11 @@ def stocked() -> SmallIca:
     return ica
 
 
+def uncopied(ica: SmallIca, *jobs: Job) -> dict[tuple[str, str], list[SourceOutcome]]:
+    items = Items(ica)
+    return items.uncopied(jobs, items.read(jobs), {})
+
+
 def items(**said: str) -> list[CopyBatchItem]:
     """Of the sources of these names, with what ICA says of each."""
     return [CopyBatchItem(f"/{name}", it, None if it == "COPIED" else "disk full") for name, it in said.items()]
@@ -44,7 +49,7 @@ def items(**said: str) -> list[CopyBatchItem]:
 def test_a_source_is_copied_when_its_item_is() -> None:
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED", b="FAILED", c="PARTIALLY_COPIED")
-    assert Items(ica).uncopied([job()]) == {
+    assert uncopied(ica, job()) == {
         ("run", "000001"): [
             SourceOutcome(SOURCES[1], "FAILED", "disk full"),
             SourceOutcome(SOURCES[2], "PARTIALLY_COPIED", "disk full"),
@@ -57,22 +62,20 @@ def test_a_source_is_copied_when_its_item_is() -> None:
 def test_an_item_that_was_not_ended_is_not_copied(status: str) -> None:
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED", b=status, c="COPIED")
-    assert [each.source for each in Items(ica).uncopied([job()])["run", "000001"]] == SOURCES[1:2]
+    assert [each.source for each in uncopied(ica, job())["run", "000001"]] == SOURCES[1:2]
 
 
 def test_a_source_that_is_not_among_the_items_is_not_copied() -> None:
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED")
-    assert Items(ica).uncopied([job()])["run", "000001"] == [
-        SourceOutcome(source, NOT_AN_ITEM) for source in SOURCES[1:]
-    ]
+    assert uncopied(ica, job())["run", "000001"] == [SourceOutcome(source, NOT_AN_ITEM) for source in SOURCES[1:]]
 
 
 def test_a_source_that_is_gone_is_not_copied() -> None:
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
     del ica.data["/b"]
-    assert [each.source for each in Items(ica).uncopied([job()])["run", "000001"]] == SOURCES[1:2]
+    assert [each.source for each in uncopied(ica, job())["run", "000001"]] == SOURCES[1:2]
 
 
 def test_an_id_that_is_remembered_is_not_taken_for_that_of_an_item(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +84,7 @@ def test_an_id_that_is_remembered_is_not_taken_for_that_of_an_item(monkeypatch: 
     ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
     former = {"/a": IcaData("former id", "/a", "AVAILABLE", 7)}
     monkeypatch.setattr(ica, "find_sources", lambda project_id, paths: former)
-    assert Items(ica).uncopied([job()]) == {("run", "000001"): []}
+    assert uncopied(ica, job()) == {("run", "000001"): []}
 
 
 def test_what_an_earlier_attempt_has_copied_is_not_asked_for() -> None:
@@ -89,7 +92,7 @@ def test_what_an_earlier_attempt_has_copied_is_not_asked_for() -> None:
     ica = stocked()
     ica.items["batch-1"] = items(b="COPIED", c="FAILED")
     earlier = copied_bits(SOURCES, SOURCES[1:])
-    assert [each.source for each in Items(ica).uncopied([job(copied=earlier)])["run", "000001"]] == SOURCES[2:]
+    assert [each.source for each in uncopied(ica, job(copied=earlier))["run", "000001"]] == SOURCES[2:]
     assert ["from", "/b"] in ica.called("find")
 
 
@@ -98,7 +101,7 @@ def test_a_job_whose_items_cannot_be_read_is_left_out_and_the_others_are_not(err
     ica = stocked()
     ica.items |= {"batch-1": items(a="COPIED"), "batch-2": items(a="FAILED")}
     ica.trouble("copy_batch_items", error, only="batch-1")
-    found = Items(ica).uncopied([job(1, SOURCES[:1]), job(2, SOURCES[:1])])
+    found = uncopied(ica, job(1, SOURCES[:1]), job(2, SOURCES[:1]))
     assert found == {("run", "000002"): [SourceOutcome(SOURCES[0], "FAILED", "disk full")]}
 
 
@@ -107,17 +110,26 @@ def test_sources_of_a_project_that_cannot_be_read_are_not_copied_and_those_of_an
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
     ica.trouble("find", error, only="other")
-    assert Items(ica).uncopied([job()])["run", "000001"] == [SourceOutcome(SOURCES[2], NOT_AN_ITEM)]
+    assert uncopied(ica, job())["run", "000001"] == [SourceOutcome(SOURCES[2], NOT_AN_ITEM)]
 
 
 def test_sources_of_many_jobs_are_looked_up_together() -> None:
     ica = stocked()
     ica.items |= {f"batch-{number}": items(a="COPIED", b="COPIED", c="COPIED") for number in range(1, 6)}
-    assert set(map(len, Items(ica).uncopied([job(number) for number in range(1, 6)]).values())) == {0}
+    assert set(map(len, uncopied(ica, *map(job, range(1, 6))).values())) == {0}
     assert len(ica.called("find")) == 2, "one for each project"
+
+
+def test_sources_that_were_looked_up_in_the_same_look_are_not_looked_up_again() -> None:
+    ica = stocked()
+    ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
+    reader = Items(ica)
+    read = reader.read([job()])
+    assert reader.uncopied([job()], read, {SOURCES[0]: "/a", SOURCES[1]: "/b"})["run", "000001"] == []
+    assert ica.called("find") == [["other", "/c"]]
 
 
 def test_nothing_takes_no_call() -> None:
     ica = stocked()
-    assert Items(ica).uncopied([]) == {}
+    assert uncopied(ica) == {}
     assert ica.calls == []

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -657,6 +657,29 @@ def test_leftovers_that_are_gone_at_once_are_not_waited_for(world: World) -> Non
     leave(world, "/x/a.txt")
     assert world.launch(world.fail(job)) == Launched(started=1)
     assert (world.ica.called("delete_data"), world.slept) == ([["to", "/x/a.txt"]], [])
+
+
+def test_what_another_attempt_needs_to_know_is_asked_for_side_by_side(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.launch(job)
+    again = world.fail(job)
+    together = Barrier(3)
+
+    def meet(_: object) -> None:
+        together.wait(5)  # each waits for the others, or breaks
+
+    world.spread = in_threads
+    world.ica.troubles |= dict.fromkeys(["find", "ensure_folders", "incomplete_files"], meet)
+    assert world.launch(again) == Launched(started=1)
+
+
+def test_what_was_found_beside_the_sources_is_not_looked_for_again(world: World) -> None:
+    (job,) = world.create("icav2://to/x/")
+    world.launch(job)
+    leave(world, "/x/a.txt")
+    again = world.fail(job)
+    assert world.launch(again) == Launched(started=1)
+    assert len(world.ica.called("incomplete_files")) == 2, "before the deletion, and after it"
 
 
 def test_leftovers_that_go_slowly_hold_up_no_other_job(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
-from icav2_copy_batch.domain.ica import IcaJob, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaJob, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Claim, Copy, CopyStatus, Hold, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
@@ -33,7 +33,7 @@ from icav2_copy_batch.poll import (
     Poll,
 )
 from icav2_copy_batch.send import LOST_MESSAGE_AGE, Send
-from icav2_copy_batch.verify import MISMATCH, OLDER, PATIENCE, TreesCompared
+from icav2_copy_batch.verify import MISMATCH, OLDER, PATIENCE, Compared, TreesCompared
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 
@@ -83,14 +83,15 @@ class Reports:
         assert all(job.sources for job in jobs), "whole jobs are verified"
         return {key: self.wrong.get(key, []) for key in keys if key not in self.unverifiable}
 
-    def missing(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+    def missing(self, jobs: Sequence[Job]) -> Compared:
         """By default all files."""
         keys = self.asked["missing"] = [(job.copy_id, job.job_id) for job in jobs]
         everything = {
             (job.copy_id, job.job_id): [SourceOutcome(source, MISMATCH, "is not there") for source in job.sources]
             for job in jobs
         }
-        return {key: self.wrong.get(key, everything[key]) for key in keys if key not in self.unverifiable}
+        wrong = {key: self.wrong.get(key, everything[key]) for key in keys if key not in self.unverifiable}
+        return Compared(wrong, {source: f"id of {source}" for job in jobs for source in job.sources})
 
     def has_trees(self, job: Job, succeeded: bool) -> bool:
         return (job.copy_id, job.job_id) in self.trees
@@ -102,10 +103,17 @@ class Reports:
         self.asked.setdefault("trees", []).append((job.copy_id, job.job_id))
         return self.trees[job.copy_id, job.job_id](has_time)
 
-    def uncopied(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
-        keys = self.asked["uncopied"] = [(job.copy_id, job.job_id) for job in jobs]
+    def read(self, jobs: Sequence[Job]) -> dict[JobKey, list[CopyBatchItem]]:
+        keys = self.asked["items"] = [(job.copy_id, job.job_id) for job in jobs]
+        return {key: [] for key in keys if key in self.not_copied}
+
+    def uncopied(
+        self, jobs: Sequence[Job], items: Mapping[JobKey, Sequence[CopyBatchItem]], data_ids: Mapping[str, str]
+    ) -> dict[JobKey, list[SourceOutcome]]:
+        self.asked["uncopied"] = [(job.copy_id, job.job_id) for job in jobs]
         assert all(job.sources for job in jobs), "of whole jobs the items are read"
-        return {key: self.not_copied[key] for key in keys if key in self.not_copied}
+        assert data_ids == {source: f"id of {source}" for job in jobs for source in job.sources}, "as just compared"
+        return {key: self.not_copied[key] for key in items}
 
 
 @dataclass
@@ -329,7 +337,7 @@ def test_a_job_that_failed_is_launched_again_for_what_it_has_not_copied(world: W
     assert requeued.last_outcomes == wrong
     assert world.queue.sent == [(LaunchRequest("run", "000001", 2), 0)]
     assert requeued.due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
-    assert world.reports.asked == {"missing": [("run", "000001")], "uncopied": [("run", "000001")]}
+    assert world.reports.asked == {what: [("run", "000001")] for what in ("missing", "items", "uncopied")}
 
 
 def test_when_ica_created_its_job_is_noted_with_the_attempt(world: World) -> None:
@@ -750,7 +758,7 @@ def test_what_is_to_be_launched_again_is_seen_to_first(world: World) -> None:
     world.run(passed, "SUCCEEDED")
     world.run(failed, "FAILED")
     world.poll()
-    assert list(world.reports.asked) == ["missing", "uncopied", "faults"]
+    assert list(world.reports.asked) == ["missing", "items", "uncopied", "faults"]
 
 
 # --- moved on in between ---------------------------------------------------------------------------------------------

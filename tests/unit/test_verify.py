@@ -178,7 +178,7 @@ def test_renamed_copies_of_which_ica_cannot_be_asked_now_are_looked_at_again(ica
 def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> None:
     ica.data["/out 1/b"] = IcaData("x", "/out 1/b", "PARTIAL", 7)
     told = [SourceOutcome("icav2://from/run/b", MISMATCH, "icav2://to/out 1/b is PARTIAL")]
-    assert Verify(ica, Verification.NONE, fakes.Clock(), fakes.in_turn).missing([job(1), job(2)]) == {
+    assert Verify(ica, Verification.NONE, fakes.Clock(), fakes.in_turn).missing([job(1), job(2)]).wrong == {
         FIRST: told,
         SECOND: [],
     }
@@ -207,7 +207,10 @@ def test_trees_are_compared_where_that_tells_something(
 @pytest.mark.parametrize("action", ["OVERWRITE", "RENAME"])
 def test_what_is_there_is_told_of_skip_alone_where_a_job_has_failed(ica: SmallIca, action: str) -> None:
     """With OVERWRITE a file of the same size may be the one that was to be overwritten."""
-    assert Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn).missing([job(1, action_on_exist=action)]) == {}
+    assert (
+        Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn).missing([job(1, action_on_exist=action)]).wrong
+        == {}
+    )
 
 
 # --- what is listed as made before its attempt -----------------------------------------------------------------------
