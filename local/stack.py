@@ -79,6 +79,10 @@ class Simulator:
         with urlopen(request, timeout=30) as answer:  # noqa: S310
             return json.load(answer)
 
+    def clear_faults(self) -> None:
+        with urlopen(Request(f"{self.admin_url}/faults", method="DELETE"), timeout=30):  # noqa: S310
+            pass
+
     def stock(self, manifest: Manifest) -> None:
         """Make the manifest's projects and source files."""
         self.post("/seed", {"manifest": manifest})
@@ -156,6 +160,14 @@ def local_stack(options: StackOptions) -> Iterator[LocalStack]:
         described = stack.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
         yield LocalStack(endpoint, outputs, ica_base_url, simulator, directory / "aws.log")
+
+
+@contextmanager
+def simulated_ica(seed: int) -> Iterator[Simulator]:
+    """A simulated ICA alone, as it is with the stack."""
+    with ExitStack() as cleanup:
+        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="icav2-copy-batch-")))
+        yield _start_simulator(StackOptions(seed=seed), "", directory, cleanup)
 
 
 def _start_build(directory: Path, cleanup: ExitStack) -> subprocess.Popen[bytes]:

@@ -40,7 +40,9 @@ class Bench:
             stack = self._running.enter_context(local_stack(StackOptions(seed=self._options.seeds[0])))
             if stack.simulator is None:
                 raise StackError("the bench needs the simulated ICA")
-            return Deployed(stack, stack.simulator, self._running.enter_context(subscribed(stack)))
+            deployed = Deployed(stack, stack.simulator, self._running.enter_context(subscribed(stack)))
+            deployed.switch(delete_seconds=0)
+            return deployed
 
     @cached_property
     def _meter(self) -> Meter:
@@ -97,9 +99,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--seeds", type=_numbers, default=[1, 2, 3], help="of the makespan runs")
-    parser.add_argument("--limits", type=_numbers, default=[0, 2, 6, 20, 50], help="calls a second, of part pace")
+    parser.add_argument("--limits", type=_numbers, default=[0, 6, 20], help="calls a second, of part pace")
     parser.add_argument("--entries", type=_numbers, default=[10**3, 10**4, 10**5, 10**6], help="of the manifests")
-    parser.add_argument("--jobs", type=_numbers, default=[100, 1_000, 10_000], help="of the copies of part scale")
+    parser.add_argument("--jobs", type=_numbers, default=[100, 1_000, 3_000], help="of the copies of part scale")
     parser.add_argument("--limit-seconds", type=float, default=1800.0, help="for each copy of part scale")
     parser.add_argument("--imports", type=int, default=15, help="runs of part coldstart")
     return parser.parse_args()

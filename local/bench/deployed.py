@@ -113,36 +113,13 @@ class Deployed:
 
     def copy(self, manifest: Manifest, how: Callable[[], float | None]) -> CopyRun:
         """Copy a manifest ``how`` it is done, with ICA's calls counted from zero."""
-        self.simulator.stock(manifest)
-        self.simulator.post("/counts:reset", {})
-        notices_before, submitted_at = self._notices(), datetime.now(UTC)
-        seconds = how()
-        if seconds is None:
-            raise RuntimeError(f"a copy did not settle within {SETTLE_LIMIT_SECONDS:.0f} s")
-        calls: dict[str, int] = self.simulator.get("/state")["calls"]
-        notices = self._notices() - notices_before
-        return CopyRun(
-            seconds, self._attempts(manifest, submitted_at), calls, notices, *self.simulator.copied(manifest)
-        )
-
-    def _notices(self) -> int:
-        return int(self.simulator.get("/state")["notifications"]["sent"])
-
-    def _attempts(self, manifest: Manifest, submitted_at: datetime) -> dict[str, list[Attempt]]:
-        projects = {parse_uri(to).project for destinations in manifest.values() for to in destinations}
-        attempts: dict[str, list[Attempt]] = defaultdict(list)
-        for job in self.simulator.get("/jobs"):
-            if job["project"] in projects:
-                first, last = (datetime.fromisoformat(job["history"][index]["at"]) for index in (0, -1))
-                began, ended = ((at - submitted_at).total_seconds() for at in (first, last))
-                attempts[job["folder"]].append(Attempt(began, ended, job["status"]))
-        return dict(attempts)
+        return observed(self.simulator, manifest, how)
 
     def warm_up(self, number: int = 0) -> None:
         """A copy that nobody times, so that no run pays for all functions starting at once on this machine."""
         manifest = bclconvert_manifest(WARM_UP_SEED + number)
         self.switch(failure_rate=0, job_seconds="0.2:0.5")
-        self.simulator.stock(manifest)
+        self.subscribe(manifest)  # else the function that is notified would be the one that starts in a run
         self.settle(f"warm-up-{number}", manifest, lambda _: None)
         time.sleep(QUIET_SECONDS)
 
@@ -150,3 +127,32 @@ class Deployed:
         """Have ICA tell the stack of the jobs in the destination projects."""
         self.simulator.stock(manifest)
         self.stack.subscribe(*{parse_uri(to).project for destinations in manifest.values() for to in destinations})
+
+
+def observed(simulator: Simulator, manifest: Manifest, how: Callable[[], float | None]) -> CopyRun:
+    """A manifest's copy, ``how`` it is done, and what a simulated ICA tells of it, with its calls counted from zero."""
+    simulator.stock(manifest)
+    simulator.post("/counts:reset", {})
+    notices_before, submitted_at = _notices(simulator), datetime.now(UTC)
+    seconds = how()
+    if seconds is None:
+        raise RuntimeError(f"a copy did not settle within {SETTLE_LIMIT_SECONDS:.0f} s")
+    calls: dict[str, int] = simulator.get("/state")["calls"]
+    notices = _notices(simulator) - notices_before
+    attempts = _attempts(simulator, manifest, submitted_at)
+    return CopyRun(seconds, attempts, calls, notices, *simulator.copied(manifest))
+
+
+def _notices(simulator: Simulator) -> int:
+    return int(simulator.get("/state")["notifications"]["sent"])
+
+
+def _attempts(simulator: Simulator, manifest: Manifest, submitted_at: datetime) -> dict[str, list[Attempt]]:
+    projects = {parse_uri(to).project for destinations in manifest.values() for to in destinations}
+    attempts: dict[str, list[Attempt]] = defaultdict(list)
+    for job in simulator.get("/jobs"):
+        if job["project"] in projects:
+            first, last = (datetime.fromisoformat(job["history"][index]["at"]) for index in (0, -1))
+            began, ended = ((at - submitted_at).total_seconds() for at in (first, last))
+            attempts[job["folder"]].append(Attempt(began, ended, job["status"]))
+    return dict(attempts)

@@ -21,7 +21,8 @@ INTRODUCTION = """# Benchmarks
 
 Written by `make bench`; `make bench ONLY=makespan,ingest` measures some parts anew and leaves the others as they were.
 Everything runs on one machine: a local AWS, the simulated ICA and the functions share its processors, so that ratios
-and counts are what is claimed, and times are not. The rows as JSON: [benchmarks.json](benchmarks.json).
+and counts are what is claimed, and times are not. The simulated ICA answers and deletes at once, unless it is said
+otherwise. The rows as JSON: [benchmarks.json](benchmarks.json).
 """
 PICTURE = """One of the runs above, by its ICA jobs: a line for each destination folder.
 
