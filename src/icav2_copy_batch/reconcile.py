@@ -286,6 +286,9 @@ class Reconcile:
             found = self._compare(job, ica_job, look)
             if found.fit is Fit.OTHER:
                 self._others.add(told_apart)
+            elif ica_job.created_at is None:
+                # ICA's clock could not be measured yet: it may be one of another time, of a copy of the same files.
+                yield Candidate(ica_job, Fit.POSSIBLE, f"{found.why}; when it was created is not known")
             else:
                 yield found
 

@@ -177,6 +177,17 @@ def test_where_ica_shows_no_folder_the_files_made_tell_it(world: World) -> None:
     assert world.job().ica_job_id == "one"
 
 
+def test_a_batch_of_which_it_is_not_known_when_it_was_created_is_not_adopted(world: World) -> None:
+    """It may be that of another copy of the same files, long ago."""
+    world.ica.show("one", world.asked_at, "a", "b")
+    at = world.ica.listed["one"]
+    world.ica.listed["one"] = replace(at, created_at=None)
+    assert world.settle() == {"waiting": 1}
+    world.ica.listed["one"] = at
+    world.clock.forward(seconds=3)
+    assert world.settle() == {"adopted": 1}
+
+
 def test_a_batch_into_the_root_is_adopted_whether_or_not_ica_shows_the_roots_id() -> None:
     for shown in (None, "fol.of-the-root"):
         world = World(root=True)
