@@ -213,9 +213,12 @@ class Table:
             )
             return Claim.CLAIMED
 
-    def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
+    def release(
+        self, job: Job, now: datetime, due_at: datetime, held_up_by: str, batch_limit: int | None = None
+    ) -> bool:
         with self.line.request():
-            changes = {"claimed_at": None, "due_at": timestamp(due_at), "held_up_by": held_up_by}
+            changes: dict[str, Any] = {"claimed_at": None, "due_at": timestamp(due_at), "held_up_by": held_up_by}
+            changes |= {"batch_limit": batch_limit} if batch_limit else {}
             return self._leave("release", job, now, **changes, **FORGET_LAUNCH)
 
     def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:

@@ -32,7 +32,8 @@ class Switches:
     leftovers: Literal["all", "some", "none"] = switch("all", "files not copied which stay behind as PARTIAL")
     partial_size: Literal["zero", "full"] = switch("zero", "size shown for a file that is PARTIAL")
     same_project_copy: Literal["allow", "refuse"] = switch("refuse", "copying from a project to itself")
-    max_items: int = switch(0, "most items in a copy batch, more is a 400; 0 is no limit")
+    max_items: int = switch(0, "most items in a copy batch; 0 is no limit")
+    max_items_status: int = switch(400, "status of a copy batch that has more")
     skip_counts_partial: bool = switch(True, "SKIP leaves an existing PARTIAL file as it is")
     skip_counts_deleting: bool = switch(True, "SKIP leaves an existing DELETING file as it is")
     skipped_item_status: Literal["QUEUED", "COPYING", "COPIED", "PARTIALLY_COPIED", "FAILED"] = switch(

@@ -312,7 +312,7 @@ class World:
         if not request.items:
             raise IcaError(400, "items must not be empty")
         if 0 < switches.max_items < len(request.items):
-            raise IcaError(400, f"more than {switches.max_items} items in a batch")
+            raise IcaError(switches.max_items_status, f"more than {switches.max_items} items in a batch")
         sources = [self._source(item.data_id) for item in request.items]
         if switches.same_project_copy == "refuse" and any(s.project_id == project_id for s in sources):
             raise IcaError(400, "data cannot be copied within a project")

@@ -31,6 +31,7 @@ from icav2_copy_batch.domain.ica import (
     IcaData,
     IcaError,
     IcaRefused,
+    IcaRefusedBatch,
     IcaUnavailable,
     StartedCopyBatch,
 )
@@ -64,6 +65,8 @@ WAKES_APART = timedelta(seconds=2)
 """Launches that end at the same moment wake the poller once; it stays awake for longer than this."""
 NOT_STARTED = "REFUSED"
 """Outcome of an attempt for which ICA started no copy batch."""
+MOST_PARTS = 16
+"""A copy batch that ICA finds too large is halved for as long as its job does not fall into more parts than this."""
 GONE = 404
 MOST_LOOKED_UP_ANEW = 6
 """So often a start that ICA refuses with 404 is tried anew: a person may have replaced a source or a folder since.
@@ -93,6 +96,14 @@ V = TypeVar("V")
 R = TypeVar("R")
 
 
+class TooLarge(Exception):
+    """ICA may take fewer sources at once: nothing was started."""
+
+    def __init__(self, refusal: IcaRefusedBatch, batch_limit: int) -> None:
+        super().__init__(str(refusal))
+        self.batch_limit = batch_limit
+
+
 class MovedOn(Exception):
     """Somebody else has taken this job out of the launch's hands: ICA must not be asked for it."""
 
@@ -103,7 +114,9 @@ class Table(Protocol):
         self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
     ) -> Claim: ...
     def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool: ...
-    def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
+    def release(
+        self, job: Job, now: datetime, due_at: datetime, held_up_by: str, batch_limit: int | None = None
+    ) -> bool: ...
     def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
     def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool: ...
@@ -177,7 +190,7 @@ class Prepared:
     @property
     def is_to_be_cleared(self) -> bool:
         """Whether an earlier attempt may have left something that this one must not find."""
-        return self.claim.job.attempt > 1 and not self.trouble
+        return self.claim.job.failed_attempts > 0 and not self.trouble
 
     @property
     def folder_id(self) -> str | None:
@@ -289,8 +302,8 @@ class Launch:
         return happened
 
     def _prepare(self, claimed: Sequence[Claimed]) -> list[Prepared]:
-        retried = {uri.project for claim in claimed if claim.job.attempt > 1 for uri in claim.sources}
-        again = {index: claim for index, claim in enumerate(claimed) if claim.job.attempt > 1}
+        retried = {uri.project for claim in claimed if claim.job.failed_attempts for uri in claim.sources}
+        again = {index: claim for index, claim in enumerate(claimed) if claim.job.failed_attempts}
 
         def ask_sources() -> Mapping[int, dict[str, dict[str, IcaData] | IcaError]]:
             return _ask_together(
@@ -442,6 +455,9 @@ class Launch:
             now = self.clock()
             if not self.table.mark_running(claim.job, batch.job_id, batch.batch_id, now, due_at=now):
                 logger.warning("a copy batch was started for a job that has moved on: adopted already?", extra=fields)
+        except IcaRefusedBatch as error:
+            half = _half(claim.job)
+            return TooLarge(error, half) if half else error
         except IcaRefused as error:
             if error.http_status == GONE and claim.request.deferrals < MOST_LOOKED_UP_ANEW:
                 return IcaUnavailable(f"{error}; what was looked up may be gone since, and is looked up anew")
@@ -457,6 +473,8 @@ class Launch:
                 return "started"
             case MovedOn():
                 return self._nothing_to_do(claim.request)
+            case TooLarge():
+                return self._halve(claim, trouble)
             case IcaUnavailable():
                 return self._defer(claim, trouble)
             case IcaRefused():
@@ -477,6 +495,16 @@ class Launch:
             self.queue.send([replace(request, deferrals=request.deferrals + 1)], delay_seconds=delay)
         return "deferred"
 
+    def _halve(self, claim: Claimed, error: TooLarge) -> str:
+        """The same attempt again at once, with half as many sources. The others are left to the next."""
+        now, request = self.clock(), claim.request
+        fields = {**_fields(request), "reason": str(error), "batch_limit": error.batch_limit}
+        logger.warning("copy batch refused: tried with half as many sources", extra=fields)
+        held_up_by = str(error)[:MAX_REASON_CHARACTERS]
+        if self.table.release(claim.job, now, now + LOST_MESSAGE_AGE, held_up_by, error.batch_limit):
+            self.queue.send([request])
+        return "halved"
+
     def _leave_unknown(self, claim: Claimed, error: IcaAnswerLost) -> str:
         """The job stays LAUNCHING until the poller has looked in ICA whether the copy batch was started."""
         logger.error("unknown whether a copy batch was started", extra={**_fields(claim.job), "reason": str(error)})
@@ -490,6 +518,12 @@ class Launch:
         logger.warning("launch refused", extra={**_fields(claim.job), "reason": str(error)})
         self.table.give_up(claim.job, claim.job.ended_attempt(NOT_STARTED, str(error), now), now)
         return "refused"
+
+
+def _half(job: Job) -> int | None:
+    """Half as many sources as this attempt has; None where the job would fall into too many parts."""
+    half = -(-len(job.uncopied) // 2)
+    return half if half * MOST_PARTS >= len(job.sources) else None
 
 
 def _ask_each(questions: Mapping[K, V], ask: Callable[[K, V], R]) -> dict[K, R | IcaError]:

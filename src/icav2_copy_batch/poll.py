@@ -21,7 +21,17 @@ from typing import Any, Protocol
 
 from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
 from icav2_copy_batch.domain.ica import VERDICTS, CopyBatchItem, IcaError, IcaJob, Verdict, verdict_of
-from icav2_copy_batch.domain.job import Attempt, Clock, CopyStatus, Hold, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import (
+    ALL_THERE,
+    Attempt,
+    Clock,
+    CopyStatus,
+    Hold,
+    Job,
+    JobStatus,
+    LaunchRequest,
+    timestamp,
+)
 from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.spread import Spread, in_threads
@@ -63,8 +73,8 @@ SECONDS_KEPT = 40.0
 FIRST_PUT_OFF_SECONDS, LONGEST_PUT_OFF_SECONDS = 5.0, 120.0
 """For so long jobs in projects that ICA could not be asked about are not compared, so that others are not kept waiting;
 twice as long each time."""
-ALL_THERE = "ALL_THERE"
-"""Outcome of an attempt that ICA does not call succeeded, and whose files are all there as they should be."""
+NOT_TRIED = "NOT_TRIED"
+"""Outcome of a source that was left to a later attempt, which there is not."""
 
 logger = logging.getLogger(__name__)
 
@@ -383,8 +393,7 @@ class Poll:
                 return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
             if wrong:
                 return self._await(job, wrong, up_to)
-            ended = job.ended_attempt(ica_job.status, None, now)
-            return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
+            return self._pass(job, ica_job.status, None)
         reason = _reason(ica_job)
         if job.options.action_on_exist != "SKIP":
             return self._fail(job, ica_job.status, reason, said, in_outage)
@@ -393,11 +402,18 @@ class Poll:
             return "unreadable"
         if missing := _missing(job, wrong, said):
             # There is no later attempt that would find the files there.
-            is_last = job.attempt >= self.max_attempts
+            is_last = job.failed_attempts + 1 >= self.max_attempts
             if is_last and not has_shown(job, now) and not _says_why(missing):
                 return self._await(job, wrong, up_to)
             return self._fail(job, ica_job.status, reason, missing, in_outage)
-        ended = job.ended_attempt(ALL_THERE, reason, now)
+        return self._pass(job, ALL_THERE, reason)
+
+    def _pass(self, job: Job, outcome: str, reason: str | None) -> str:
+        """The files of this attempt are there: the job has passed, or goes on with its next part."""
+        now = self.clock()
+        ended = job.ended_attempt(outcome, reason, now)
+        if job.later:
+            return self._launch_again("part_passed", job, ended, copied_bits(job.sources, job.later))
         return self._log("passed", job, ended, self.table.mark_passed(job, ended, now))
 
     def _await(self, job: Job, wrong: Sequence[SourceOutcome], up_to: str | None) -> str:
@@ -414,17 +430,23 @@ class Poll:
     ) -> str:
         """This attempt failed: another for the sources that it did not copy, unless it was the last."""
         now = self.clock()
-        ended = job.ended_attempt(outcome, reason, now, uncopied or ())
-        if job.attempt >= self.max_attempts:
+        left = [*(uncopied or ()), *(SourceOutcome(source, NOT_TRIED) for source in job.later)]
+        ended = job.ended_attempt(outcome, reason, now, left if uncopied else ())
+        if job.failed_attempts + 1 >= self.max_attempts:
             return self._log("given_up", job, ended, self.table.give_up(job, ended, now))
-        copied = job.copied if uncopied is None else copied_bits(job.sources, {each.source for each in uncopied})
+        copied = job.copied if uncopied is None else copied_bits(job.sources, {each.source for each in left})
         if in_outage and (wait := wait_in_outage(job)):
             return self._log(
                 "requeued", job, ended, self.table.requeue(job, ended, copied, now, now + wait, Hold.OUTAGE)
             )
+        return self._launch_again("requeued", job, ended, copied)
+
+    def _launch_again(self, word: str, job: Job, ended: Attempt, copied: bytes) -> str:
+        """Another attempt at once, for what is not ``copied``."""
+        now = self.clock()
         if requeued := self.table.requeue(job, ended, copied, now, due_at=now + LOST_MESSAGE_AGE):
             self.queue.send([LaunchRequest(job.copy_id, job.job_id, job.attempt + 1)])
-        return self._log("requeued", job, ended, requeued)
+        return self._log(word, job, ended, requeued)
 
     def _note_outcomes(self, looks: Iterable[Look]) -> set[str]:
         """Note how ICA says that attempts into each project have ended; the projects in which it fails most of them."""

@@ -198,8 +198,8 @@ class Verify:
     def _made_since(self, job: Job) -> dict[str, datetime]:
         """The sources whose copies have to be of this attempt's making, and when it began; others may be older.
 
-        In a first attempt with SKIP a file that was there may be any; a later one has to make what was missing. Of a
-        folder it makes what is missing in it, among what earlier ones have made. All may be older once ICA's lists
+        With SKIP a file that was there may be any; after an attempt that failed, the next has to make what was missing.
+        Of a folder it makes what is missing in it, among what earlier ones have made. All may be older once ICA's lists
         cannot be behind any more.
         """
         if not job.ica_created_at or has_shown(job, self.clock()):
@@ -207,7 +207,7 @@ class Verify:
         began = datetime.fromisoformat(job.ica_created_at) - CREATED_APART
         if job.options.action_on_exist == "OVERWRITE":
             return dict.fromkeys(job.uncopied, began)
-        return {source: began for source in job.uncopied if job.attempt > 1 and not source.endswith("/")}
+        return {source: began for source in job.uncopied if job.failed_attempts and not source.endswith("/")}
 
     def _fault(self, source: IcaData | None, copy: IcaData | None) -> str | None:
         if copy is None:
@@ -306,9 +306,10 @@ def has_shown(job: Job, now: datetime) -> bool:
 
 
 def pairs_of(job: Job) -> list[Pair]:
+    """What has to be there by now."""
     destination = parse_uri(job.destination)
     pairs = []
-    for source in map(parse_uri, job.sources):
+    for source in map(parse_uri, job.due_by_now):
         slash = "/" if source.is_folder else ""
         pairs.append(Pair(source, IcaUri(destination.project, f"{destination.path}{source.name}{slash}")))
     return pairs

@@ -102,6 +102,27 @@ def test_a_job_that_fails_is_launched_again(
     assert (metrics["AttemptsStarted"], metrics["AttemptsFailed"], metrics["JobsPassed"]) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("action", ["SKIP", "OVERWRITE", "RENAME"])
+def test_a_job_whose_copy_batch_ica_finds_too_large_is_copied_part_by_part(
+    pipeline: Pipeline, table: CopyTable, action: str, status: int
+) -> None:
+    pipeline.references["MaxRedeploys"] = "0"
+    pipeline.ica.set(max_items=1, max_items_status=status)
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x"), "action_on_exist": action})
+    assert pipeline.ingest() == pipeline.launch() == []
+    assert pipeline.ica.world.jobs == {}
+    pipeline.run(attempts=2)
+    ((_, _), (name, detail)) = pipeline.events()
+    assert name == "CopyCompleted"
+    (job,) = table.jobs("run")
+    assert [attempt.outcome for attempt in job.attempts] == ["SUCCEEDED"] * 2
+    (of_old,) = detail["job_list_with_attempt_counter"]
+    assert (of_old["job_attempt_counter"], of_old["failed_jobs_list"]) == (2, [])
+    assert pipeline.ica.arrived() == available("x")
+    assert [len(ica_job.items) for ica_job in pipeline.ica.world.jobs.values()] == [1, 1]
+
+
 def test_a_job_that_keeps_failing_is_given_up_and_the_copy_fails(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ from icav2_copy_batch.domain.ica import (
     IcaError,
     IcaJob,
     IcaRefused,
+    IcaRefusedBatch,
     IcaUnavailable,
     StartedCopyBatch,
 )
@@ -1196,11 +1197,11 @@ def test_a_copy_batch_that_ica_refuses_is_refused_in_icas_words(prepared: Prepar
 
 
 @pytest.mark.parametrize("kind", ["status", "html"])
-def test_a_copy_batch_that_is_too_large_is_refused_with_the_parameter_that_makes_it_smaller(
+def test_a_copy_batch_that_is_too_large_is_refused_as_one_with_the_parameter_that_makes_it_smaller(
     prepared: Prepared, kind: Any
 ) -> None:
     prepared.ica.fault(kind, "POST", "dataCopyBatch", status=413)
-    with pytest.raises(IcaRefused, match="it was to copy 2 sources; if these are too many, set MaxSourcesPerJob lower"):
+    with pytest.raises(IcaRefusedBatch, match="it was to copy 2 sources; if these are too many, set MaxSources"):
         prepared.start()
     assert prepared.posts == 1
 

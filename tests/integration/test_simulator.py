@@ -536,6 +536,8 @@ def test_a_batch_that_makes_no_sense_is_refused(ica: Ica) -> None:
     ica.set(same_project_copy="allow", max_items=1)
     assert ica.copy(other).id
     refused(400, ica.copy, source, other)
+    ica.set(max_items_status=413)
+    refused(413, ica.copy, source, other)
     refused(400, ica.copy)
     ica.world.discard(source)
     refused(404, ica.copy, source)

@@ -161,6 +161,16 @@ def test_options_come_back_as_they_were_written(either_table: EitherTable, actio
     assert [job.options for job in either_table.jobs("c")] == [options]
 
 
+def test_a_job_whose_copy_batch_was_too_large_keeps_how_many_sources_it_may_have(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    assert job.batch_limit is None
+    assert either_table.release(launch(either_table, job), at(30), at(930), "too large", batch_limit=2)
+    assert now(either_table, job).batch_limit == 2
+    assert either_table.release(launch(either_table, now(either_table, job), 40), at(50), at(950), "ICA answered 503")
+    assert requeue(either_table, run(either_table, now(either_table, job), 60), 70)
+    assert now(either_table, job).batch_limit == 2
+
+
 def test_a_released_job_is_queued_in_the_same_attempt_since_when_it_was_before(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     claimed = launch(either_table, job)

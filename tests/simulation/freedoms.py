@@ -44,6 +44,10 @@ SWITCHES: dict[str, Draw] = {
         "rate_limit": rng.choice([1, 2, 6, 20]),
         "retry_after": rng.choice([0, 0, 1, 60]),
     },
+    "batches are limited": lambda rng: {
+        "max_items": rng.choice([1, 1, 2, 3]),
+        "max_items_status": rng.choice([400, 413, 422]),
+    },
     "calls hang": lambda rng: {"hang_rate": rng.uniform(0.005, 0.05)},
     "the copy engine is down": lambda rng: {"engine_down": [0.0, 1800.0]},
 }

@@ -663,7 +663,8 @@ class Simulation:
 
     def moved(self, verb: str, job: Job) -> None:
         """What holds at each move of a job."""
-        if job.attempt > self.max_attempts:
+        ended = job.status is JobStatus.FAILED
+        if job.failed_attempts + (not ended) > self.max_attempts:
             self.broken.append(f"attempt {job.attempt} of {job}")
         if verb in ENDS_AN_ATTEMPT:
             self.attempt_ended_at = self.engine.now
@@ -787,7 +788,7 @@ class Simulation:
             raise Broken(f"attempts are missing: {job}")
         if job.status is JobStatus.FAILED:
             refused = job.attempts[-1].outcome == NOT_STARTED
-            if not job.reason or (job.attempt < self.max_attempts and not refused):
+            if not job.reason or (job.failed_attempts < self.max_attempts and not refused):
                 raise Broken(f"given up for no reason: {job}")
             if refused and not self.scenario.is_doomed(job.sources):
                 raise Broken(f"refused for no reason: {job}")

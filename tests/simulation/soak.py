@@ -72,6 +72,9 @@ def counts_of(simulation: Simulation) -> Counter[str]:
             "= copies": len(simulation.table.copies),
             "= jobs": len(simulation.table.job_items),
             "= attempts": len(attempts),
+            "= jobs copied part by part": sum(
+                job.batch_limit is not None for job in simulation.table.job_items.values()
+            ),
             "= ICA jobs": len(simulation.world.jobs),
             "= calls to the outside": simulation.calls,
             "= launches adopted": simulation.counts["metric LaunchesAdopted"],

@@ -106,6 +106,15 @@ def test_a_job_of_which_all_is_said_to_be_copied_copies_all_again() -> None:
     assert job(packed_sources=pack_sources(SOURCES), copied=copied_bits(SOURCES, [])).uncopied == SOURCES
 
 
+def test_where_a_copy_batch_may_have_so_many_sources_an_attempt_has_the_first_of_those_left() -> None:
+    third = job(packed_sources=pack_sources(SOURCES), copied=copied_bits(SOURCES, SOURCES[4:]), batch_limit=3)
+    assert (third.uncopied, third.later, third.due_by_now) == (SOURCES[4:7], SOURCES[7:], SOURCES[:7])
+    last = replace(third, copied=copied_bits(SOURCES, SOURCES[8:]))
+    assert (last.uncopied, last.later, last.due_by_now) == (SOURCES[8:], [], SOURCES)
+    whole = replace(third, batch_limit=None)
+    assert (whole.uncopied, whole.later, whole.due_by_now) == (SOURCES[4:], [], SOURCES)
+
+
 def test_an_attempt_keeps_what_became_of_the_sources_that_it_has_not_copied() -> None:
     running = job(status=RUNNING, packed_sources=pack_sources(SOURCES))
     wrong = [SourceOutcome(SOURCES[3], "FAILED", "disk full"), SourceOutcome(SOURCES[7], "MISSING")]

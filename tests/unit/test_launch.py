@@ -17,15 +17,17 @@ from icav2_copy_batch.domain.ica import (
     IcaData,
     IcaError,
     IcaRefused,
+    IcaRefusedBatch,
     IcaUnavailable,
 )
-from icav2_copy_batch.domain.intent import Intent
+from icav2_copy_batch.domain.intent import Intent, digest_of
 from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, LEAST_RATE, Pace, first_pace
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
+from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.launch import (
     CALLS_A_LAUNCH,
     CLEARING_PAUSES,
@@ -37,6 +39,7 @@ from icav2_copy_batch.launch import (
     LOOK_FOR_LOST,
     MAX_DEFERRAL_SECONDS,
     MOST_LOOKED_UP_ANEW,
+    MOST_PARTS,
     NOT_STARTED,
     SECONDS_TO_LAUNCH,
     WAKES_APART,
@@ -546,6 +549,80 @@ def test_a_source_in_the_project_of_its_destination_is_launched_for_whoever_acce
     assert world.launch(job) == Launched(started=1)
 
 
+# --- copy batches that are too large ---------------------------------------------------------------------------------
+
+
+def take_at_most(world: World, items: int) -> None:
+    """Have ICA refuse copy batches of more sources than so many."""
+    refusal = IcaRefusedBatch("ICA answered 413", http_status=413)
+
+    def refused(asked: tuple[Any, ...]) -> IcaError | None:
+        return refusal if len(asked[2]) > items else None
+
+    world.ica.troubles["start_copy_batch"] = refused
+
+
+def of_many_sources(world: World, number: int) -> Job:
+    sources = [f"icav2://from/run/{each:04d}" for each in range(number)]
+    world.ica.add(*(parse_uri(source).path for source in sources))
+    (job,) = world.create("icav2://to/x/", sources=sources)
+    return job
+
+
+def test_a_copy_batch_that_ica_finds_too_large_is_halved_until_it_is_taken(world: World) -> None:
+    take_at_most(world, 3)
+    job = of_many_sources(world, 10)
+    for limit in (5, 3):
+        assert world.launch(job) == Launched()
+        queued = world.now(job)
+        assert (queued.status, queued.attempt, queued.batch_limit) == (JobStatus.QUEUED, 1, limit)
+        assert (queued.intent, queued.attempts, world.nothing_taken()) == (None, (), True)
+        assert world.queue.sent.pop() == (request(job), 0)
+    assert world.launch(job) == Launched(started=1)
+    assert world.now(job).uncopied == job.sources[:3]
+    assert [len(data_ids) for _, _, data_ids, _ in world.ica.called("start_copy_batch")] == [10, 5, 3]
+
+
+def test_what_is_written_down_before_ica_is_asked_is_the_part(world: World) -> None:
+    take_at_most(world, 5)
+    job = of_many_sources(world, 10)
+    world.launch(job)
+    world.ica.trouble("start_copy_batch", IcaAnswerLost("connection dropped"))
+    assert world.launch(job) == Launched(unknown=1)
+    intent = world.now(job).intent
+    assert intent
+    assert (intent.count, intent.digest) == (5, digest_of(parse_uri(source).path for source in job.sources[:5]))
+
+
+def test_a_job_does_not_fall_into_more_parts_than_its_item_can_hold(world: World) -> None:
+    take_at_most(world, 1)
+    job = of_many_sources(world, 100)
+    assert [world.launch(job) for _ in range(4)] == [Launched()] * 4
+    assert world.now(job).batch_limit == -(-100 // MOST_PARTS)
+    assert world.launch(job) == Launched(refused=1)
+    failed = world.now(job)
+    assert (failed.status, failed.attempt, failed.reason) == (JobStatus.FAILED, 1, "ICA answered 413")
+
+
+def test_a_copy_batch_of_one_source_is_not_halved(world: World) -> None:
+    world.ica.trouble("start_copy_batch", IcaRefused("ICA answered 413", http_status=413))
+    (job,) = world.create("icav2://to/x/", sources=SOURCES[:1])
+    assert world.launch(job) == Launched(refused=1)
+
+
+def test_before_the_next_part_there_is_nothing_to_clear_away(world: World) -> None:
+    take_at_most(world, 1)
+    (job,) = world.create("icav2://to/x/")
+    world.launch(job)
+    world.launch(job)
+    running = world.now(job)
+    passed = running.ended_attempt("SUCCEEDED", None, world.clock())
+    copied = copied_bits(running.sources, running.later)
+    assert world.table.requeue(running, passed, copied, world.clock(), world.clock())
+    assert world.launch(world.now(job)) == Launched(started=1)
+    assert world.ica.called("incomplete_files") == []
+
+
 # --- the intent ------------------------------------------------------------------------------------------------------
 
 
@@ -738,9 +815,11 @@ class BrokenTable(fakes.Table):
         self._break("mark_running", job.job_id)
         return super().mark_running(job, ica_job_id, ica_batch_id, now, due_at)
 
-    def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
+    def release(
+        self, job: Job, now: datetime, due_at: datetime, held_up_by: str, batch_limit: int | None = None
+    ) -> bool:
         self._break("release", job.job_id)
-        return super().release(job, now, due_at, held_up_by)
+        return super().release(job, now, due_at, held_up_by, batch_limit)
 
     def _break(self, method: str, job_id: str) -> None:
         if self.breaks == (method, job_id):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from icav2_copy_batch.domain.job import Job, JobStatus
+from icav2_copy_batch.domain.job import Attempt, Job, JobStatus
 from icav2_copy_batch.domain.outage import FORGOTTEN_AFTER, LEAST_SHARE, REMEMBERED, Outcomes, wait_in_outage
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,9 +63,13 @@ def test_what_was_long_ago_says_nothing_of_ica_now() -> None:
     assert failing.plus(0, 1, later) == Outcomes("F", "2026-01-01T01:00:00.000Z")
 
 
+def failed(number: int) -> tuple[Attempt, ...]:
+    return tuple(Attempt(each, "FAILED", "2026-01-01T00:00:00.000Z") for each in range(1, number + 1))
+
+
 def waits(job_id: str = "000001", first: int = 1, attempts: int = 6) -> list[float]:
     return [
-        wait_in_outage(Job("run", job_id, JobStatus.RUNNING, attempt)).total_seconds()
+        wait_in_outage(Job("run", job_id, JobStatus.RUNNING, attempt, attempts=failed(attempt - 1))).total_seconds()
         for attempt in range(first, attempts)
     ]
 
@@ -74,6 +79,11 @@ def test_each_attempt_waits_longer_than_the_one_before() -> None:
         of_job = waits(f"{number:06d}")
         assert of_job[0] == 0, "it may have been an ordinary failure"
         assert of_job == sorted(set(of_job))
+
+
+def test_attempts_that_copied_a_part_are_no_reason_to_wait() -> None:
+    passed = tuple(replace(each, outcome="SUCCEEDED") for each in failed(9))
+    assert wait_in_outage(Job("run", "000001", JobStatus.RUNNING, 10, attempts=passed)) == timedelta()
 
 
 def test_six_attempts_last_for_more_than_half_an_hour_though_three_of_them_were_needed_to_tell() -> None:

@@ -12,19 +12,29 @@ import pytest
 
 from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaJob, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Claim, Copy, CopyStatus, Hold, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import (
+    ALL_THERE,
+    Claim,
+    Copy,
+    CopyStatus,
+    Hold,
+    Job,
+    JobStatus,
+    LaunchRequest,
+    timestamp,
+)
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.slots import Slots
 from icav2_copy_batch.poll import (
-    ALL_THERE,
     FIRST_LOOK_SECONDS,
     FIRST_PUT_OFF_SECONDS,
     LEASE_NAME,
     LEAST_SECONDS_TO_LOOK,
     LONGEST_AWAITED_SECONDS,
     LONGEST_NAP_SECONDS,
+    NOT_TRIED,
     NOTIFIED_LEASE_NAME,
     TREES_SECONDS,
     UNANNOUNCED_AGE,
@@ -380,6 +390,62 @@ def test_a_job_that_ica_calls_failed_and_whose_files_are_all_there_has_passed(wo
     (attempt,) = passed.attempts
     assert (passed.status, attempt.outcome) == (JobStatus.PASSED, ALL_THERE)
     assert attempt.reason == f"ICA job ica-run-000001-1 ended {ica_status}: nothing was copied"
+
+
+# --- part by part, where ICA finds a copy batch too large ------------------------------------------------------------
+
+
+def launched_in_part(world: World, ica_status: str, batch_limit: int = 1, **changes: object) -> Job:
+    """A running job whose copy batch has only so many of its sources."""
+    (job,) = world.create(**changes)  # type: ignore[arg-type]
+    world.claim(job, 60)
+    claimed = world.now(job)
+    assert world.table.release(claimed, world.clock(), world.clock(), "too large", batch_limit)
+    return world.run(job, ica_status)
+
+
+def test_a_job_of_which_a_part_has_passed_goes_on_with_the_next_at_once(world: World) -> None:
+    world.max_attempts = 1
+    first = launched_in_part(world, "SUCCEEDED")
+    assert world.poll()["part_passed"] == 1
+    job = world.now(first)
+    assert (job.status, job.attempt, job.uncopied) == (JobStatus.QUEUED, 2, SOURCES[1:])
+    assert world.queue.sent == [(LaunchRequest("run", "000001", 2), 0)]
+    world.run(job, "SUCCEEDED")
+    assert world.poll()["passed"] == 1
+    assert [each.outcome for each in world.now(job).attempts] == ["SUCCEEDED"] * 2
+
+
+def test_a_part_that_is_all_there_though_ica_calls_it_failed_has_passed(world: World) -> None:
+    first = launched_in_part(world, "FAILED")
+    world.reports.wrong["run", "000001"] = []
+    assert world.poll()["part_passed"] == 1
+    assert world.now(first).uncopied == SOURCES[1:]
+
+
+@pytest.mark.parametrize("action", ["SKIP", "OVERWRITE"])
+def test_of_a_part_that_failed_what_is_left_comes_before_the_next_part(world: World, action: str) -> None:
+    sources = [f"icav2://from/{name}" for name in "abcde"]
+    first = launched_in_part(world, "FAILED", 2, sources=sources, options=CopyOptions(action))
+    left = [SourceOutcome(sources[1], "FAILED", "disk full")]
+    world.reports.not_copied["run", "000001"] = world.reports.wrong["run", "000001"] = left
+    assert world.poll()["requeued"] == 1
+    job = world.now(first)
+    assert (job.attempt, job.uncopied, job.later) == (2, sources[1:3], sources[3:])
+
+
+@pytest.mark.parametrize("action", ["SKIP", "OVERWRITE"])
+def test_only_attempts_that_failed_are_limited_and_what_was_never_tried_is_told(world: World, action: str) -> None:
+    world.max_attempts = 2
+    first = launched_in_part(world, "SUCCEEDED", sources=[*SOURCES, "icav2://from/c"], options=CopyOptions(action))
+    world.poll()
+    outcome = [SourceOutcome(SOURCES[1], "FAILED", "disk full")]
+    world.reports.not_copied["run", "000001"] = world.reports.wrong["run", "000001"] = outcome
+    for word in ("requeued", "given_up"):
+        running = world.run(world.now(first), "FAILED")
+        assert running.uncopied == SOURCES[1:]
+        assert world.poll()[word] == 1
+    assert world.now(first).last_outcomes == [*outcome, SourceOutcome("icav2://from/c", NOT_TRIED)]
 
 
 @pytest.mark.parametrize("action", ["OVERWRITE", "RENAME"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.verify import MISMATCH, OLDER, PATIENCE, JobKey, TreesCompared, Verification, Verify
@@ -184,6 +184,16 @@ def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> N
     }
 
 
+def test_of_a_job_that_is_copied_part_by_part_only_what_should_be_there_by_now_is_compared(ica: SmallIca) -> None:
+    part = replace(job(1), batch_limit=1)
+    del ica.data["/out 1/b"]
+    assert Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn).faults([part]) == {FIRST: []}
+    last = replace(part, copied=copied_bits(part.sources, part.later))
+    del ica.data["/out 1/a"]
+    (found,) = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn).faults([last]).values()
+    assert [each.source for each in found] == part.sources
+
+
 @pytest.mark.parametrize(
     ("action", "succeeded", "verification", "compared"),
     [
@@ -218,8 +228,10 @@ def test_what_is_there_is_told_of_skip_alone_where_a_job_has_failed(ica: SmallIc
 BEFORE, BEGAN, SINCE = "2024-05-28T03:11:00.000Z", "2024-05-28T03:12:00.000Z", "2024-05-28T03:12:05.000Z"
 
 
-def began(job: Job, **changes: Any) -> Job:
-    return replace(job, ica_job_id="ica-1", ica_created_at=BEGAN, **changes)
+def began(job: Job, attempt: int = 1, **changes: Any) -> Job:
+    """In this attempt, after others that failed."""
+    failed = tuple(Attempt(number, "FAILED", BEFORE) for number in range(1, attempt))
+    return replace(job, ica_job_id="ica-1", ica_created_at=BEGAN, attempt=attempt, attempts=failed, **changes)
 
 
 def list_as_made(ica: SmallIca, at: dict[str, str]) -> None:

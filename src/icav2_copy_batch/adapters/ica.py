@@ -53,6 +53,7 @@ from icav2_copy_batch.domain.ica import (
     IcaError,
     IcaJob,
     IcaRefused,
+    IcaRefusedBatch,
     IcaUnavailable,
     StartedCopyBatch,
     failure_of,
@@ -624,7 +625,10 @@ class IcaClient:
     def start_copy_batch(
         self, project_id: str, folder_id: str | None, data_ids: Sequence[str], options: CopyOptions
     ) -> StartedCopyBatch:
-        """Start to copy data into a folder of a project. Not to be repeated after ``IcaAnswerLost``."""
+        """Start to copy data into a folder of a project. Not to be repeated after ``IcaAnswerLost``.
+
+        Raises ``IcaRefusedBatch`` where fewer data may be taken.
+        """
         batch = CreateProjectDataCopyBatch(
             items=[CreateProjectDataCopyBatchItem(dataId=data_id) for data_id in data_ids],
             destinationFolderId=folder_id,
@@ -646,7 +650,7 @@ class IcaClient:
                 raise IcaUnavailable(f"{error}; what was looked up some minutes ago is looked up anew") from None
             if error.http_status in (400, 413, 422) and len(data_ids) > 1:
                 hint = f"it was to copy {len(data_ids)} sources; if these are too many, set MaxSourcesPerJob lower"
-                raise IcaRefused(f"{error} ({hint})", http_status=error.http_status) from None
+                raise IcaRefusedBatch(f"{error} ({hint})", http_status=error.http_status) from None
             raise
         try:
             return StartedCopyBatch(batch_id=_text(answer, "id"), job_id=_text(answer, "job", "id"))

@@ -198,6 +198,7 @@ class JobItem(Model):
     destination = UnicodeAttribute()
     packed_sources = BinaryAttribute(legacy_encoding=False, null=True)
     copied = BinaryAttribute(legacy_encoding=False, null=True)
+    batch_limit = NumberAttribute(null=True)
     options = OptionsMap(null=True)
     attempts = ListAttribute(of=AttemptMap, null=True)
     queued_at = UnicodeAttribute(null=True)
@@ -499,12 +500,18 @@ class CopyTable:
             return (Claim.MOVED_ON, Claim.NO_SLOT, Claim.FOLDER_BUSY)[refused.index(True)]
         return Claim.CLAIMED
 
-    def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
-        """LAUNCHING → QUEUED, the same attempt: the launch could not be tried."""
+    def release(
+        self, job: Job, now: datetime, due_at: datetime, held_up_by: str, batch_limit: int | None = None
+    ) -> bool:
+        """LAUNCHING → QUEUED, the same attempt: ICA has started nothing.
+
+        With a ``batch_limit`` this was too large, and no copy batch of the job is to have more sources from now on.
+        """
         actions: list[Action] = [
             JobItem.claimed_at.remove(),
             JobItem.due_at.set(timestamp(due_at)),
             JobItem.held_up_by.set(held_up_by),
+            *([JobItem.batch_limit.set(batch_limit)] if batch_limit else []),
             *_forget_launch(),
         ]
         return self._leave("release", job, now, actions)
@@ -525,7 +532,7 @@ class CopyTable:
     def requeue(
         self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime, hold: Hold | None = None
     ) -> bool:
-        """RUNNING → QUEUED, the next attempt: this one failed, but for the sources that it has ``copied``.
+        """RUNNING → QUEUED, the next attempt: this one failed, or copied a part; ``copied`` says which sources are.
 
         With a ``hold`` it gets its launch message only when it is due.
         """
@@ -1047,6 +1054,7 @@ def _job(item: JobItem) -> Job:
         destination=item.destination,
         packed_sources=item.packed_sources or b"",
         copied=item.copied or b"",
+        batch_limit=None if item.batch_limit is None else int(item.batch_limit),
         options=CopyOptions(**item.options.as_dict()) if item.options else CopyOptions(),
         attempts=tuple(_attempt(each) for each in item.attempts or ()),
         queued_at=item.queued_at,

@@ -248,8 +248,7 @@ def _job_of_old(copy: Copy, job: Job) -> Detail:
 
 
 def _failed_ica_jobs(job: Job) -> list[str]:
-    ended = job.attempts if job.status is JobStatus.FAILED else job.attempts[:-1]
-    return [attempt.ica_job_id for attempt in ended if attempt.ica_job_id]
+    return [attempt.ica_job_id for attempt in job.attempts if attempt.ica_job_id and not attempt.has_passed]
 
 
 def _failed_job(copy: Copy, job: Job) -> Detail:

@@ -141,6 +141,10 @@ class IcaRefused(IcaError):
     """Nothing happened, and the same call would be refused again. The job fails at once."""
 
 
+class IcaRefusedBatch(IcaRefused):
+    """The same for a copy batch of several sources, which may be too large: ICA does not say how many it takes."""
+
+
 class IcaAnswerLost(IcaError):
     """The call may or may not have been carried out: its answer was lost or cannot be read.
 

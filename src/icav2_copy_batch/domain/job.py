@@ -42,6 +42,10 @@ class CopyStatus(StrEnum):
     """Settled and announced: some jobs did not pass."""
 
 
+ALL_THERE = "ALL_THERE"
+"""Outcome of an attempt that ICA does not call succeeded, and whose files are all there as they should be."""
+
+
 class Hold(StrEnum):
     """Why a queued job waits for a moment of its own without having a launch message under way."""
 
@@ -82,11 +86,15 @@ class Claim(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One ICA copy batch launched for a job, as it ended. Times are UTC, ISO 8601 with ``Z``."""
+    """One ICA copy batch launched for a job, as it ended. Times are UTC, ISO 8601 with ``Z``.
+
+    It had the sources of the job that no earlier one had copied, or a part of these (see ``Job.batch_limit``).
+    """
 
     number: int
     outcome: str
-    """ICA's job status, or ``REFUSED`` when the attempt could not be launched."""
+    """ICA's job status; ``ALL_THERE`` or ``MISMATCH`` where the files say otherwise; ``REFUSED`` when it could not be
+    launched."""
     ended_at: str
     queued_at: str | None = None
     claimed_at: str | None = None
@@ -98,6 +106,10 @@ class Attempt:
     reason: str | None = None
     packed_outcomes: bytes = b""
     """Of the sources that this attempt did not copy."""
+
+    @property
+    def has_passed(self) -> bool:
+        return self.outcome in ("SUCCEEDED", ALL_THERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,8 @@ class Job:
     packed_sources: bytes = b""
     copied: bytes = b""
     """A bit per source that an earlier attempt has copied, see ``uncopied``."""
+    batch_limit: int | None = None
+    """So many sources at most have its copy batches, since ICA has refused a larger one: it is copied part by part."""
     options: CopyOptions = field(default_factory=CopyOptions)
     attempts: tuple[Attempt, ...] = ()
     """The attempts that have ended, oldest first."""
@@ -149,9 +163,30 @@ class Job:
 
     @property
     def uncopied(self) -> list[str]:
-        """The sources that this attempt has to copy: all, but for those that an earlier one has copied."""
+        """The sources that this attempt has to copy: the first part of those that no earlier one has copied."""
+        return self._pending[: self.batch_limit]
+
+    @property
+    def later(self) -> list[str]:
+        """The sources that are left to attempts after this one."""
+        return self._pending[self.batch_limit :] if self.batch_limit else []
+
+    @property
+    def due_by_now(self) -> list[str]:
+        """The sources that have to be there when this attempt has passed: its own, and those copied before."""
+        later = set(self.later)
+        return [source for source in self.sources if source not in later]
+
+    @property
+    def _pending(self) -> list[str]:
+        """The sources that no attempt has copied; all, where one has failed that seems to have copied all."""
         sources = self.sources
         return uncopied_sources(sources, self.copied) or sources
+
+    @property
+    def failed_attempts(self) -> int:
+        """How many have ended otherwise than with a part of it copied: only these are limited in number."""
+        return sum(not each.has_passed for each in self.attempts)
 
     @property
     def project(self) -> str:

@@ -69,6 +69,7 @@ def wait_in_outage(job: Job) -> timedelta:
     Not at all after the first, which may be an ordinary failure; then 1, 3, 9 and 27 minutes. Six attempts reach over
     more than 30 minutes also where the first three are made at once, since it takes these to show that it is an outage.
     """
-    longest = WAITS[job.attempt - 1] if job.attempt <= len(WAITS) else LATER_WAIT
+    failed = job.failed_attempts
+    longest = WAITS[failed] if failed < len(WAITS) else LATER_WAIT
     chance = crc32(f"{job.copy_id} {job.job_id} {job.attempt}".encode()) / 2**32  # the same for a job whoever asks
     return longest * (LEAST_SHARE + (1 - LEAST_SHARE) * chance)
