@@ -31,6 +31,22 @@ def schema_faults(schema: str, instance: object) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(instance)]
 
 
+def undocumented_keys(schema: str, instance: object) -> list[str]:
+    """Keys of a document that the schema of that name does not describe, as ``path: what``. Consumers ignore such."""
+    validator = Draft202012Validator(_closed(schemas()[schema]), registry=_registry())
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(instance)]
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with no object in it open for further keys."""
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(value) for key, value in schema.items()}
+    return {**closed, "additionalProperties": False} if schema.get("type") == "object" else closed
+
+
 @cache
 def schemas() -> dict[str, Any]:
     """Every schema by its name."""
