@@ -19,7 +19,7 @@ export SAM_CLI_TELEMETRY := 0
 
 SEEDS ?= 10000
 
-.PHONY: help setup demo local test soak replay bench check build validate deploy format lock clean
+.PHONY: help setup demo local test soak replay mutants bench check build validate deploy format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ soak: setup ## The promise, over 10,000 seeds of the simulated world (SEEDS=numb
 
 replay: setup ## One seed of the simulated world, with all that happens in it: make replay SEED=123
 	@PYTHONPATH=src $(BIN)/python -m tests.simulation.soak --replay $(SEED)
+
+mutants: setup ## Take each condition of the table away, one at a time: its tests have to fail (some minutes)
+	@PYTHONPATH=src $(BIN)/python -m tests.mutants
 
 bench: setup ## Measure speed, ICA calls, scale and cost, and write docs/ (ONLY=makespan,ingest for some parts)
 	@PYTHONPATH=src $(BIN)/python -m local.bench $(if $(ONLY),--only "$(ONLY)")
