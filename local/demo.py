@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.json import JSON
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from icav2_copy_batch.domain.documents import EVENT_SOURCE
+from icav2_copy_batch.domain.events import EVENT_SOURCE
 from local.manifests import Manifest, bclconvert_manifest
 from local.stack import LocalStack, Simulator, StackError, StackOptions, local_stack
 

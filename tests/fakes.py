@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
+from icav2_copy_batch.adapters.ica.pacing import Pacing
+from icav2_copy_batch.domain.events import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,
@@ -30,12 +31,11 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, Problem, Refused
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.pace import Pace, first_pace
-from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting
+from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.uri import parse_uri
-from icav2_copy_batch.pacing import Pacing
 
 if TYPE_CHECKING:
-    from icav2_copy_batch.adapters.table import CopyTable
+    from icav2_copy_batch.adapters.table.table import CopyTable
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from icav2_copy_batch.domain import documents
-from icav2_copy_batch.domain.documents import Detail, Sendable
+from icav2_copy_batch.domain import events as documents
+from icav2_copy_batch.domain.events import Detail, Sendable
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Limits, Refused, flip, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes

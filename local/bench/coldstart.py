@@ -23,7 +23,7 @@ def coldstart(runs: int, steps: Steps) -> list[Table]:
     """Each run imports everything once, so that a machine whose speed drifts is the same for both sides of a ratio."""
     names = sorted(path.stem for path in HANDLERS.glob("*.py") if path.stem not in ("__init__", "wiring"))
     modules = {name: f"icav2_copy_batch.handlers.{name}" for name in names}
-    modules |= {name: f"{modules[name]}, icav2_copy_batch.adapters.ica" for name in TALKS_TO_ICA}
+    modules |= {name: f"{modules[name]}, icav2_copy_batch.adapters.ica.client" for name in TALKS_TO_ICA}
     seconds: list[dict[str, float]] = []
     with steps.step("coldstart: imports", total=runs) as tick:
         for run in range(runs + 1):

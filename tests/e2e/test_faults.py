@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.adapters.ica import READ_SECONDS
-from icav2_copy_batch.adapters.table import JOB_PREFIX
+from icav2_copy_batch.adapters.ica.client import READ_SECONDS
+from icav2_copy_batch.adapters.table.table import JOB_PREFIX
 from icav2_copy_batch.domain.job import JobStatus
-from icav2_copy_batch.launch import SECONDS_TO_LAUNCH
+from icav2_copy_batch.stages.launch import SECONDS_TO_LAUNCH
 from local.demo import subscribed
 from local.manifests import Manifest, bclconvert_manifest
 from local.stack import TOKEN, LocalStack, StackOptions, local_stack

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from icav2_copy_batch.poll import NOTIFIED_LEASE_NAME
+from icav2_copy_batch.stages.poll import NOTIFIED_LEASE_NAME
 from local.demo import subscribed
 from local.manifests import bclconvert_manifest
 from local.stack import TOKEN, LocalStack

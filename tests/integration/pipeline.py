@@ -18,7 +18,9 @@ from uuid import uuid4
 import pytest
 from moto.events.models import EventPattern
 
-from icav2_copy_batch.handlers import complete, ingest, launch, notify, poll, wiring
+from icav2_copy_batch.handlers import container as wiring
+from icav2_copy_batch.handlers import ingest, launch, notify, poll
+from icav2_copy_batch.handlers import publish as complete
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, json_answer
 from tests.integration.simulated_ica import TOKEN, SimulatedIca

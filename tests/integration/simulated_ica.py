@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from icav2_copy_batch.adapters.ica import IcaClient
+from icav2_copy_batch.adapters.ica.client import IcaClient
 from local.simulator.app import application, server
 from local.simulator.gate import Fault, Simulator
 from local.simulator.model import Datum, JobStatus, Outcome, PendingFolder, Script

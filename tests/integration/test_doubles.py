@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from icav2_copy_batch.adapters.aws import EventBus, LaunchQueue, ManifestBucket, TaskTokens
-from icav2_copy_batch.domain.documents import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail
+from icav2_copy_batch.domain.events import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import Refused
 from tests import fakes

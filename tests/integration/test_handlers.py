@@ -12,13 +12,14 @@ from typing import Any, Literal
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from icav2_copy_batch.adapters import ica as ica_module
-from icav2_copy_batch.adapters.ica import TOKEN_REFUSED
-from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.adapters.ica import client as ica_module
+from icav2_copy_batch.adapters.ica.client import TOKEN_REFUSED
+from icav2_copy_batch.adapters.table.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import JobStatus
-from icav2_copy_batch.handlers import complete, wiring
-from icav2_copy_batch.verify import PATIENCE
+from icav2_copy_batch.handlers import container as wiring
+from icav2_copy_batch.handlers import publish as complete
+from icav2_copy_batch.stages.verify import PATIENCE
 from tests.event_files import sample, schema_faults
 from tests.integration import clients, template
 from tests.integration.aws_calls import json_answer, text_of
@@ -400,7 +401,7 @@ def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(
     manifest["icav2://other/run/c.txt"] = ["icav2://destination/to/y/"]
     pipeline.submit({"copy_id": "run", "manifest": manifest})
     pipeline.ingest()
-    monkeypatch.setattr("icav2_copy_batch.adapters.ica.MAX_TRIES", 1)
+    monkeypatch.setattr("icav2_copy_batch.adapters.ica.client.MAX_TRIES", 1)
     pipeline.ica.fault("status", "GET", other, status=503)
     pipeline.aws.refuse("SendMessageBatch", "AccessDenied")
     event = pipeline.messages("LaunchQueue")
@@ -422,7 +423,7 @@ def test_a_launch_is_put_off_while_ica_is_unavailable_and_uses_up_no_attempt(
 ) -> None:
     pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
     pipeline.ingest()
-    monkeypatch.setattr("icav2_copy_batch.adapters.ica.MAX_TRIES", 1)
+    monkeypatch.setattr("icav2_copy_batch.adapters.ica.client.MAX_TRIES", 1)
     pipeline.ica.fault("status", status=503)
     assert pipeline.launch() == []
     (job,) = table.jobs("run")

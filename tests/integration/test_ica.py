@@ -27,8 +27,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 import icav2_copy_batch
-from icav2_copy_batch.adapters import ica as ica_module
-from icav2_copy_batch.adapters.ica import (
+from icav2_copy_batch.adapters.ica import client as ica_module
+from icav2_copy_batch.adapters.ica.client import (
     FOLDER_PAUSES,
     MAX_PACED_TRIES,
     MAX_QUERY_BYTES,
@@ -38,7 +38,8 @@ from icav2_copy_batch.adapters.ica import (
     TRIES_OF_A_LONG_URL,
     IcaClient,
 )
-from icav2_copy_batch.adapters.libica_light import ApiClient
+from icav2_copy_batch.adapters.ica.libica_light import ApiClient
+from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.ica import (
     SECONDS_TO_START,
     CopyBatchItem,
@@ -53,7 +54,6 @@ from icav2_copy_batch.domain.ica import (
 )
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions
-from icav2_copy_batch.pacing import Pacing
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
 from tests import fakes
 from tests.fakes import in_turn
@@ -1685,7 +1685,7 @@ def test_json_that_is_no_problem_document_is_no_refusal_of_icas(
 
 def test_only_the_part_of_libica_that_is_needed_is_imported() -> None:
     """In an interpreter of its own, as a cold start is; all of libica takes seconds."""
-    count = "import icav2_copy_batch.adapters.ica, sys; print(sum(name.startswith('libica.') for name in sys.modules))"
+    count = "import icav2_copy_batch.adapters.ica.client, sys; print(sum(name.startswith('libica.') for name in sys.modules))"
     printed = subprocess.run(  # noqa: S603 # a command of our own
         [sys.executable, "-c", count],
         env={**os.environ, "PYTHONPATH": str(Path(icav2_copy_batch.__file__).parents[1])},

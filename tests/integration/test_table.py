@@ -15,7 +15,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from pynamodb.exceptions import GetError, PutError, QueryError, TransactWriteError, UpdateError
 
-from icav2_copy_batch.adapters.table import (
+from icav2_copy_batch.adapters.table.table import (
     LONGEST_TROUBLE_SECONDS,
     CopyItem,
     CopyTable,
@@ -30,7 +30,7 @@ from icav2_copy_batch.adapters.table import (
 from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import MAX_PACKED_BYTES
-from icav2_copy_batch.domain.slots import Backlog, Slots
+from icav2_copy_batch.domain.schedule import Backlog, Slots
 from tests import fakes
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, error, json_answer, moto, text_of

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pynamodb.exceptions import UpdateError
 
-from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.adapters.table.table import CopyTable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,
@@ -31,7 +31,7 @@ from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sourc
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.pace import first_pace
-from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
+from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
 from tests import fakes
 from tests.integration.tables import (
     DESTINATION,

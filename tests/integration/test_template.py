@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.adapters.aws import redelivery_seconds
-from icav2_copy_batch.adapters.ica import TOKEN_REFUSED
-from icav2_copy_batch.adapters.table import FolderItem
-from icav2_copy_batch.complete import HEARTBEATS_APART, SECONDS_TO_ANNOUNCE
+from icav2_copy_batch.adapters.ica.client import TOKEN_REFUSED
+from icav2_copy_batch.adapters.table.table import FolderItem
 from icav2_copy_batch.domain.manifest import read_message
-from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.handlers import poll, wiring
+from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.handlers import container as wiring
+from icav2_copy_batch.handlers import poll
+from icav2_copy_batch.stages.publish import HEARTBEATS_APART, SECONDS_TO_ANNOUNCE
 from tests.integration.pipeline import metrics_in
 from tests.integration.template import (
     TEMPLATE,
@@ -168,7 +169,7 @@ def test_every_alarm_on_a_metric_of_ours_is_on_one_that_is_emitted_for_this_stac
 
 def test_metrics_and_logs_carry_the_name_of_the_stack() -> None:
     code = """
-from icav2_copy_batch.handlers import wiring
+from icav2_copy_batch.handlers import container as wiring
 wiring.metrics.log_metrics(lambda event, context: wiring.metrics.add_metric("Happened", "Count", 0))({}, None)
 wiring.metrics.log_metrics(lambda event, context: wiring.metrics.add_metric("Happened", "Count", 1))({}, None)
 wiring.logger.warning("logged")

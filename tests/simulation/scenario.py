@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.verify import Verification
+from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.stages.verify import Verification
 from local.simulator.model import JobStatus, Outcome
 from tests.simulation.freedoms import Happening, Span, drawn, happenings_of, refusals_of, switches_of
 

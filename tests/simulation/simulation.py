@@ -20,28 +20,28 @@ from unittest.mock import patch
 
 import tenacity
 
-from icav2_copy_batch.adapters.ica import IcaClient
-from icav2_copy_batch.complete import Complete
-from icav2_copy_batch.delay import Delay
+from icav2_copy_batch.adapters.ica.client import IcaClient
+from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.ica import IcaError
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.manifest import Limits
-from icav2_copy_batch.domain.slots import Waiting
+from icav2_copy_batch.domain.schedule import Waiting
 from icav2_copy_batch.domain.uri import parse_uri
-from icav2_copy_batch.handlers import complete as complete_handler
+from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import ingest as ingest_handler
 from icav2_copy_batch.handlers import launch as launch_handler
 from icav2_copy_batch.handlers import notify as notify_handler
 from icav2_copy_batch.handlers import poll as poll_handler
-from icav2_copy_batch.handlers import wiring
-from icav2_copy_batch.ingest import Ingest
-from icav2_copy_batch.items import Items
-from icav2_copy_batch.launch import NOT_STARTED, Launch
-from icav2_copy_batch.pacing import Pacing
-from icav2_copy_batch.poll import Poll
-from icav2_copy_batch.reconcile import NotForAPerson, Reconcile
-from icav2_copy_batch.send import Send
-from icav2_copy_batch.verify import Verification, Verify
+from icav2_copy_batch.handlers import publish as complete_handler
+from icav2_copy_batch.stages.delay import Delay
+from icav2_copy_batch.stages.dispatch import Send
+from icav2_copy_batch.stages.ingest import Ingest
+from icav2_copy_batch.stages.items import Items
+from icav2_copy_batch.stages.launch import NOT_STARTED, Launch
+from icav2_copy_batch.stages.poll import Poll
+from icav2_copy_batch.stages.publish import Complete
+from icav2_copy_batch.stages.reconcile import NotForAPerson, Reconcile
+from icav2_copy_batch.stages.verify import Verification, Verify
 from local.simulator import bodies
 from local.simulator.gate import Simulator
 from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, DataStatus, Script, SubscriptionRequest

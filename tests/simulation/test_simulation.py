@@ -17,11 +17,11 @@ import pytest
 
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
 from icav2_copy_batch.domain.job import Claim, Job, JobStatus
-from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.launch import Claimed, Launch
-from icav2_copy_batch.reconcile import Reconcile
-from icav2_copy_batch.send import Send
-from icav2_copy_batch.verify import Verification, Verify
+from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.stages.dispatch import Send
+from icav2_copy_batch.stages.launch import Claimed, Launch
+from icav2_copy_batch.stages.reconcile import Reconcile
+from icav2_copy_batch.stages.verify import Verification, Verify
 from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome
 from tests import fakes

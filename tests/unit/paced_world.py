@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.ica import IcaUnavailable
-from icav2_copy_batch.pacing import Pacing
 from tests import fakes
 from tests.simulation.engine import Engine, Killed, Process
 

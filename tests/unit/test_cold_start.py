@@ -30,7 +30,7 @@ def in_a_fresh_process(*lines: str) -> Any:
 
 def imports_of(handler: str) -> str:
     """A handler's, with those of its first message."""
-    ica = "" if handler in NEED_NOTHING_OF_ICA else ", icav2_copy_batch.adapters.ica"
+    ica = "" if handler in NEED_NOTHING_OF_ICA else ", icav2_copy_batch.adapters.ica.client"
     return f"import icav2_copy_batch.handlers.{handler}{ica}"
 
 
@@ -68,7 +68,7 @@ def test_pydantic_builds_no_validator_before_it_is_used_and_then_that_alone() ->
     before, after, refused = in_a_fresh_process(
         imports_of("launch"),
         "from pydantic_core import SchemaValidator",
-        "from icav2_copy_batch.adapters.ica import IcaClient, IcaRefused",
+        "from icav2_copy_batch.adapters.ica.client import IcaClient, IcaRefused",
         "def built(): return sum(isinstance(each, SchemaValidator) for each in gc.get_objects())",
         "class Token:",
         "    def token(self, *, fresh): return 'a.b.c'",

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from icav2_copy_batch.delay import Delay
-from icav2_copy_batch.domain.documents import Detail
+from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
-from icav2_copy_batch.domain.slots import Backlog, Slots
-from icav2_copy_batch.send import NO_SLOT
+from icav2_copy_batch.domain.schedule import Backlog, Slots
+from icav2_copy_batch.stages.delay import Delay
+from icav2_copy_batch.stages.dispatch import NO_SLOT
 from tests import fakes
 from tests.event_files import schema_faults
 

@@ -7,9 +7,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from icav2_copy_batch.adapters.ica_clock import GOOD_FOR, MOST_ERROR, IcaClock
+from icav2_copy_batch.adapters.ica.clock import GOOD_FOR, MOST_ERROR, IcaClock
 from icav2_copy_batch.domain.job import timestamp
-from icav2_copy_batch.domain.slots import CLOCKS_APART
+from icav2_copy_batch.domain.schedule import CLOCKS_APART
 from tests import fakes
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch import ingest
-from icav2_copy_batch.complete import Complete
 from icav2_copy_batch.domain.ica import IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits
-from icav2_copy_batch.domain.slots import Backlog, Slots
-from icav2_copy_batch.ingest import Ingest, Ingested, OutOfTime
-from icav2_copy_batch.send import LOST_MESSAGE_AGE, Send
+from icav2_copy_batch.domain.schedule import Backlog, Slots
+from icav2_copy_batch.stages import ingest
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Send
+from icav2_copy_batch.stages.ingest import Ingest, Ingested, OutOfTime
+from icav2_copy_batch.stages.publish import Complete
 from tests import fakes
 from tests.event_files import sample, schema_faults
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from icav2_copy_batch.adapters.ica.pacing import CALLERS_AT_ONCE
 from icav2_copy_batch.domain.ica import (
     SECONDS_TO_START,
     IcaAnswerLost,
@@ -25,10 +26,11 @@ from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchReque
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, LEAST_RATE, Pace, first_pace
-from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
-from icav2_copy_batch.launch import (
+from icav2_copy_batch.stages.dispatch import FEWER_CALLS, LOST_MESSAGE_AGE, NO_SLOT
+from icav2_copy_batch.stages.launch import (
     CALLS_A_LAUNCH,
     CLEARING_PAUSES,
     FEWER_CALLS_SECONDS,
@@ -46,8 +48,6 @@ from icav2_copy_batch.launch import (
     Launch,
     Launched,
 )
-from icav2_copy_batch.pacing import CALLERS_AT_ONCE
-from icav2_copy_batch.send import FEWER_CALLS, LOST_MESSAGE_AGE, NO_SLOT
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 

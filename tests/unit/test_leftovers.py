@@ -11,7 +11,7 @@ import pytest
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import pack_sources
-from icav2_copy_batch.leftovers import Leftovers
+from icav2_copy_batch.stages.leftovers import Leftovers
 from tests.unit.small_ica import SmallIca
 
 BEGAN = datetime(2024, 5, 28, 3, 12, tzinfo=UTC)
@@ -152,7 +152,7 @@ def test_nothing_to_delete_takes_one_look(ica: SmallIca) -> None:
 def test_of_very_many_leftovers_so_many_are_deleted_before_it_is_looked_again(
     ica: SmallIca, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("icav2_copy_batch.leftovers.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("icav2_copy_batch.stages.leftovers.MOST_AT_ONCE", 2)
     for number in range(3):
         put(ica, f"/x/sub/{number}")
     leftovers = Leftovers(ica)

@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import pytest
 
-from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaJob, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import (
     ALL_THERE,
@@ -26,8 +25,9 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome
-from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.poll import (
+from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Send
+from icav2_copy_batch.stages.poll import (
     FIRST_LOOK_SECONDS,
     FIRST_PUT_OFF_SECONDS,
     LEASE_NAME,
@@ -42,8 +42,8 @@ from icav2_copy_batch.poll import (
     JobKey,
     Poll,
 )
-from icav2_copy_batch.send import LOST_MESSAGE_AGE, Send
-from icav2_copy_batch.verify import MISMATCH, OLDER, PATIENCE, Compared, TreesCompared
+from icav2_copy_batch.stages.publish import SECONDS_TO_ANNOUNCE
+from icav2_copy_batch.stages.verify import MISMATCH, OLDER, PATIENCE, Compared, TreesCompared
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 

@@ -15,8 +15,8 @@ from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
-from icav2_copy_batch.domain.slots import CLOCKS_APART, Slots
-from icav2_copy_batch.reconcile import (
+from icav2_copy_batch.domain.schedule import CLOCKS_APART, Slots
+from icav2_copy_batch.stages.reconcile import (
     LISTS_LAG,
     LONGEST_UNDECIDED_LOOK_AGAIN,
     LOST_ANSWER_AGE,

@@ -12,7 +12,7 @@ from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaU
 from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
-from icav2_copy_batch.verify import MISMATCH, OLDER, PATIENCE, JobKey, TreesCompared, Verification, Verify
+from icav2_copy_batch.stages.verify import MISMATCH, OLDER, PATIENCE, JobKey, TreesCompared, Verification, Verify
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 

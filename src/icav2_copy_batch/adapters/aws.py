@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ParamValidationError
 from botocore.session import Session, get_session
 
-from icav2_copy_batch.domain.documents import EVENT_SOURCE, Detail, encode
+from icav2_copy_batch.domain.events import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import Problem, Refused
 from icav2_copy_batch.domain.token import UnusableSecret, bare_token

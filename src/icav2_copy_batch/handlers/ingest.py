@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from icav2_copy_batch.handlers.wiring import (
+from icav2_copy_batch.handlers.container import (
     LambdaContext,
     begin,
     bucket,
@@ -22,7 +22,7 @@ from icav2_copy_batch.handlers.wiring import (
     tasks,
     utc_now,
 )
-from icav2_copy_batch.ingest import Ingest, Ingested, OutOfTime
+from icav2_copy_batch.stages.ingest import Ingest, Ingested, OutOfTime
 
 
 @metrics.log_metrics

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from icav2_copy_batch.domain.job import LaunchRequest
-from icav2_copy_batch.handlers.wiring import (
+from icav2_copy_batch.handlers.container import (
     LambdaContext,
     begin,
     deadline,
@@ -22,7 +22,7 @@ from icav2_copy_batch.handlers.wiring import (
     table,
     utc_now,
 )
-from icav2_copy_batch.launch import Launch
+from icav2_copy_batch.stages.launch import Launch
 
 
 @metrics.log_metrics

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Any
 
 from icav2_copy_batch.domain.ica import ended_job_of
+from icav2_copy_batch.handlers.container import LambdaContext, begin, metrics
 from icav2_copy_batch.handlers.poll import poll as poller
 from icav2_copy_batch.handlers.poll import report
-from icav2_copy_batch.handlers.wiring import LambdaContext, begin, metrics
 
 
 @metrics.log_metrics

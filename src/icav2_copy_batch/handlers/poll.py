@@ -7,8 +7,7 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
-from icav2_copy_batch.delay import Delay
-from icav2_copy_batch.handlers.wiring import (
+from icav2_copy_batch.handlers.container import (
     LambdaContext,
     begin,
     bus,
@@ -22,10 +21,11 @@ from icav2_copy_batch.handlers.wiring import (
     table,
     utc_now,
 )
-from icav2_copy_batch.items import Items
-from icav2_copy_batch.poll import Poll
-from icav2_copy_batch.reconcile import Reconcile
-from icav2_copy_batch.verify import Verification, Verify
+from icav2_copy_batch.stages.delay import Delay
+from icav2_copy_batch.stages.items import Items
+from icav2_copy_batch.stages.poll import Poll
+from icav2_copy_batch.stages.reconcile import Reconcile
+from icav2_copy_batch.stages.verify import Verification, Verify
 
 METRICS = {
     "passed": "JobsPassed",

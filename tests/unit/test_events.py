@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from icav2_copy_batch.domain import documents
-from icav2_copy_batch.domain.documents import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, Sendable, encode, event_id
+from icav2_copy_batch.domain import events as documents
+from icav2_copy_batch.domain.events import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, Sendable, encode, event_id
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Hold, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Problem, Refused, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.complete import (
+from icav2_copy_batch.domain.events import CAUSE_KEYS, Detail
+from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, timestamp
+from icav2_copy_batch.domain.manifest import CopyOptions, Limits, flip
+from icav2_copy_batch.stages.publish import (
     ANSWERED_WITHIN,
     CLAIM_MARGIN,
     HEARTBEATS_APART,
@@ -18,9 +21,6 @@ from icav2_copy_batch.complete import (
     SECONDS_TO_FINISH,
     Complete,
 )
-from icav2_copy_batch.domain.documents import CAUSE_KEYS, Detail
-from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions, Limits, flip
 from tests import fakes
 from tests.event_files import sample, schema_faults
 

@@ -47,12 +47,12 @@ from icav2_copy_batch.domain.job import (
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import CopyOptions
-from icav2_copy_batch.domain.slots import Slots
+from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
-from icav2_copy_batch.leftovers import Leftovers
-from icav2_copy_batch.reconcile import LOST_ANSWER_AGE
-from icav2_copy_batch.send import FEWER_CALLS, FOLDER_BUSY, LOST_MESSAGE_AGE, NO_SLOT
+from icav2_copy_batch.stages.dispatch import FEWER_CALLS, FOLDER_BUSY, LOST_MESSAGE_AGE, NO_SLOT
+from icav2_copy_batch.stages.leftovers import Leftovers
+from icav2_copy_batch.stages.reconcile import LOST_ANSWER_AGE
 
 FOLDER_BUSY_SECONDS = 15
 """After about this a folder that another copy writes into is looked at again."""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest, job_id_of
 from icav2_copy_batch.domain.manifest import PlannedJob
-from icav2_copy_batch.domain.slots import CLOCKS_APART, FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
-from icav2_copy_batch.domain.slots import choose as choose_from_runs
+from icav2_copy_batch.domain.schedule import CLOCKS_APART, FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
+from icav2_copy_batch.domain.schedule import choose as choose_from_runs
 
 PROJECTS, COPIES = "pqr", "abcd"
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from icav2_copy_batch.domain import documents
-from icav2_copy_batch.domain.documents import Detail
+from icav2_copy_batch.domain import events as documents
+from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.slots import Backlog
-from icav2_copy_batch.send import NO_SLOT
+from icav2_copy_batch.domain.schedule import Backlog
+from icav2_copy_batch.stages.dispatch import NO_SLOT
 
 logger = logging.getLogger(__name__)
 

@@ -26,15 +26,15 @@ from icav2_copy_batch.adapters.aws import (
     SourceQueue,
     TaskTokens,
 )
-from icav2_copy_batch.adapters.table import CopyTable
-from icav2_copy_batch.complete import Complete
+from icav2_copy_batch.adapters.ica.pacing import Pacing
+from icav2_copy_batch.adapters.table.table import CopyTable
 from icav2_copy_batch.domain.manifest import Limits
-from icav2_copy_batch.domain.slots import Slots
-from icav2_copy_batch.pacing import Pacing
-from icav2_copy_batch.send import Send
+from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.stages.dispatch import Send
+from icav2_copy_batch.stages.publish import Complete
 
 if TYPE_CHECKING:
-    from icav2_copy_batch.adapters.ica import IcaClient
+    from icav2_copy_batch.adapters.ica.client import IcaClient
 
 NAMESPACE = "icav2-copy-batch"
 
@@ -216,7 +216,7 @@ def pacing() -> Pacing:
 @cache
 def ica() -> IcaClient:
     """Imported only where it is used: complete knows nothing of ICA, and ingest asks it only for names."""
-    from icav2_copy_batch.adapters.ica import IcaClient
+    from icav2_copy_batch.adapters.ica.client import IcaClient
 
     token = SecretToken(settings().token_secret_arn)
     return IcaClient(settings().ica_base_url, token, deadline.seconds_left, clock=utc_now, pacing=pacing())

@@ -20,8 +20,8 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from icav2_copy_batch.domain import documents
-from icav2_copy_batch.domain.documents import Detail
+from icav2_copy_batch.domain import events as documents
+from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.ica import IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, timestamp
 from icav2_copy_batch.domain.manifest import (
@@ -40,7 +40,7 @@ from icav2_copy_batch.domain.manifest import (
     readable_task_token,
 )
 from icav2_copy_batch.domain.projects import Projects, UnknownProject
-from icav2_copy_batch.domain.slots import Backlog, backlogs_of
+from icav2_copy_batch.domain.schedule import Backlog, backlogs_of
 from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, uploads_in
 
 PORTION = 1000

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from icav2_copy_batch.domain.job import Clock, Hold, Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.outage import Outcomes
-from icav2_copy_batch.domain.slots import Backlog, Slots, Waiting, choose
+from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, choose
 from icav2_copy_batch.domain.spread import Spread, in_threads
 
 LOST_MESSAGE_AGE = timedelta(minutes=5)

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
 from icav2_copy_batch.domain.ica import VERDICTS, CopyBatchItem, IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import (
     ALL_THERE,
@@ -36,9 +35,10 @@ from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
-from icav2_copy_batch.items import NOT_AN_ITEM
-from icav2_copy_batch.send import LOST_MESSAGE_AGE
-from icav2_copy_batch.verify import MISMATCH, OLDER, Compared, TreesCompared, has_shown
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
+from icav2_copy_batch.stages.items import NOT_AN_ITEM
+from icav2_copy_batch.stages.publish import SECONDS_TO_ANNOUNCE
+from icav2_copy_batch.stages.verify import MISMATCH, OLDER, Compared, TreesCompared, has_shown
 
 LEASE_NAME = "poller"
 LEASE = timedelta(seconds=60)

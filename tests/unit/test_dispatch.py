@@ -11,8 +11,8 @@ import pytest
 from icav2_copy_batch.domain.job import Copy, Hold, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outage import Outcomes
-from icav2_copy_batch.domain.slots import Backlog, Slots, Waiting, backlogs_of
-from icav2_copy_batch.send import (
+from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, backlogs_of
+from icav2_copy_batch.stages.dispatch import (
     FEWER_CALLS,
     FOLDER_BUSY,
     LOST_MESSAGE_AGE,

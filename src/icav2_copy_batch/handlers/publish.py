@@ -8,9 +8,9 @@ from typing import Any
 
 from tenacity import Retrying, stop_after_attempt, wait_random_exponential
 
-from icav2_copy_batch.complete import SECONDS_TO_ANNOUNCE
 from icav2_copy_batch.domain.job import CopyStatus
-from icav2_copy_batch.handlers.wiring import LambdaContext, begin, complete, dead_letters, deadline, logger, metrics
+from icav2_copy_batch.handlers.container import LambdaContext, begin, complete, dead_letters, deadline, logger, metrics
+from icav2_copy_batch.stages.publish import SECONDS_TO_ANNOUNCE
 
 TRIES = 3
 LONGEST_WAIT_SECONDS = 3.0

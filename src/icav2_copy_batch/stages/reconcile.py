@@ -24,9 +24,9 @@ from typing import Any, Protocol
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaRefused
 from icav2_copy_batch.domain.intent import Fit, Intent, fit, folder_fit
 from icav2_copy_batch.domain.job import MAX_REASON_CHARACTERS, Clock, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.slots import CLOCKS_APART
+from icav2_copy_batch.domain.schedule import CLOCKS_APART
 from icav2_copy_batch.domain.uri import nfc, parent_path, parse_uri
-from icav2_copy_batch.send import LOST_MESSAGE_AGE
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 
 LOST_ANSWER_AGE = timedelta(minutes=2)
 """After this a request whose answer was lost is taken to be carried out, or never to be."""

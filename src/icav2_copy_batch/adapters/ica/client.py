@@ -30,8 +30,8 @@ import urllib3
 from pydantic import ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from icav2_copy_batch.adapters.ica_clock import IcaClock
-from icav2_copy_batch.adapters.libica_light import (
+from icav2_copy_batch.adapters.ica.clock import IcaClock
+from icav2_copy_batch.adapters.ica.libica_light import (
     ApiClient,
     ApiException,
     Configuration,

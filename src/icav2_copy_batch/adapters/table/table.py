@@ -61,7 +61,7 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.pace import Pace
-from icav2_copy_batch.domain.slots import FOLDER_REST, Backlog, Slots, Waiting
+from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.uri import parse_uri
 
 COPY_ITEM = "COPY"

@@ -22,8 +22,8 @@ from icav2_copy_batch.domain.job import Clock, Job
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
-from icav2_copy_batch.leftovers import CREATED_APART
-from icav2_copy_batch.trees import Tree, Walk
+from icav2_copy_batch.stages.leftovers import CREATED_APART
+from icav2_copy_batch.stages.trees import Tree, Walk
 
 MISMATCH = "MISMATCH"
 """Outcome of an attempt that ICA calls succeeded and whose files are not there as they should be."""

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from icav2_copy_batch.domain import documents
-from icav2_copy_batch.domain.documents import Detail, Sendable
+from icav2_copy_batch.domain import events as documents
+from icav2_copy_batch.domain.events import Detail, Sendable
 from icav2_copy_batch.domain.job import Clock, Copy, CopyStatus, Job
 
 CLAIM_MARGIN = timedelta(minutes=1)

@@ -1,0 +1,1 @@
+"""ICA, through libica."""
