@@ -35,7 +35,7 @@ from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waitin
 from icav2_copy_batch.domain.uri import parse_uri
 
 if TYPE_CHECKING:
-    from icav2_copy_batch.adapters.table.table import CopyTable
+    from icav2_copy_batch.adapters.table import CopyTable
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from icav2_copy_batch.adapters.table.table import PACE_KEY
+from icav2_copy_batch.adapters.table.models import PACE_KEY
 from local.bench.deployed import QUIET_SECONDS, CopyRun, Deployed
 from local.bench.tables import Row, Steps, Table, Tick
 from local.manifests import bclconvert_manifest

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 from moto import mock_aws
 
-from icav2_copy_batch.adapters.table.table import CopyTable
+from icav2_copy_batch.adapters.table import CopyTable
 from tests import fakes
 from tests.integration import template
 from tests.integration.aws_calls import AwsCalls, seen

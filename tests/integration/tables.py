@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from icav2_copy_batch.adapters.table.table import CopyTable
+from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import Attempt, Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.schedule import Slots

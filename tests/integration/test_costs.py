@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from icav2_copy_batch.adapters.table.table import CopyTable
+from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.uri import parse_uri

@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from icav2_copy_batch.adapters.ica import client as ica_module
 from icav2_copy_batch.adapters.ica.client import TOKEN_REFUSED
-from icav2_copy_batch.adapters.table.table import CopyTable
+from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.handlers import container as wiring

@@ -1685,7 +1685,8 @@ def test_json_that_is_no_problem_document_is_no_refusal_of_icas(
 
 def test_only_the_part_of_libica_that_is_needed_is_imported() -> None:
     """In an interpreter of its own, as a cold start is; all of libica takes seconds."""
-    count = "import icav2_copy_batch.adapters.ica.client, sys; print(sum(name.startswith('libica.') for name in sys.modules))"
+    module = "icav2_copy_batch.adapters.ica.client"
+    count = f"import {module}, sys; print(sum(name.startswith('libica.') for name in sys.modules))"
     printed = subprocess.run(  # noqa: S603 # a command of our own
         [sys.executable, "-c", count],
         env={**os.environ, "PYTHONPATH": str(Path(icav2_copy_batch.__file__).parents[1])},

@@ -15,10 +15,9 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from pynamodb.exceptions import GetError, PutError, QueryError, TransactWriteError, UpdateError
 
-from icav2_copy_batch.adapters.table.table import (
-    LONGEST_TROUBLE_SECONDS,
+from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.adapters.table.models import (
     CopyItem,
-    CopyTable,
     DueIndex,
     FolderItem,
     JobItem,
@@ -27,6 +26,7 @@ from icav2_copy_batch.adapters.table.table import (
     SlotsItem,
     WaitedForItem,
 )
+from icav2_copy_batch.adapters.table.writes import LONGEST_TROUBLE_SECONDS
 from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import MAX_PACKED_BYTES

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pynamodb.exceptions import UpdateError
 
-from icav2_copy_batch.adapters.table.table import CopyTable
+from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,

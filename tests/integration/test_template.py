@@ -14,7 +14,7 @@ import pytest
 
 from icav2_copy_batch.adapters.aws import redelivery_seconds
 from icav2_copy_batch.adapters.ica.client import TOKEN_REFUSED
-from icav2_copy_batch.adapters.table.table import FolderItem
+from icav2_copy_batch.adapters.table.models import FolderItem
 from icav2_copy_batch.domain.manifest import read_message
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.handlers import container as wiring

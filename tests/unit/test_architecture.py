@@ -1,4 +1,4 @@
-"""Which module may know which: handlers → use cases → domain, and the adapters beside them."""
+"""Which module may know which: handlers → stages → domain, and the adapters beside them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in (SOURCE / PACKAGE).rglob("*.py")
 }
-USE_CASES = {module for module in MODULES if module.count(".") == 1 and MODULES[module].name != "__init__.py"}
+STAGES = {module for module in MODULES if module.startswith(f"{PACKAGE}.stages.")}
 
 MAY_KNOW = {
     "domain": {"domain"},
     "adapters": {"domain", "adapters"},
-    "use cases": {"domain", "use cases"},
-    "handlers": {"domain", "use cases", "adapters", "handlers"},
+    "stages": {"domain", "stages"},
+    "handlers": {"domain", "stages", "adapters", "handlers"},
 }
 
 
 def layer(module: str) -> str:
-    return "use cases" if module in USE_CASES else module.split(".")[1]
+    return module.split(".")[1]
 
 
 @cache
@@ -77,7 +77,7 @@ def ours(module: str) -> bool:
 
 def test_the_layers_are_all_there() -> None:
     assert {layer(module) for module in MODULES if "." in module} == set(MAY_KNOW)
-    assert {f"{PACKAGE}.{name}" for name in ("ingest", "launch", "poll", "complete")} <= USE_CASES
+    assert {f"{PACKAGE}.stages.{name}" for name in ("ingest", "launch", "poll", "publish")} <= STAGES
 
 
 @pytest.mark.parametrize("module", sorted(module for module in MODULES if "." in module))
@@ -92,8 +92,8 @@ def test_the_domain_imports_the_standard_library_and_itself(module: str) -> None
     assert foreign == []
 
 
-@pytest.mark.parametrize("module", sorted(USE_CASES))
-def test_a_use_case_imports_the_standard_library_and_ours(module: str) -> None:
+@pytest.mark.parametrize("module", sorted(STAGES))
+def test_a_stage_imports_the_standard_library_and_ours(module: str) -> None:
     foreign = [name for name in imports(module) if not ours(name) and name.split(".")[0] not in sys.stdlib_module_names]
     assert foreign == []
 
@@ -105,16 +105,16 @@ def test_no_two_modules_import_each_other() -> None:
                 assert module not in imported_with(name), f"{module} and {name}"
 
 
-@pytest.mark.parametrize("handler", ["ingest", "complete"])
-def test_ingest_and_complete_import_nothing_of_ica(handler: str) -> None:
+@pytest.mark.parametrize("handler", ["ingest", "publish"])
+def test_ingest_and_publish_import_nothing_of_ica(handler: str) -> None:
     known = imported_with(f"{PACKAGE}.handlers.{handler}")
-    assert {name for name in known if name.split(".")[0] == "libica" or name.endswith("adapters.ica")} == set()
+    assert {name for name in known if name.split(".")[0] == "libica" or name.endswith("adapters.ica.client")} == set()
 
 
-def test_complete_knows_nothing_of_ica() -> None:
+def test_publish_knows_nothing_of_ica() -> None:
     assert "ica" not in [
         alias.name
-        for node in ast.walk(ast.parse(MODULES[f"{PACKAGE}.handlers.complete"].read_text()))
+        for node in ast.walk(ast.parse(MODULES[f"{PACKAGE}.handlers.publish"].read_text()))
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     ]
@@ -124,7 +124,7 @@ def test_libica_is_imported_by_the_adapter_for_ica_alone() -> None:
     known = {module for module in MODULES if any(name.split(".")[0] == "libica" for name in imports(module))}
     assert known
     assert all(module.startswith(f"{PACKAGE}.adapters.") for module in known)
-    assert "libica" in {name.split(".")[0] for name in imported_with(f"{PACKAGE}.adapters.ica")}
+    assert "libica" in {name.split(".")[0] for name in imported_with(f"{PACKAGE}.adapters.ica.client")}
 
 
 def test_no_module_is_called_utils_helpers_or_common() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.adapters import aws
-from icav2_copy_batch.adapters.table.table import CopyTable
+from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import LaunchRequest
 from tests import fakes
 

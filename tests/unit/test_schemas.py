@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from icav2_copy_batch.adapters.table.table import CopyItem
+from icav2_copy_batch.adapters.table.models import CopyItem
 from icav2_copy_batch.domain.events import EVENT_SOURCE, FAILED_SOURCES_LISTED
 from icav2_copy_batch.domain.ica import ended_job_of
 from icav2_copy_batch.domain.job import LaunchRequest

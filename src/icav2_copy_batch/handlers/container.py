@@ -27,7 +27,7 @@ from icav2_copy_batch.adapters.aws import (
     TaskTokens,
 )
 from icav2_copy_batch.adapters.ica.pacing import Pacing
-from icav2_copy_batch.adapters.table.table import CopyTable
+from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.stages.dispatch import Send

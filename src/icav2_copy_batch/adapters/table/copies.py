@@ -1,0 +1,191 @@
+"""The items of copies: accepted, announced, and waited for by Step Functions tasks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
+from icav2_copy_batch.adapters.table.models import COPY_ITEM, WAITED_FOR_KEY, CopyItem, Items, JobItem, WaitedForItem
+from icav2_copy_batch.adapters.table.writes import accepted, retried
+from icav2_copy_batch.domain.job import (
+    Copy,
+    CopyStatus,
+    timestamp,
+)
+
+
+class Copies:
+    def __init__(self, items: Items) -> None:
+        self._items = items
+
+    def create_copy(self, copy: Copy) -> Copy | None:
+        """Write a new copy's item. Returns None, or the copy that has this id already."""
+        item = self._items.copy(
+            copy.copy_id,
+            status=copy.status,
+            due_at=copy.submitted_at,
+            digest=copy.digest,
+            submitted_at=copy.submitted_at,
+            manifest_uri=copy.manifest_uri,
+            total_jobs=copy.total_jobs,
+            open_jobs=copy.open_jobs,
+            passed_jobs=copy.passed_jobs,
+            failed_jobs=copy.failed_jobs,
+            task_tokens=set(copy.task_tokens) or None,
+            project_names=dict(copy.project_names) or None,
+            max_sources_per_job=copy.max_sources_per_job,
+        )
+
+        def write() -> None:
+            # The race: the same submission delivered twice, or two submissions with one copy_id.
+            new = CopyItem.copy_id.does_not_exist()
+            if not copy.task_tokens:
+                item.save(new)
+                return
+            with TransactWrite(connection=self._items.connection) as transaction:
+                transaction.save(item, new)
+                transaction.save(self._items.waited_for(item=copy.copy_id))
+
+        return None if accepted(write) else self.get_copy(copy.copy_id)
+
+    def mark_ingested(self, copy_id: str, now: datetime) -> None:
+        """Note that all the copy's jobs and backlogs are written."""
+        retried(
+            lambda: self._items.copy(copy_id).update(
+                [CopyItem.ingested_at.set(timestamp(now))], CopyItem.copy_id.exists()
+            )
+        )
+
+    def add_task_token(self, copy_id: str, task_token: str) -> bool:
+        """Have one more task answered when the copy settles; False when it was announced already."""
+        # The race: the copy settles and is announced meanwhile; nobody would answer this token.
+        still_open = CopyItem.status == CopyStatus.OPEN
+
+        def write() -> None:
+            with TransactWrite(connection=self._items.connection) as transaction:
+                transaction.update(self._items.copy(copy_id), [CopyItem.task_tokens.add({task_token})], still_open)
+                transaction.save(self._items.waited_for(item=copy_id))
+
+        return accepted(write)
+
+    def get_copy(self, copy_id: str) -> Copy | None:
+        try:
+            return _copy(self._items.copy.get(copy_id, COPY_ITEM, consistent_read=True))
+        except self._items.copy.DoesNotExist:
+            return None
+
+    def begin_announcement(self, copy_id: str, now: datetime, until: datetime) -> Copy | None:
+        """Claim the announcement of a settled copy until a moment; None when it is not there to be claimed."""
+        item = self._items.copy(copy_id)
+        condition = (
+            # The race: the job that would have been the last is not, or the copy is not there.
+            (CopyItem.open_jobs == 0)
+            # The race: a repeated stream record, or the poller after the stream.
+            & (CopyItem.status == CopyStatus.OPEN)
+            # The race: stream and poller at the same moment. A claim whose holder died runs out.
+            & (CopyItem.announcing_until.does_not_exist() | (CopyItem.announcing_until < timestamp(now)))
+        )
+        actions: list[Action] = [CopyItem.announcing_until.set(timestamp(until))]
+        return _copy(item) if accepted(lambda: item.update(actions, condition)) else None
+
+    def abandon_announcement(self, copy_id: str) -> None:
+        """Give the claim back, since the announcement failed: it may be tried again at once."""
+        retried(
+            lambda: self._items.copy(copy_id).update([CopyItem.announcing_until.remove()], CopyItem.copy_id.exists())
+        )
+
+    def mark_announced(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
+        """OPEN → COMPLETED or FAILED, with the task tokens that are to be answered yet.
+
+        False when the copy's tokens are not those with which it was read.
+        """
+        tokens = CopyItem.task_tokens
+        return accepted(
+            lambda: self._items.copy(copy.copy_id).update(
+                [
+                    CopyItem.status.set(copy.settled_status),
+                    CopyItem.announced_at.set(timestamp(now)),
+                    CopyItem.due_at.remove(),
+                    CopyItem.announcing_until.remove(),
+                    tokens.set(set(unanswered)) if unanswered else tokens.remove(),
+                ],
+                # The race: a submission of the same copy adds its task token meanwhile.
+                (tokens == set(copy.task_tokens)) if copy.task_tokens else tokens.does_not_exist(),
+            )
+        )
+
+    def copies_waited_for(self, beaten_before: datetime) -> list[str]:
+        """Ids of the copies for which tasks wait that had no heartbeat since; those that have waited longest first."""
+        found = [
+            (each.beaten_at or "", each.item)
+            for each in self._items.waited_for.query(WAITED_FOR_KEY, consistent_read=True)
+            if (each.beaten_at or "") < timestamp(beaten_before)
+        ]
+        return [copy_id for _, copy_id in sorted(found)]
+
+    def note_heartbeat(self, copy_id: str, now: datetime) -> bool:
+        """Note that the tasks that wait for a copy are about to be seen to; False when none do any more."""
+        item = self._items.waited_for(item=copy_id)
+        # The race: another poller has seen to them, and forgotten them: nothing is to be put back.
+        return accepted(
+            lambda: item.update([WaitedForItem.beaten_at.set(timestamp(now))], WaitedForItem.copy_id.exists())
+        )
+
+    def drop_task_token(self, copy_id: str, task_token: str) -> None:
+        """Take away the token of a task that does not wait any more."""
+        # The race: none; a token that is not there is taken away as well. Only no copy is to be made by it.
+        accepted(
+            lambda: self._items.copy(copy_id).update(
+                [CopyItem.task_tokens.delete({task_token})], CopyItem.copy_id.exists()
+            )
+        )
+
+    def forget_waiting(self, copy_id: str) -> None:
+        """Look no more for tasks that wait for a copy: it is announced, so that no token comes in any more."""
+        self._items.waited_for(item=copy_id).delete()
+
+    def mark_delayed(self, copy_id: str, now: datetime) -> None:
+        """Note that it was said that the copy takes longer than it should."""
+        retried(
+            lambda: self._items.copy(copy_id).update(
+                [CopyItem.delayed_at.set(timestamp(now))], CopyItem.copy_id.exists()
+            )
+        )
+
+    def unannounced_copies(self, settled_before: datetime) -> list[str]:
+        """Ids of the copies that settled before a moment and are not announced."""
+        settled = (JobItem.open_jobs == 0) & (JobItem.settled_at < timestamp(settled_before))
+        return [item.copy_id for item in self._items.job.due.query(CopyStatus.OPEN, filter_condition=settled)]
+
+    def unfinished_copies(self, submitted_before: datetime) -> list[str]:
+        """Ids of the copies that were submitted before a moment and whose jobs may not all be written."""
+        unfinished = JobItem.ingested_at.does_not_exist()
+        found = self._items.job.due.query(CopyStatus.OPEN, JobItem.due_at < timestamp(submitted_before), unfinished)
+        return [item.copy_id for item in found]
+
+    def _note(self, copy_id: str, action: Action) -> None:
+        """Change one attribute of a copy that is there."""
+        item = self._items.copy(copy_id)
+        retried(lambda: item.update([action], CopyItem.copy_id.exists()))
+
+
+def _copy(item: CopyItem) -> Copy:
+    return Copy(
+        copy_id=item.copy_id,
+        digest=item.digest,
+        submitted_at=item.submitted_at,
+        total_jobs=int(item.total_jobs),
+        open_jobs=int(item.open_jobs),
+        manifest_uri=item.manifest_uri,
+        passed_jobs=int(item.passed_jobs),
+        failed_jobs=int(item.failed_jobs),
+        status=CopyStatus(item.status),
+        task_tokens=frozenset(item.task_tokens or ()),
+        project_names=item.project_names.as_dict() if item.project_names else {},
+        max_sources_per_job=None if item.max_sources_per_job is None else int(item.max_sources_per_job),
+        ingested_at=item.ingested_at,
+        settled_at=item.settled_at,
+        delayed_at=item.delayed_at,
+    )

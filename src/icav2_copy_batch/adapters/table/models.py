@@ -1,0 +1,289 @@
+"""The table's items and its index, as pynamodb models."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, TypeVar
+
+from pynamodb.attributes import (
+    BinaryAttribute,
+    BooleanAttribute,
+    ListAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+    UnicodeSetAttribute,
+)
+from pynamodb.connection import Connection
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
+from pynamodb.models import Model
+
+M = TypeVar("M", bound=Model)
+COPY_ITEM = "COPY"
+
+JOB_PREFIX = "JOB#"
+
+SOURCES_PREFIX = "SOURCES#"
+
+BACKLOG_KEY = "#backlog"
+
+WAITED_FOR_KEY = "#waited for"
+
+SLOTS_KEY = ("#slots", "SLOTS")
+
+SLOTS_PREFIX = "project "
+
+PACE_KEY = ("#pace", "PACE")
+
+
+class DueIndex(GlobalSecondaryIndex["JobItem"]):
+    """What is open, by status and by when it is due; with what the poller needs to decide on a job."""
+
+    class Meta:
+        index_name = "due"
+        projection = IncludeProjection(
+            [
+                "job_id",
+                "attempt",
+                "destination",
+                "queued_at",
+                "claimed_at",
+                "running_at",
+                "ica_project_id",
+                "ica_job_id",
+                "ica_batch_id",
+                "undecided_since",
+                "held_up_by",
+                "hold",
+                "open_jobs",
+                "settled_at",
+                "ingested_at",
+            ]
+        )
+
+    status = UnicodeAttribute(hash_key=True)
+    due_at = UnicodeAttribute(range_key=True)
+
+
+class AttemptMap(MapAttribute[str, Any]):
+    number = NumberAttribute()
+    outcome = UnicodeAttribute()
+    ended_at = UnicodeAttribute()
+    queued_at = UnicodeAttribute(null=True)
+    claimed_at = UnicodeAttribute(null=True)
+    running_at = UnicodeAttribute(null=True)
+    ica_job_id = UnicodeAttribute(null=True)
+    ica_batch_id = UnicodeAttribute(null=True)
+    ica_created_at = UnicodeAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+    packed_outcomes = BinaryAttribute(legacy_encoding=False, null=True)
+
+
+class IntentMap(MapAttribute[str, Any]):
+    asked_at = UnicodeAttribute()
+    folder_id = UnicodeAttribute(null=True)
+    count = NumberAttribute()
+    digest = UnicodeAttribute()
+    id_filter = BinaryAttribute(legacy_encoding=False)
+    has_folders = BooleanAttribute()
+
+
+class OptionsMap(MapAttribute[str, Any]):
+    action_on_exist = UnicodeAttribute()
+    copy_user_tags = BooleanAttribute()
+    copy_technical_tags = BooleanAttribute()
+    copy_instrument_info = BooleanAttribute()
+
+
+class CopyItem(Model):
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True, default=COPY_ITEM)
+    status = UnicodeAttribute()
+    due_at = UnicodeAttribute(null=True)
+    digest = UnicodeAttribute()
+    submitted_at = UnicodeAttribute()
+    manifest_uri = UnicodeAttribute()
+    total_jobs = NumberAttribute()
+    open_jobs = NumberAttribute()
+    passed_jobs = NumberAttribute()
+    failed_jobs = NumberAttribute()
+    task_tokens = UnicodeSetAttribute(null=True)
+    project_names: MapAttribute[str, str] = MapAttribute(null=True)
+    max_sources_per_job = NumberAttribute(null=True)
+    ingested_at = UnicodeAttribute(null=True)
+    settled_at = UnicodeAttribute(null=True)
+    announcing_until = UnicodeAttribute(null=True)
+    announced_at = UnicodeAttribute(null=True)
+    delayed_at = UnicodeAttribute(null=True)
+
+
+class JobItem(Model):
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True)
+    job_id = UnicodeAttribute()
+    status = UnicodeAttribute()
+    due_at = UnicodeAttribute(null=True)
+    attempt = NumberAttribute()
+    destination = UnicodeAttribute()
+    packed_sources = BinaryAttribute(legacy_encoding=False, null=True)
+    copied = BinaryAttribute(legacy_encoding=False, null=True)
+    batch_limit = NumberAttribute(null=True)
+    options = OptionsMap(null=True)
+    attempts = ListAttribute(of=AttemptMap, null=True)
+    queued_at = UnicodeAttribute(null=True)
+    claimed_at = UnicodeAttribute(null=True)
+    running_at = UnicodeAttribute(null=True)
+    ended_at = UnicodeAttribute(null=True)
+    ica_project_id = UnicodeAttribute(null=True)
+    ica_job_id = UnicodeAttribute(null=True)
+    ica_batch_id = UnicodeAttribute(null=True)
+    lease_until = UnicodeAttribute(null=True)
+    intent = IntentMap(null=True)
+    answer_lost_at = UnicodeAttribute(null=True)
+    undecided_since = UnicodeAttribute(null=True)
+    mismatch_since = UnicodeAttribute(null=True)
+    verified_up_to = UnicodeAttribute(null=True)
+    held_up_by = UnicodeAttribute(null=True)
+    hold = UnicodeAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+    open_jobs = NumberAttribute(null=True)  # of a copy's item, as read through the index; so are the next two
+    settled_at = UnicodeAttribute(null=True)
+    ingested_at = UnicodeAttribute(null=True)
+
+    due = DueIndex()
+
+
+class SourcesItem(Model):
+    """The sources of a job that has many: written once."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True)
+    packed_sources = BinaryAttribute(legacy_encoding=False)
+
+
+class LeaseItem(Model):
+    """Who may do a thing of which there must be one at a time, and until when."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True, default="LEASE")
+    owner = UnicodeAttribute()
+    until = UnicodeAttribute()
+
+
+class SlotsItem(Model):
+    """How many slots are in use: in all, and under each project's id (see ``_of_project``)."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True, default=SLOTS_KEY[0])
+    item = UnicodeAttribute(range_key=True, default=SLOTS_KEY[1])
+    in_use = NumberAttribute()
+
+
+class WaitedForItem(Model):
+    """That Step Functions tasks wait for a copy: by this the poller finds those to which it sends heartbeats."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True, default=WAITED_FOR_KEY)
+    item = UnicodeAttribute(range_key=True)
+    """The copy's id."""
+    beaten_at = UnicodeAttribute(null=True)
+
+
+class OutcomesItem(Model):
+    """How the last attempts into a project have ended."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True, default="OUTCOMES")
+    recent = UnicodeAttribute()
+    last_at = UnicodeAttribute()
+
+
+class PaceItem(Model):
+    """How fast ICA may be called by all together, once it has answered 429."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True, default=PACE_KEY[0])
+    item = UnicodeAttribute(range_key=True, default=PACE_KEY[1])
+    low = NumberAttribute()
+    ceiling = NumberAttribute(null=True)
+    answered = NumberAttribute()
+    lowered_at = NumberAttribute()  # seconds since 1970, with more places than a timestamp has; so is the next
+    next_at = NumberAttribute()
+    serial = NumberAttribute()
+    expires_at = NumberAttribute()
+
+
+class FolderItem(Model):
+    """A destination folder: whose jobs write into it, and which these are."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True)
+    item = UnicodeAttribute(range_key=True, default="FOLDER")
+    holder = UnicodeAttribute()
+    jobs = UnicodeSetAttribute(null=True)
+    left_at = UnicodeAttribute(null=True)
+    """When a job last gave the folder back."""
+    expires_at = NumberAttribute()
+
+
+class BacklogItem(Model):
+    """The jobs of a copy into one project that were never sent a launch message."""
+
+    class Meta:
+        table_name = "named by CopyTable"
+
+    copy_id = UnicodeAttribute(hash_key=True, default=BACKLOG_KEY)
+    item = UnicodeAttribute(range_key=True)
+    of_copy = UnicodeAttribute()
+    project = UnicodeAttribute()
+    next_number = NumberAttribute()
+    last_number = NumberAttribute()
+    since = UnicodeAttribute()
+
+
+def _bound(item_class: type[M], table_name: str) -> type[M]:
+    """The class, reading and writing the table of this name."""
+    meta = type("Meta", (), {"table_name": table_name})
+    bound: type[M] = types.new_class(item_class.__name__, (item_class,), exec_body=lambda body: body.update(Meta=meta))
+    return bound
+
+
+class Items:
+    """The classes of all items, bound to one table."""
+
+    def __init__(self, table_name: str) -> None:
+        self.table_name = table_name
+        self.connection = Connection()
+        self.copy = _bound(CopyItem, table_name)
+        self.job = _bound(JobItem, table_name)
+        self.sources = _bound(SourcesItem, table_name)
+        self.lease = _bound(LeaseItem, table_name)
+        self.slots = _bound(SlotsItem, table_name)
+        self.waited_for = _bound(WaitedForItem, table_name)
+        self.outcomes = _bound(OutcomesItem, table_name)
+        self.pace = _bound(PaceItem, table_name)
+        self.folder = _bound(FolderItem, table_name)
+        self.backlog = _bound(BacklogItem, table_name)
