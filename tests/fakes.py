@@ -88,8 +88,8 @@ class CopyRow:
 
     copy: Copy
     due_at: str | None
-    announcing_until: str | None = None
-    announced_at: str | None = None
+    publishing_until: str | None = None
+    published_at: str | None = None
 
 
 @dataclass
@@ -398,32 +398,32 @@ class Table:
         present = self.job_items.get((job.copy_id, job.job_id))
         return (*(present.attempts if present and job.attempt > 1 else ()), ended)
 
-    # --- announcing a settled copy -----------------------------------------------------------------------------------
+    # --- publishing a settled copy -----------------------------------------------------------------------------------
 
-    def begin_announcement(self, copy_id: str, now: datetime, until: datetime) -> Copy | None:
+    def begin_publication(self, copy_id: str, now: datetime, until: datetime) -> Copy | None:
         with self.line.request():
             row = self.copies.get(copy_id)
             if (
                 row is None
                 or row.copy.open_jobs != 0
                 or row.copy.status is not CopyStatus.OPEN
-                or (row.announcing_until is not None and row.announcing_until >= timestamp(now))
+                or (row.publishing_until is not None and row.publishing_until >= timestamp(now))
             ):
                 return None
-            row.announcing_until = timestamp(until)
+            row.publishing_until = timestamp(until)
             return row.copy
 
-    def abandon_announcement(self, copy_id: str) -> None:
+    def abandon_publication(self, copy_id: str) -> None:
         with self.line.request():
-            self._existing(copy_id).announcing_until = None
+            self._existing(copy_id).publishing_until = None
 
-    def mark_announced(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
+    def mark_published(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
         with self.line.request():
             row = self._existing(copy.copy_id)
             if row.copy.task_tokens != copy.task_tokens:
                 return False
             row.copy = replace(row.copy, status=copy.settled_status, task_tokens=unanswered)
-            row.due_at, row.announcing_until, row.announced_at = None, None, timestamp(now)
+            row.due_at, row.publishing_until, row.published_at = None, None, timestamp(now)
             return True
 
     def _existing(self, copy_id: str) -> CopyRow:
@@ -505,7 +505,7 @@ class Table:
         with self.line.request():
             return sorted(self.backlog_items.values(), key=lambda backlog: backlog.since)
 
-    def unannounced_copies(self, settled_before: datetime) -> list[str]:
+    def unpublished_copies(self, settled_before: datetime) -> list[str]:
         with self.line.request():
             found = [
                 (row.due_at, copy_id)

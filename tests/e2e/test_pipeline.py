@@ -161,7 +161,7 @@ def test_whatever_is_sent_twice_launches_nothing_new(stack: LocalStack, subscrib
     assert subscriber.of("twice") == ["CopyStarted", "CopyCompleted"]
 
 
-def test_the_same_upload_announced_twice_is_one_copy(stack: LocalStack, subscriber: Subscriber) -> None:
+def test_the_same_upload_notified_twice_is_one_copy(stack: LocalStack, subscriber: Subscriber) -> None:
     manifest = stocked(stack, first_folders(bclconvert_manifest(seed=107), 2))
     with subscribed(stack, source="aws.s3") as uploads:
         upload(stack, "manifests/once.json.gz", gzip.compress(json.dumps(manifest).encode()))
@@ -205,7 +205,7 @@ REFUSALS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_refused_message_is_kept_with_its_reasons_and_announced(
+def test_a_refused_message_is_kept_with_its_reasons_and_published(
     stack: LocalStack, subscriber: Subscriber, refusal: str
 ) -> None:
     body, reason = REFUSALS[refusal]
@@ -219,7 +219,7 @@ def test_a_refused_message_is_kept_with_its_reasons_and_announced(
     assert stored(stack, detail["problems_uri"])["problem_count"] == detail["problem_count"] == len(reasons)
 
 
-def test_what_cannot_even_be_read_is_kept_and_announced(stack: LocalStack, subscriber: Subscriber) -> None:
+def test_what_cannot_even_be_read_is_kept_and_published(stack: LocalStack, subscriber: Subscriber) -> None:
     sent = stack.client("sqs").send_message(QueueUrl=stack.outputs["IngestQueueUrl"], MessageBody="{no JSON")
 
     detail = rejection(subscriber, f"sqs-{sent['MessageId']}")

@@ -19,8 +19,7 @@ import pytest
 from moto.events.models import EventPattern
 
 from icav2_copy_batch.handlers import container as wiring
-from icav2_copy_batch.handlers import ingest, launch, notify, poll
-from icav2_copy_batch.handlers import publish as complete
+from icav2_copy_batch.handlers import ingest, launch, notify, poll, publish
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, json_answer
 from tests.integration.simulated_ica import TOKEN, SimulatedIca
@@ -34,14 +33,14 @@ HANDLERS: dict[str, Handler] = {
     "LaunchFunction": launch.handler,
     "PollFunction": poll.handler,
     "NotifyFunction": notify.handler,
-    "CompleteFunction": complete.handler,
+    "PublishFunction": publish.handler,
 }
 SECONDS_LEFT = {
     "IngestFunction": 900,
     "LaunchFunction": 300,
     "PollFunction": 46,
     "NotifyFunction": 120,
-    "CompleteFunction": 900,
+    "PublishFunction": 900,
 }
 """Of the poller only just enough for one look."""
 
@@ -157,21 +156,21 @@ class Pipeline:
         """The records since the last time which pass the template's filter."""
         answer = clients.streams().get_records(ShardIterator=self.stream_at)
         self.stream_at = answer["NextShardIterator"]
-        properties = template.properties("CompleteFunction")["Events"]["Settled"]["Properties"]
+        properties = template.properties("PublishFunction")["Events"]["Settled"]["Properties"]
         patterns = [each["Pattern"] for each in properties["FilterCriteria"]["Filters"]]
         records = [json.loads(json.dumps(record, default=repr)) for record in answer["Records"]]
         wanted = [EventPattern(pattern, json.loads(pattern)) for pattern in patterns]
         return {"Records": [record for record in records if any(each.matches_event(record) for each in wanted)]}
 
-    def complete(self) -> list[str]:
+    def publish(self) -> list[str]:
         event = self.stream()
         if not event["Records"]:
             return []
-        self.sent.append({"function": "CompleteFunction", "event": event})
+        self.sent.append({"function": "PublishFunction", "event": event})
         return self.complete_again(event)
 
     def complete_again(self, event: Event) -> list[str]:
-        answer = self.invoke("CompleteFunction", event)
+        answer = self.invoke("PublishFunction", event)
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
     def run(self, attempts: int = 1) -> None:
@@ -181,7 +180,7 @@ class Pipeline:
             assert self.launch() == []
             self.ica.clock.forward(10)
             self.poll()
-            assert self.complete() == []
+            assert self.publish() == []
 
     # --- what came of it ---
 
@@ -220,7 +219,7 @@ def wiring_variables() -> set[str]:
         "CopyTable",
         "LaunchQueue",
         "IngestQueue",
-        "CompleteDeadLetterQueue",
+        "PublishDeadLetterQueue",
         "ManifestBucket",
         "PollFunction",
     ]
@@ -269,7 +268,7 @@ def pipeline_of(aws: AwsCalls, ica: SimulatedIca, monkeypatch: pytest.MonkeyPatc
         "EventBusName": "default",
         "IngestQueue": create_queue("IngestQueue"),
         "LaunchQueue": create_queue("LaunchQueue"),
-        "CompleteDeadLetterQueue": create_queue("CompleteDeadLetterQueue"),
+        "PublishDeadLetterQueue": create_queue("PublishDeadLetterQueue"),
         "PollFunction": "poll-function",
         "IcaBaseUrl": ica.stage.base,
         "IcaTokenSecretArnParameter": clients.secrets().create_secret(Name="token", SecretString=f"{TOKEN}\n")["ARN"],

@@ -616,7 +616,7 @@ def test_a_secret_that_cannot_be_read_is_an_error(aws: AwsCalls) -> None:
 
 def test_the_poller_is_called_and_not_waited_for(aws: AwsCalls) -> None:
     aws.answer("Invoke", lambda request: json_answer(request, {}, 202))
-    Poller("poll-function").wake()
+    Poller("poll-function").trigger()
     (request,) = aws.requests("Invoke")
     assert "/functions/poll-function/invocations" in request.url
     assert request.headers["X-Amz-Invocation-Type"] in ("Event", b"Event")
@@ -627,16 +627,16 @@ def test_a_poller_that_cannot_be_called_is_no_error(aws: AwsCalls, caplog: pytes
     def unforeseen(_: AWSPreparedRequest) -> None:
         raise RuntimeError("made by the test")
 
-    Poller("no-such-function").wake()
+    Poller("no-such-function").trigger()
     aws.refuse("Invoke", "AccessDeniedException")
-    Poller("poll-function").wake()
+    Poller("poll-function").trigger()
     aws.answer("Invoke", unforeseen)
-    Poller("poll-function").wake()
+    Poller("poll-function").trigger()
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3
     assert aws.count("Invoke") == 3
 
 
 def test_a_poller_for_which_there_is_no_client_is_no_error(aws: AwsCalls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    Poller("poll-function").wake()
+    Poller("poll-function").trigger()
     assert aws.count("Invoke") == 0

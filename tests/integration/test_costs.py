@@ -54,7 +54,7 @@ def settle(pipeline: Pipeline, manifest: Manifest, failing: int = 0) -> Counter[
             pipeline.launch()
         ica.clock.forward(20)
         pipeline.poll()
-        pipeline.complete()
+        pipeline.publish()
         if settled := pipeline.events():
             assert [name for name, _ in settled] == ["CopyCompleted"]
             return Counter(ica.sim.calls)
@@ -139,7 +139,7 @@ def test_a_job_that_has_no_slot_costs_no_refused_claim(pipeline: Pipeline, table
     pipeline.launch()
     assert [job.status for job in table.jobs("run")].count(JobStatus.RUNNING) == 2
     units, _ = written(aws, began)
-    assert units == 2 * (6 + 1 + 1) + 28 + 1, "two are started, the others wait, and the poller is woken"
+    assert units == 2 * (6 + 1 + 1) + 28 + 1, "two are started, the others wait, and the poller is triggered"
 
 
 def test_what_a_look_costs_does_not_grow_with_what_waits(pipeline: Pipeline, table: CopyTable, aws: AwsCalls) -> None:

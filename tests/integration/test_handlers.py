@@ -18,7 +18,7 @@ from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.handlers import container as wiring
-from icav2_copy_batch.handlers import publish as complete
+from icav2_copy_batch.handlers import publish
 from icav2_copy_batch.stages.verify import PATIENCE
 from tests.event_files import sample, schema_faults
 from tests.integration import clients, template
@@ -55,14 +55,14 @@ def test_a_manifest_goes_all_the_way(
     assert [job.status for job in table.jobs(copy_id)] == [JobStatus.QUEUED] * 2
     assert pipeline.launch() == []
     assert [job.status for job in table.jobs(copy_id)] == [JobStatus.RUNNING] * 2
-    assert pipeline.aws.count("Invoke") == 1, "the poller is woken"
+    assert pipeline.aws.count("Invoke") == 1, "the poller is triggered"
     assert pipeline.poll()["running"] == 2
-    assert pipeline.complete() == []
+    assert pipeline.publish() == []
     pipeline.ica.clock.forward(10)
     assert pipeline.poll()["passed"] == 2
     assert [job.status for job in table.jobs(copy_id)] == [JobStatus.PASSED] * 2
     assert pipeline.events() == []
-    assert pipeline.complete() == []
+    assert pipeline.publish() == []
     ((completed, detail),) = pipeline.events()
     assert (completed, detail["copy_id"], detail["status"]) == ("CopyCompleted", copy_id, "COMPLETED")
     assert detail["counters"] == {"jobs_failed": 0, "jobs_running": 0, "jobs_passed": 2}
@@ -252,7 +252,7 @@ def test_everything_that_is_delivered_twice_happens_once(pipeline: Pipeline) -> 
     pipeline.submit({"manifest": pipeline.manifest("x", "y"), "task_token": "token"})
     pipeline.ica.script("/to/x/", "FAILED")
     for _ in range(3):
-        for step in (pipeline.ingest, pipeline.launch, pipeline.poll, pipeline.complete):
+        for step in (pipeline.ingest, pipeline.launch, pipeline.poll, pipeline.publish):
             step()
             again(pipeline, pipeline.sent[-1:])
         pipeline.ica.clock.forward(10)
@@ -326,14 +326,14 @@ def test_a_launch_whose_answer_was_lost_is_settled_by_looking_and_started_once(
     pipeline.launch()
     pipeline.ica.clock.forward(600)
     pipeline.poll()
-    pipeline.complete()
+    pipeline.publish()
     assert len(pipeline.ica.world.jobs) == 1
     assert [name for name, _ in pipeline.events()] == ["CopyStarted", "CopyCompleted"]
     metrics = metrics_in(capsys.readouterr().out)
     assert (metrics["LaunchesUnknown"], metrics[metric], metrics["JobsPassed"]) == (1, 1, 1)
 
 
-def test_a_copy_that_the_stream_did_not_announce_is_announced_by_the_poller(pipeline: Pipeline) -> None:
+def test_a_copy_that_the_stream_did_not_publish_is_published_by_the_poller(pipeline: Pipeline) -> None:
     pipeline.submit({"manifest": pipeline.manifest("x")})
     pipeline.ingest()
     pipeline.launch()
@@ -346,7 +346,7 @@ def test_a_copy_that_the_stream_did_not_announce_is_announced_by_the_poller(pipe
     pipeline.ica.clock.forward(2)
     pipeline.poll()
     assert [name for name, _ in pipeline.events()] == ["CopyCompleted"]
-    assert pipeline.complete() == []
+    assert pipeline.publish() == []
     assert pipeline.events() == []
 
 
@@ -484,7 +484,7 @@ def test_a_project_that_may_not_be_read_holds_up_no_job_of_another(pipeline: Pip
 
 
 def settled(pipeline: Pipeline, *folders: str) -> Event:
-    """Copies that have settled and are not announced; the records of the stream that say so."""
+    """Copies that have settled and are not published; the records of the stream that say so."""
     for folder in folders:
         pipeline.submit({"copy_id": folder, "manifest": pipeline.manifest(folder)})
     pipeline.ingest()
@@ -497,20 +497,20 @@ def settled(pipeline: Pipeline, *folders: str) -> Event:
 
 def dead_letters(pipeline: Pipeline) -> list[dict[str, Any]]:
     received = clients.sqs().receive_message(
-        QueueUrl=pipeline.references["CompleteDeadLetterQueue"], MaxNumberOfMessages=10
+        QueueUrl=pipeline.references["PublishDeadLetterQueue"], MaxNumberOfMessages=10
     )
     return [json.loads(message["Body"]) for message in received.get("Messages", [])]
 
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the complete function sleeps between two tries, which takes no time."""
+    """What the publish function sleeps between two tries, which takes no time."""
     slept: list[float] = []
-    monkeypatch.setattr(complete, "time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr(publish, "time", SimpleNamespace(sleep=slept.append))
     return slept
 
 
-def test_a_copy_that_cannot_be_announced_holds_up_no_other_and_leaves_a_dead_letter_that_names_it(
+def test_a_copy_that_cannot_be_published_holds_up_no_other_and_leaves_a_dead_letter_that_names_it(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str], slept: list[float]
 ) -> None:
     event = settled(pipeline, "x", "y", "z")
@@ -524,7 +524,7 @@ def test_a_copy_that_cannot_be_announced_holds_up_no_other_and_leaves_a_dead_let
     (letter,) = dead_letters(pipeline)
     assert letter["copy_id"] == copies[1]
     assert "AccessDenied" in letter["error"]
-    assert len(slept) == complete.TRIES - 1
+    assert len(slept) == publish.TRIES - 1
     pipeline.aws.moto_only()
     pipeline.ica.clock.forward(61)
     assert pipeline.poll()["copies_completed"] == 1
@@ -532,7 +532,7 @@ def test_a_copy_that_cannot_be_announced_holds_up_no_other_and_leaves_a_dead_let
 
 
 def test_a_trouble_that_passes_at_once_is_not_noticed(pipeline: Pipeline, slept: list[float]) -> None:
-    failures = iter(range(complete.TRIES - 1))
+    failures = iter(range(publish.TRIES - 1))
 
     def take_nothing_at_first(request: AWSPreparedRequest) -> AWSResponse | None:
         if next(failures, None) is None:
@@ -544,7 +544,7 @@ def test_a_trouble_that_passes_at_once_is_not_noticed(pipeline: Pipeline, slept:
     assert pipeline.complete_again(event) == []
     assert [name for name, _ in pipeline.events()] == ["CopyCompleted"]
     assert dead_letters(pipeline) == []
-    assert len(slept) == complete.TRIES - 1
+    assert len(slept) == publish.TRIES - 1
 
 
 def test_the_stream_is_handled_up_to_the_first_record_for_which_not_even_a_dead_letter_can_be_left(
@@ -589,7 +589,7 @@ def test_whoever_is_refused_with_429_tells_all_functions_and_the_work_is_done_at
     assert after.serial > pace.serial + 4, "the functions took moments to call at"
     counted = metrics_in(capsys.readouterr().out)
     assert counted["AttemptsStarted"] == 5
-    assert counted["LaunchesDeferred"] + counted["LaunchesHeldBack"] == 0
+    assert counted["LaunchesDeferred"] + counted["LaunchesHeld"] == 0
 
 
 # --- not all at once -------------------------------------------------------------------------------------------------
@@ -612,15 +612,15 @@ def test_jobs_without_a_slot_wait_and_are_launched_each_copy_in_its_turn(
     pipeline.run()
     assert len(pipeline.ica.world.jobs) == 2
     counted = metrics_in(capsys.readouterr().out)
-    held_back = (0, 0) if in_backlog else (3, 2)
-    assert (counted["LaunchesHeldBack"], counted["LaunchMessagesSentAgain"]) == held_back
+    held = (0, 0) if in_backlog else (3, 2)
+    assert (counted["LaunchesHeld"], counted["LaunchMessagesSentAgain"]) == held
     pipeline.launch()
     assert [job.status for job in table.jobs("small")] == [JobStatus.RUNNING]
     for _ in range(3):
         pipeline.ica.clock.forward(10)
         pipeline.poll()
         pipeline.launch()
-    pipeline.complete()
+    pipeline.publish()
     assert pipeline.ica.arrived() == available("x", "y", "z", "w", "v")
     assert pipeline.ica.world.most_live_jobs == 2
 
@@ -691,7 +691,7 @@ def everything_said(
         printed = capfd.readouterr()
         objects = clients.s3().list_objects_v2(Bucket=BUCKET).get("Contents", [])
         contents = [clients.s3().get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read() for each in objects]
-        queues = [pipeline.messages(name) for name in ("IngestQueue", "LaunchQueue", "CompleteDeadLetterQueue")]
+        queues = [pipeline.messages(name) for name in ("IngestQueue", "LaunchQueue", "PublishDeadLetterQueue")]
         items = clients.dynamodb().scan(TableName=TABLE_NAME)["Items"]
         said = [printed.out, printed.err, logs.lines, contents, queues, items, pipeline.events()]
         return "\n".join(map(str, said))
@@ -791,7 +791,7 @@ def test_a_copy_settles_by_notifications_alone(pipeline: Pipeline) -> None:
             for job in pipeline.ica.world.jobs.values()
         ]
         pipeline.invoke("NotifyFunction", notifications(pipeline, "a test message", *bodies, *bodies))
-    pipeline.complete()
+    pipeline.publish()
     assert [name for name, _ in pipeline.events()] == ["CopyStarted", "CopyCompleted"]
     assert len(pipeline.ica.world.jobs) == 3
 

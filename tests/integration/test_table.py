@@ -101,13 +101,13 @@ def test_a_job_that_cannot_be_written_is_an_error(table: CopyTable, aws: AwsCall
         table.create_jobs("c", planned, CopyOptions(), at(0))
 
 
-def test_an_announcement_that_cannot_be_noted_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
+def test_a_publication_that_cannot_be_noted_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
     settle(table)
-    copy = table.begin_announcement("c", at(30), at(210))
+    copy = table.begin_publication("c", at(30), at(210))
     assert copy
     aws.refuse("UpdateItem", "AccessDeniedException")
     with pytest.raises(UpdateError, match="AccessDenied"):
-        table.mark_announced(copy, at(31), frozenset())
+        table.mark_published(copy, at(31), frozenset())
 
 
 def test_a_read_that_fails_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
@@ -116,7 +116,7 @@ def test_a_read_that_fails_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
     reads: list[Callable[[], object]] = [
         lambda: list(table.jobs("c")),
         lambda: table.jobs_in(JobStatus.RUNNING),
-        lambda: table.unannounced_copies(at(0)),
+        lambda: table.unpublished_copies(at(0)),
         lambda: table.unfinished_copies(at(0)),
         lambda: table.get_copy("c"),
         lambda: table.get_job("c", "000001"),
@@ -454,14 +454,14 @@ def stored(copy_id: str, item: str) -> dict[str, Any]:
     return found
 
 
-def test_an_announced_copy_is_not_due_any_more(table: CopyTable) -> None:
+def test_a_published_copy_is_not_due_any_more(table: CopyTable) -> None:
     settle(table)
-    copy = table.begin_announcement("c", at(30), at(210))
+    copy = table.begin_publication("c", at(30), at(210))
     assert copy
-    assert table.mark_announced(copy, at(31), frozenset())
+    assert table.mark_published(copy, at(31), frozenset())
     item = stored("c", "COPY")
-    assert (item["status"], item["announced_at"]) == ({"S": "COMPLETED"}, {"S": timestamp(at(31))})
-    assert not item.keys() & {"due_at", "announcing_until"}
+    assert (item["status"], item["published_at"]) == ({"S": "COMPLETED"}, {"S": timestamp(at(31))})
+    assert not item.keys() & {"due_at", "publishing_until"}
 
 
 def test_a_folder_expires_more_than_a_year_after_it_was_last_claimed(table: CopyTable) -> None:

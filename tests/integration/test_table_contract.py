@@ -837,7 +837,7 @@ def test_a_new_copy_is_written_whole(either_table: EitherTable) -> None:
     copy = replace(copy_of(3, task_tokens=["one", "two"]), project_names=names, max_sources_per_job=500)
     assert either_table.create_copy(copy) is None
     assert either_table.get_copy("c") == copy
-    assert (copy.status, copy.is_settled, copy.is_announced) == (CopyStatus.OPEN, False, False)
+    assert (copy.status, copy.is_settled, copy.is_published) == (CopyStatus.OPEN, False, False)
     either_table.mark_ingested("c", at(5))
     either_table.mark_delayed("c", at(3600))
     expected = replace(copy, ingested_at=timestamp(at(5)), delayed_at=timestamp(at(3600)))
@@ -957,14 +957,14 @@ def test_a_task_token_is_added_while_the_copy_is_open(either_table: EitherTable)
 
 
 @pytest.mark.parametrize("end", [CopyStatus.COMPLETED, CopyStatus.FAILED])
-def test_a_task_token_is_refused_once_the_copy_is_announced(either_table: EitherTable, end: CopyStatus) -> None:
+def test_a_task_token_is_refused_once_the_copy_is_published(either_table: EitherTable, end: CopyStatus) -> None:
     (job,) = create(either_table)
     running = run(either_table, job)
     if end is CopyStatus.COMPLETED:
         either_table.mark_passed(running, passed(running), at(20))
     else:
         either_table.give_up(running, failed(running), at(20))
-    announce(either_table)
+    publish(either_table)
     copy = either_table.get_copy("c")
     assert copy
     assert copy.status is end
@@ -978,85 +978,85 @@ def test_a_task_token_does_not_make_a_copy(either_table: EitherTable) -> None:
     assert everything(either_table) == []
 
 
-# --- announcing ------------------------------------------------------------------------------------------------------
+# --- publishing ------------------------------------------------------------------------------------------------------
 
 
-def announce(table: EitherTable, copy_id: str = "c") -> None:
-    copy = table.begin_announcement(copy_id, at(30), at(210))
+def publish(table: EitherTable, copy_id: str = "c") -> None:
+    copy = table.begin_publication(copy_id, at(30), at(210))
     assert copy
-    assert table.mark_announced(copy, at(31), frozenset())
+    assert table.mark_published(copy, at(31), frozenset())
 
 
-def test_a_settled_copy_is_announced_once(either_table: EitherTable) -> None:
+def test_a_settled_copy_is_published_once(either_table: EitherTable) -> None:
     settle(either_table, task_tokens=["one"])
-    copy = either_table.begin_announcement("c", at(30), at(210))
+    copy = either_table.begin_publication("c", at(30), at(210))
     assert copy
     assert (copy.open_jobs, copy.passed_jobs, copy.task_tokens) == (0, 1, frozenset(["one"]))
     assert copy.status is CopyStatus.OPEN
-    assert either_table.mark_announced(copy, at(31), frozenset())
+    assert either_table.mark_published(copy, at(31), frozenset())
     assert either_table.get_copy("c") == replace(copy, status=CopyStatus.COMPLETED, task_tokens=frozenset())
     before = everything(either_table)
-    assert either_table.begin_announcement("c", at(1000), at(1180)) is None
+    assert either_table.begin_publication("c", at(1000), at(1180)) is None
     assert everything(either_table) == before
 
 
-def test_a_copy_with_an_open_job_is_not_announced(either_table: EitherTable) -> None:
+def test_a_copy_with_an_open_job_is_not_published(either_table: EitherTable) -> None:
     job, _ = create(either_table, total_jobs=2)
     either_table.mark_passed(run(either_table, job), passed(job), at(20))
     before = everything(either_table)
-    assert either_table.begin_announcement("c", at(30), at(210)) is None
+    assert either_table.begin_publication("c", at(30), at(210)) is None
     assert everything(either_table) == before
 
 
-def test_a_copy_that_is_not_there_is_not_announced_and_not_made(either_table: EitherTable) -> None:
-    assert either_table.begin_announcement("c", at(30), at(210)) is None
+def test_a_copy_that_is_not_there_is_not_published_and_not_made(either_table: EitherTable) -> None:
+    assert either_table.begin_publication("c", at(30), at(210)) is None
     with pytest.raises(REFUSED_WRITE):
-        either_table.abandon_announcement("c")
+        either_table.abandon_publication("c")
     assert everything(either_table) == []
 
 
-def test_an_announcement_is_claimed_by_one_until_its_claim_has_run_out(either_table: EitherTable) -> None:
+def test_a_publication_is_claimed_by_one_until_its_claim_has_run_out(either_table: EitherTable) -> None:
     settle(either_table)
-    assert either_table.begin_announcement("c", at(30), at(210))
+    assert either_table.begin_publication("c", at(30), at(210))
     before = everything(either_table)
     for seconds in (30, 209, 210):
-        assert either_table.begin_announcement("c", at(seconds), at(390)) is None
+        assert either_table.begin_publication("c", at(seconds), at(390)) is None
     assert everything(either_table) == before
-    assert either_table.begin_announcement("c", at(210.001), at(390))
-    assert either_table.begin_announcement("c", at(300), at(480)) is None
+    assert either_table.begin_publication("c", at(210.001), at(390))
+    assert either_table.begin_publication("c", at(300), at(480)) is None
 
 
-def test_an_abandoned_announcement_may_be_claimed_at_once(either_table: EitherTable) -> None:
+def test_an_abandoned_publication_may_be_claimed_at_once(either_table: EitherTable) -> None:
     settle(either_table)
     before = everything(either_table)
-    assert either_table.begin_announcement("c", at(30), at(210))
-    either_table.abandon_announcement("c")
+    assert either_table.begin_publication("c", at(30), at(210))
+    either_table.abandon_publication("c")
     assert everything(either_table) == before
-    assert either_table.begin_announcement("c", at(31), at(211))
+    assert either_table.begin_publication("c", at(31), at(211))
 
 
 @pytest.mark.parametrize("known", [[], ["one"], ["one", "two"]])
-def test_a_copy_is_not_marked_announced_while_a_task_token_is_not_answered(
+def test_a_copy_is_not_marked_published_while_a_task_token_is_not_answered(
     either_table: EitherTable, known: list[str]
 ) -> None:
     settle(either_table, task_tokens=known)
-    copy = either_table.begin_announcement("c", at(30), at(210))
+    copy = either_table.begin_publication("c", at(30), at(210))
     assert copy
     assert either_table.add_task_token("c", "late")
     before = everything(either_table)
-    assert not either_table.mark_announced(copy, at(31), frozenset())
+    assert not either_table.mark_published(copy, at(31), frozenset())
     assert everything(either_table) == before
     reread = either_table.get_copy("c")
     assert reread
     assert reread.task_tokens == {*known, "late"}
-    assert either_table.mark_announced(reread, at(32), frozenset())
+    assert either_table.mark_published(reread, at(32), frozenset())
 
 
-def test_an_announced_copy_keeps_the_task_tokens_that_are_to_be_answered_yet(either_table: EitherTable) -> None:
+def test_a_published_copy_keeps_the_task_tokens_that_are_to_be_answered_yet(either_table: EitherTable) -> None:
     settle(either_table, task_tokens=["one", "two"])
-    copy = either_table.begin_announcement("c", at(30), at(210))
+    copy = either_table.begin_publication("c", at(30), at(210))
     assert copy
-    assert either_table.mark_announced(copy, at(31), frozenset(["two"]))
+    assert either_table.mark_published(copy, at(31), frozenset(["two"]))
     assert either_table.get_copy("c") == replace(copy, status=CopyStatus.COMPLETED, task_tokens=frozenset(["two"]))
 
 
@@ -1076,7 +1076,7 @@ def test_a_copy_that_is_there_already_is_not_waited_for_by_the_submission_that_c
     either_table: EitherTable,
 ) -> None:
     settle(either_table)
-    announce(either_table)
+    publish(either_table)
     before = everything(either_table)
     assert either_table.create_copy(copy_of(task_tokens=["one"]))
     assert not either_table.add_task_token("c", "one")
@@ -1166,17 +1166,17 @@ def test_jobs_of_all_copies_are_found_by_when_they_are_due(either_table: EitherT
     assert sorted(found(at(1001))) == sorted(every)
 
 
-def test_only_settled_copies_that_are_not_announced_are_found(either_table: EitherTable) -> None:
+def test_only_settled_copies_that_are_not_published_are_found(either_table: EitherTable) -> None:
     settle(either_table, "early", seconds=20)
     settle(either_table, "late", seconds=40)
-    settle(either_table, "announced", seconds=20)
-    announce(either_table, "announced")
+    settle(either_table, "published", seconds=20)
+    publish(either_table, "published")
     create(either_table, copy_id="open")
     job, _ = create(either_table, total_jobs=2, copy_id="half")
     either_table.mark_passed(run(either_table, job), passed(job), at(20))
-    assert either_table.unannounced_copies(at(20)) == []
-    assert either_table.unannounced_copies(at(40)) == ["early"]
-    assert sorted(either_table.unannounced_copies(at(41))) == ["early", "late"]
+    assert either_table.unpublished_copies(at(20)) == []
+    assert either_table.unpublished_copies(at(40)) == ["early"]
+    assert sorted(either_table.unpublished_copies(at(41))) == ["early", "late"]
 
 
 def test_only_copies_whose_jobs_may_not_all_be_written_are_found_to_be_unfinished(either_table: EitherTable) -> None:
@@ -1184,8 +1184,8 @@ def test_only_copies_whose_jobs_may_not_all_be_written_are_found_to_be_unfinishe
         create(either_table, copy_id=copy_id)
     either_table.mark_ingested("ingested", at(1))
     either_table.create_copy(replace(copy_of(copy_id="later"), submitted_at=timestamp(at(10))))
-    settle(either_table, "announced")
-    announce(either_table, "announced")
+    settle(either_table, "published")
+    publish(either_table, "published")
     assert either_table.unfinished_copies(at(0)) == []
     assert either_table.unfinished_copies(at(10)) == ["unfinished"]
     assert either_table.unfinished_copies(at(11)) == ["unfinished", "later"]
@@ -1274,7 +1274,7 @@ def test_what_belongs_to_no_copy_shows_in_no_question_about_copies(either_table:
     (job,) = create(either_table)
     assert requeue(either_table, run(either_table, job))
     either_table.mark_ingested("c", at(1))
-    assert either_table.unannounced_copies(at(10_000)) == []
+    assert either_table.unpublished_copies(at(10_000)) == []
     assert either_table.unfinished_copies(at(10_000)) == []
     assert [job.copy_id for status in JobStatus for job in either_table.jobs_in(status)] == ["c"]
 

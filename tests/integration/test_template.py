@@ -19,7 +19,7 @@ from icav2_copy_batch.domain.manifest import read_message
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import poll
-from icav2_copy_batch.stages.publish import HEARTBEATS_APART, SECONDS_TO_ANNOUNCE
+from icav2_copy_batch.stages.publish import HEARTBEATS_APART, SECONDS_TO_PUBLISH
 from tests.integration.pipeline import metrics_in
 from tests.integration.template import (
     TEMPLATE,
@@ -63,19 +63,19 @@ def test_a_message_that_fails_becomes_a_dead_letter_after_about_an_hour(queue: s
     assert times * properties(queue)["VisibilityTimeout"] < 3 * 60 * 60  # and when its function is killed each time
 
 
-@pytest.mark.parametrize("function", ["Ingest", "Launch", "Complete"])
+@pytest.mark.parametrize("function", ["Ingest", "Launch", "Publish"])
 def test_functions_fed_in_batches_answer_with_the_failures_alone(function: str) -> None:
     (event,) = properties(f"{function}Function")["Events"].values()
     assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
 def test_the_stream_is_filtered_bounded_and_has_a_dead_letter_queue() -> None:
-    settled = properties("CompleteFunction")["Events"]["Settled"]["Properties"]
+    settled = properties("PublishFunction")["Events"]["Settled"]["Properties"]
     (pattern,) = settled["FilterCriteria"]["Filters"]
     assert json.loads(pattern["Pattern"])["dynamodb"]["NewImage"] == {"open_jobs": {"N": ["0"]}}
     assert settled["BisectBatchOnFunctionError"] is True
     assert 0 < settled["MaximumRetryAttempts"] < 100
-    assert settled["DestinationConfig"]["OnFailure"]["Destination"] == {"GetAtt": "CompleteDeadLetterQueue.Arn"}
+    assert settled["DestinationConfig"]["OnFailure"]["Destination"] == {"GetAtt": "PublishDeadLetterQueue.Arn"}
 
 
 @pytest.mark.parametrize("queue", sorted(QUEUES))
@@ -208,7 +208,7 @@ def test_a_refused_token_is_counted_by_the_very_text_that_is_logged(function: st
 
 def test_the_settings_are_the_templates_parameters() -> None:
     references = dict.fromkeys(
-        ["CopyTable", "ManifestBucket", "LaunchQueue", "IngestQueue", "CompleteDeadLetterQueue", "PollFunction"], "made"
+        ["CopyTable", "ManifestBucket", "LaunchQueue", "IngestQueue", "PublishDeadLetterQueue", "PollFunction"], "made"
     ) | {
         "MaxRunningJobs": "7",
         "MaxRunningJobsPerProject": "5",
@@ -218,12 +218,12 @@ def test_the_settings_are_the_templates_parameters() -> None:
     }
     settings = {
         function: wiring.Settings.from_environment(environment(f"{function}Function", references))
-        for function in ("Ingest", "Launch", "Poll", "Complete")
+        for function in ("Ingest", "Launch", "Poll", "Publish")
     }
     assert settings["Launch"].slots == settings["Poll"].slots == Slots(total=7, per_project=5)
     assert settings["Poll"].delayed_after == timedelta(minutes=90)
     assert settings["Poll"].max_attempts == 4
-    assert settings["Complete"].dead_letter_queue_url == "made"
+    assert settings["Publish"].dead_letter_queue_url == "made"
 
 
 def test_without_an_environment_the_settings_are_the_templates_defaults() -> None:
@@ -244,11 +244,11 @@ def test_the_state_machine_waits_far_longer_for_a_heartbeat_than_the_poller_for_
     assert {"ErrorEquals": ["States.HeartbeatTimeout"], "MaxAttempts": 1} in state["Retry"]
 
 
-def test_whoever_announces_may_give_up_a_result_in_parts_and_has_the_time() -> None:
-    for function in ("Complete", "Poll"):
+def test_whoever_publishes_may_give_up_a_result_in_parts_and_has_the_time() -> None:
+    for function in ("Publish", "Poll"):
         actions = {action for each in statements(f"{function}Role") for action in listed(each["Action"])}
         assert {"s3:PutObject", "s3:AbortMultipartUpload"} <= actions, "parts are s3:PutObject, and to give up is not"
-        assert properties(f"{function}Function")["Timeout"] > SECONDS_TO_ANNOUNCE
+        assert properties(f"{function}Function")["Timeout"] > SECONDS_TO_PUBLISH
 
 
 def test_what_expires_is_said_by_the_attribute_of_folders() -> None:

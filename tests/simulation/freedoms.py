@@ -61,7 +61,7 @@ PEOPLE = (
     "sources vanish",
 )
 """What other people do in the same projects."""
-AWS = ("DynamoDB throttles", "EventBridge refuses", "the poller is late", "wakes are lost", "tokens of nobody")
+AWS = ("DynamoDB throttles", "EventBridge refuses", "the poller is late", "triggers are lost", "tokens of nobody")
 
 NOT_WHERE_LISTS_LAG = frozenset({"when data were made is not echoed", "a job says id and status alone"})
 """While lists of data lag, a file that is being overwritten by its like is told from it by what ICA's document
@@ -114,6 +114,6 @@ def refusals_of(names: tuple[str, ...], rng: Random) -> list[Span]:
         spans += [("EventBridge", rng.uniform(0, 300), rng.uniform(30, 900), 1.0)]
     if "the poller is late" in names:
         spans += [("ticks", rng.uniform(0, 600), rng.uniform(120, 600), 1.0) for _ in range(2)]
-    if "wakes are lost" in names:
-        spans += [("wakes", 0.0, 3600.0, rng.choice([0.3, 1.0]))]
+    if "triggers are lost" in names:
+        spans += [("triggers", 0.0, 3600.0, rng.choice([0.3, 1.0]))]
     return spans

@@ -32,14 +32,14 @@ from icav2_copy_batch.handlers import ingest as ingest_handler
 from icav2_copy_batch.handlers import launch as launch_handler
 from icav2_copy_batch.handlers import notify as notify_handler
 from icav2_copy_batch.handlers import poll as poll_handler
-from icav2_copy_batch.handlers import publish as complete_handler
+from icav2_copy_batch.handlers import publish as publish_handler
 from icav2_copy_batch.stages.delay import Delay
-from icav2_copy_batch.stages.dispatch import Send
+from icav2_copy_batch.stages.dispatch import Dispatch
 from icav2_copy_batch.stages.ingest import Ingest
 from icav2_copy_batch.stages.items import Items
 from icav2_copy_batch.stages.launch import NOT_STARTED, Launch
 from icav2_copy_batch.stages.poll import Poll
-from icav2_copy_batch.stages.publish import Complete
+from icav2_copy_batch.stages.publish import Publish
 from icav2_copy_batch.stages.reconcile import NotForAPerson, Reconcile
 from icav2_copy_batch.stages.verify import Verification, Verify
 from local.simulator import bodies
@@ -57,7 +57,7 @@ from tests.simulation.wire import HOST, TOKEN, Tokens, Wire, pause
 OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
 TIMEOUTS = {
     name: float(properties(f"{name.title()}Function")["Timeout"])
-    for name in ("ingest", "launch", "poll", "notify", "complete")
+    for name in ("ingest", "launch", "poll", "notify", "publish")
 }
 VISIBILITY = {
     name: float(properties(queue)["VisibilityTimeout"])
@@ -253,7 +253,7 @@ class Functions:
     ingest: Ingest
     launch: Launch
     poll: Poll
-    complete: Complete
+    publish: Publish
     reconcile: Reconcile
 
 
@@ -373,20 +373,20 @@ class Simulation:
             clock=engine.clock,
             pacing=pacing,
         )
-        complete = Complete(self.table, self.bucket, self.bus, self.tasks, engine.clock, engine.seconds_left)
+        publish = Publish(self.table, self.bucket, self.bus, self.tasks, engine.clock, engine.seconds_left)
         limits = Limits(max_sources_per_job=self.scenario.max_sources_per_job)
-        sender = Send(self.table, self.launch_queue, pacing, engine.clock, self.slots, spread=fakes.in_turn)
+        dispatch = Dispatch(self.table, self.launch_queue, pacing, engine.clock, self.slots, spread=fakes.in_turn)
         reconcile = Reconcile(self.table, ica, self.launch_queue, engine.clock)
         return Functions(
             reconcile=reconcile,
-            complete=complete,
+            publish=publish,
             ingest=Ingest(
                 self.table,
                 self.bucket,
-                sender,
+                dispatch,
                 self.bus,
                 self.tasks,
-                complete,
+                publish,
                 engine.clock,
                 engine.seconds_left,
                 limits,
@@ -396,12 +396,12 @@ class Simulation:
                 self.table,
                 ica,
                 self.launch_queue,
-                SimpleNamespace(wake=self._wake),
+                SimpleNamespace(trigger=self._trigger),
                 pacing,
                 engine.clock,
                 engine.seconds_left,
                 self.slots,
-                between=engine.rng.uniform,
+                jitter=engine.rng.uniform,
                 spread=fakes.in_turn,
                 sleep=engine.sleep,
             ),
@@ -409,8 +409,8 @@ class Simulation:
                 self.table,
                 ica,
                 self.launch_queue,
-                sender,
-                complete,
+                dispatch,
+                publish,
                 reconcile,
                 Verify(ica.impatient(), self.scenario.verification, engine.clock, spread=fakes.in_turn),
                 Items(ica.impatient(), spread=fakes.in_turn),
@@ -431,7 +431,7 @@ class Simulation:
     @contextmanager
     def wired(self) -> Iterator[None]:
         """The real handlers with these functions behind them."""
-        handlers = (ingest_handler, launch_handler, poll_handler, notify_handler, complete_handler)
+        handlers = (ingest_handler, launch_handler, poll_handler, notify_handler, publish_handler)
         metrics = SimpleNamespace(add_metric=self._metric)
         with ExitStack() as patches:
             patches.enter_context(patch.object(tenacity.wait, "random", self.engine.rng))
@@ -442,14 +442,14 @@ class Simulation:
             patches.enter_context(patch.object(launch_handler, "_launch", lambda: self._mine().launch))
             patches.enter_context(patch.object(poll_handler, "poll", lambda: self._mine().poll))
             patches.enter_context(patch.object(notify_handler, "poller", lambda: self._mine().poll))
-            patches.enter_context(patch.object(complete_handler, "complete", lambda: self._mine().complete))
-            patches.enter_context(patch.object(complete_handler, "time", SimpleNamespace(sleep=self.engine.sleep)))
-            patches.enter_context(patch.object(complete_handler, "dead_letters", lambda: self))
+            patches.enter_context(patch.object(publish_handler, "publish", lambda: self._mine().publish))
+            patches.enter_context(patch.object(publish_handler, "time", SimpleNamespace(sleep=self.engine.sleep)))
+            patches.enter_context(patch.object(publish_handler, "dead_letters", lambda: self))
             patches.enter_context(patch.object(wiring, "source_queue", self._source_queue))
             yield
 
     def put(self, copy_id: str, error: str) -> None:
-        """The dead-letter queue of the complete function."""
+        """The dead-letter queue of the publish function."""
         with self.line("SQS").request():
             self.count("dead letter")
 
@@ -466,7 +466,7 @@ class Simulation:
             "launch": launch_handler.handler,
             "poll": poll_handler.handler,
             "notify": notify_handler.handler,
-            "complete": complete_handler.handler,
+            "publish": publish_handler.handler,
         }[function].__wrapped__  # type: ignore[attr-defined]
         context = SimpleNamespace(aws_request_id=f"request-{self.serial()}")
 
@@ -489,9 +489,9 @@ class Simulation:
 
         self.engine.start(function, TIMEOUTS[function], work, told)
 
-    def _wake(self) -> None:
+    def _trigger(self) -> None:
         with self.line("Lambda").request():
-            if self.refuses("wakes"):
+            if self.refuses("triggers"):
                 return
             self.engine.later(0.05, lambda: self.invoke("poll", {}, lambda result: None))
 
@@ -518,7 +518,7 @@ class Simulation:
             if (isinstance(result, BaseException) or result["batchItemFailures"]) and tries < 20:
                 self.engine.later(min(2.0**tries, 60), partial(self._stream, record, tries + 1))
 
-        self.invoke("complete", {"Records": [record]}, done)
+        self.invoke("publish", {"Records": [record]}, done)
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
@@ -631,20 +631,20 @@ class Simulation:
             self.engine.later(600, self._redrive)
 
     def is_over(self) -> bool:
-        """Everything that was submitted has been answered, and every accepted copy announced."""
+        """Everything that was submitted has been answered, and every accepted copy published."""
         answered = self.table.copies.keys() | self._rejected()
         wanted = {submission.body["copy_id"] for submission in self.scenario.submissions}
         tokens = {submission.body.get("task_token") for submission in self.scenario.submissions}
         tokens -= {None} | self.scenario.unanswerable
-        announced = all(row.copy.is_announced for row in self.table.copies.values())
-        return announced and wanted <= answered and tokens <= self.tasks.answers.keys()
+        published = all(row.copy.is_published for row in self.table.copies.values())
+        return published and wanted <= answered and tokens <= self.tasks.answers.keys()
 
     def _rejected(self) -> set[str]:
         return {event.detail["copy_id"] for event in self.bus.events if event.detail_type == "CopyRejected"}
 
     def _what_is_open(self) -> str:
         jobs = [job for job in self.table.job_items.values() if job.status in OPEN_STATUSES]
-        rows = [row for row in self.table.copies.values() if not row.copy.is_announced]
+        rows = [row for row in self.table.copies.values() if not row.copy.is_published]
         return f"{[(job.copy_id, job.job_id, job.status, job.due_at, job.held_up_by) for job in jobs]} {rows}"
 
     # --- the promise -------------------------------------------------------------------------------------------------
@@ -762,7 +762,7 @@ class Simulation:
             status = CopyStatus.FAILED if any(job.status is JobStatus.FAILED for job in jobs) else CopyStatus.COMPLETED
             word = "CopyFailed" if status is CopyStatus.FAILED else "CopyCompleted"
             if row.copy.status is not status or {each for _, each in settling[copy_id]} != {word}:
-                raise Broken(f"{copy_id} is {status}, but announced {row.copy.status} by {settling[copy_id]}")
+                raise Broken(f"{copy_id} is {status}, but published {row.copy.status} by {settling[copy_id]}")
             if len(settling[copy_id]) != 1:
                 raise Broken(f"{copy_id} has {len(settling[copy_id])} settling event ids")
             for job in jobs:

@@ -18,7 +18,7 @@ import pytest
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
 from icav2_copy_batch.domain.job import Claim, Job, JobStatus
 from icav2_copy_batch.domain.schedule import Slots
-from icav2_copy_batch.stages.dispatch import Send
+from icav2_copy_batch.stages.dispatch import Dispatch
 from icav2_copy_batch.stages.launch import Claimed, Launch
 from icav2_copy_batch.stages.reconcile import Reconcile
 from icav2_copy_batch.stages.verify import Verification, Verify
@@ -207,18 +207,18 @@ def send_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forget_what_was_taken_from_a_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if jobs were taken from it before they are marked."""
-    send = Send.send
+    send = Dispatch.send
 
-    def taken_first(self: Send) -> Counter[str]:
+    def taken_first(self: Dispatch) -> Counter[str]:
         for backlog in self.table.backlogs():
             self.table.shorten_backlog(backlog, backlog.next + 1)
         return send(self)
 
-    monkeypatch.setattr(Send, "send", taken_first)
+    monkeypatch.setattr(Dispatch, "send", taken_first)
 
 
-def announce_nothing_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fakes.Table, "unannounced_copies", lambda self, settled_before: [])
+def publish_nothing_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fakes.Table, "unpublished_copies", lambda self, settled_before: [])
 
 
 def ignore_the_caps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +273,7 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (believe_lists_of_folders, world_of_lists_that_lag),
     (send_nothing_again, any_world),
     (forget_what_was_taken_from_a_backlog, any_world),
-    (announce_nothing_forgotten, world_of_lost_records),
+    (publish_nothing_forgotten, world_of_lost_records),
     (ignore_the_caps, world_of_few_slots),
 ]
 

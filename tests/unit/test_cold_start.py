@@ -13,7 +13,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
 HANDLERS = {path.stem for path in (SOURCE / "icav2_copy_batch/handlers").glob("[a-z]*.py")} - {"wiring"}
-NEED_NOTHING_OF_ICA = {"ingest", "complete"}
+NEED_NOTHING_OF_ICA = {"ingest", "publish"}
 """To ingest, as long as no project is called by its name."""
 UNNEEDED = {"boto3", "s3transfer", "asyncio", "aws_lambda_powertools.event_handler", "libica.openapi.v2"}
 """The last two are not even in the package."""

@@ -221,7 +221,7 @@ def test_a_job_without_its_copy_is_counted_and_no_event_is_put(world: World) -> 
     assert world.told() == []
 
 
-def test_a_copy_that_is_announced_meanwhile_is_not_told_of_any_more(world: World) -> None:
+def test_a_copy_that_is_published_meanwhile_is_not_told_of_any_more(world: World) -> None:
     """Its job was seen a moment ago."""
     world.create()
     world.clock.forward(hours=2)

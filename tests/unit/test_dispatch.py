@@ -1,4 +1,4 @@
-"""Send: who gets a launch message, and when; that none is lost or sent for nothing, whoever dies or comes late."""
+"""Dispatch: who gets a launch message, and when; that none is lost or sent for nothing, whoever dies or comes late."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from icav2_copy_batch.stages.dispatch import (
     FOLDER_BUSY,
     LOST_MESSAGE_AGE,
     NO_SLOT,
-    Send,
+    Dispatch,
 )
 from tests import fakes
 
@@ -69,12 +69,14 @@ class World:
         assert self.table.requeue(running, ended, b"", now, now + timedelta(minutes=minutes), Hold.OUTAGE)
         return self.now(job)
 
-    def sender(self) -> Send:
-        return Send(self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn)
+    def dispatch(self) -> Dispatch:
+        return Dispatch(
+            self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn
+        )
 
     def send(self) -> Counter[str]:
         self.clock.forward(seconds=1)
-        return self.sender().send()
+        return self.dispatch().send()
 
     def now(self, job: Job) -> Job:
         return self.table.job_items[job.copy_id, job.job_id]
@@ -164,7 +166,7 @@ def test_a_job_whose_message_is_lost_gets_another(world: World) -> None:
     (job,) = world.submit()
     world.send()
     world.clock.now += LOST_MESSAGE_AGE
-    assert world.sender().send() == Counter()
+    assert world.dispatch().send() == Counter()
     assert world.send() == Counter(sent=0, sent_again=1)
     assert world.sent() == ["run 1", "run 1"]
     assert world.now(job).due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
@@ -251,7 +253,7 @@ def test_a_job_that_is_held_gets_its_message_when_it_is_due(world: World) -> Non
     world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
     world.hold(job, minutes=27)
     world.clock.forward(minutes=27)
-    assert world.sender().send() == Counter()
+    assert world.dispatch().send() == Counter()
     assert world.send() == Counter(sent=0, sent_again=1)
     assert world.sent() == ["run 1", "run 1"]
     assert world.queue.sent[-1][0].attempt == 2
@@ -369,7 +371,7 @@ def test_another_between_any_two_reads_does_not_have_the_slots_filled_twice(read
         reads += 1
         if reads == read:
             world.table.jobs_in, world.table.backlogs = jobs_in, backlogs  # type: ignore[method-assign]
-            world.sender().send()
+            world.dispatch().send()
             world.run(jobs[0])
 
     jobs_in, backlogs = world.table.jobs_in, world.table.backlogs
@@ -383,7 +385,7 @@ def test_another_between_any_two_reads_does_not_have_the_slots_filled_twice(read
         return backlogs()
 
     world.table.jobs_in, world.table.backlogs = read_jobs, read_backlogs  # type: ignore[method-assign]
-    world.sender().send()
+    world.dispatch().send()
     assert len(world.sent()) == len(set(world.sent())) == 4
 
 
@@ -424,11 +426,11 @@ def test_one_that_is_late_does_not_put_back_what_was_taken_from_a_backlog(world:
 
 def test_a_backlog_is_waited_for_and_what_is_due_soon(world: World) -> None:
     soon = timedelta(seconds=60)
-    assert not world.sender().anything_waits(soon)
+    assert not world.dispatch().anything_waits(soon)
     world.submit()
-    assert world.sender().anything_waits(soon)
+    assert world.dispatch().anything_waits(soon)
     world.send()
-    assert not world.sender().anything_waits(soon), "its message is under way"
+    assert not world.dispatch().anything_waits(soon), "its message is under way"
     world.clock.now += LOST_MESSAGE_AGE - soon
-    assert not world.sender().anything_waits(soon)
-    assert world.sender().anything_waits(soon + timedelta(seconds=1))
+    assert not world.dispatch().anything_waits(soon)
+    assert world.dispatch().anything_waits(soon + timedelta(seconds=1))

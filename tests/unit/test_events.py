@@ -288,7 +288,7 @@ def test_the_detail_of_a_delayed_copy_fits(number: int, reason: str) -> None:
 
 
 @pytest.mark.parametrize(("failed", "detail_type"), [(0, "CopyCompleted"), (1, "CopyFailed")])
-def test_a_settled_copy_is_announced_as_completed_or_failed(failed: int, detail_type: str) -> None:
+def test_a_settled_copy_is_published_as_completed_or_failed(failed: int, detail_type: str) -> None:
     settled = copy(passed=1, failed=failed)
     assert documents.settled_type(settled) == detail_type
     assert settled_detail(settled, [], RESULT_URI)["event_id"] == event_id("run-288", detail_type)

@@ -18,9 +18,9 @@ from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, LaunchReque
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.stages import ingest
-from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Send
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
 from icav2_copy_batch.stages.ingest import Ingest, Ingested, OutOfTime
-from icav2_copy_batch.stages.publish import Complete
+from icav2_copy_batch.stages.publish import Publish
 from tests import fakes
 from tests.event_files import sample, schema_faults
 
@@ -60,17 +60,17 @@ class World:
         self.queue = fakes.Queue(self.line)
         self.bus = fakes.Bus(self.line)
         self.tasks = fakes.Tasks(self.line)
-        self.complete = Complete(self.table, self.bucket, self.bus, self.tasks, self.clock, lambda: 900)
-        self.sender = Send(
+        self.publish = Publish(self.table, self.bucket, self.bus, self.tasks, self.clock, lambda: 900)
+        self.dispatch = Dispatch(
             self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn
         )
         self.ingest = Ingest(
             self.table,
             self.bucket,
-            self.sender,
+            self.dispatch,
             self.bus,
             self.tasks,
-            self.complete,
+            self.publish,
             self.clock,
             lambda: self.seconds_left,
             self.limits,
@@ -94,7 +94,7 @@ class World:
     def send_what_was_lost(self) -> None:
         """What the poller does once a launch message must have been lost."""
         self.clock.now += LOST_MESSAGE_AGE + timedelta(seconds=1)
-        self.sender.send()
+        self.dispatch.send()
 
     def upload(self, content: object, key: str = "manifests/run.json", version_id: str = "v1") -> dict[str, Any]:
         """Put a file into our bucket; the notification of it."""
@@ -168,7 +168,7 @@ def test_a_message_with_a_manifest_becomes_a_copy_with_its_jobs_and_launch_messa
 
 
 def test_as_many_messages_are_sent_at_once_as_there_are_slots_and_the_rest_waits_in_the_backlog(world: World) -> None:
-    world.ingest = replace(world.ingest, sender=replace(world.sender, slots=Slots(total=3)))
+    world.ingest = replace(world.ingest, dispatch=replace(world.dispatch, slots=Slots(total=3)))
     body = {"copy_id": "run", "manifest": {f"icav2://{FROM}/a": [f"icav2://{TO}/{number}/" for number in range(5)]}}
     assert world.receive(body) == ACCEPTED
     assert [request.job_id for request, _ in world.launched()] == ["000001", "000002", "000003"]
@@ -219,7 +219,7 @@ def test_the_jobs_are_queued_and_due_when_a_launch_message_must_have_been_lost(w
         assert job.due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
 
 
-def test_the_start_of_a_copy_is_announced_once_its_jobs_are_there(world: World) -> None:
+def test_the_start_of_a_copy_is_published_once_its_jobs_are_there(world: World) -> None:
     world.receive({"manifest": MANIFEST})
     ((detail_type, detail),) = world.bus.events
     assert detail_type == "CopyStarted"
@@ -450,7 +450,7 @@ def test_more_jobs_than_one_invocation_can_write_are_finished_by_the_next(
 ) -> None:
     monkeypatch.setattr(ingest, "PORTION", 10)
     slow = SlowTable(world)
-    world.ingest = replace(world.ingest, table=slow, sender=replace(world.sender, table=slow))
+    world.ingest = replace(world.ingest, table=slow, dispatch=replace(world.dispatch, table=slow))
     world.table = slow
     body = {"manifest": {f"icav2://{FROM}/a": [f"icav2://{TO}/{number}/" for number in range(25)]}}
     with pytest.raises(OutOfTime, match="20 of 25 jobs are written"):
@@ -472,7 +472,7 @@ def test_nothing_is_launched_before_all_jobs_are_there() -> None:
     assert len(world.table.job_items) == 2
 
 
-def test_the_start_that_is_announced_again_is_word_for_word_the_same(world: World) -> None:
+def test_the_start_that_is_published_again_is_word_for_word_the_same(world: World) -> None:
     world.line.cut_after = ALL_BUT_THE_LAST
     with pytest.raises(fakes.LineCut):
         world.receive({"manifest": MANIFEST})
@@ -483,13 +483,13 @@ def test_the_start_that_is_announced_again_is_word_for_word_the_same(world: Worl
     assert first == second
 
 
-def test_the_start_that_is_announced_again_is_the_same_even_when_the_copy_has_settled(world: World) -> None:
+def test_the_start_that_is_published_again_is_the_same_even_when_the_copy_has_settled(world: World) -> None:
     world.line.cut_after = ALL_BUT_THE_LAST
     with pytest.raises(fakes.LineCut):
         world.receive({"manifest": MANIFEST})
     world.line.cut_after = None
     world.settle("sqs-1")
-    world.complete.announce("sqs-1")
+    world.publish.publish("sqs-1")
     world.receive({"manifest": MANIFEST})
     started = [event.detail for event in world.bus.events if event.detail_type == "CopyStarted"]
     assert len(started) == 1 or started[0] == started[1]
@@ -514,7 +514,7 @@ def test_a_manifest_of_ids_alone_asks_ica_nothing(world: World) -> None:
 
 
 def test_the_jobs_and_their_backlogs_have_the_ids_of_projects_called_by_name(world: World) -> None:
-    world.ingest = replace(world.ingest, sender=replace(world.sender, slots=Slots(total=1)))
+    world.ingest = replace(world.ingest, dispatch=replace(world.dispatch, slots=Slots(total=1)))
     assert world.receive({"manifest": BY_NAME}) == ACCEPTED
     assert world.looked_up == ["from", "to"], "each once"
     assert world.jobs("sqs-1") == JOBS
@@ -534,7 +534,7 @@ def test_the_same_manifest_with_projects_called_otherwise_is_the_same_copy(world
 def test_what_is_said_of_a_copy_calls_its_projects_as_its_client_does(world: World) -> None:
     world.receive({"manifest": BY_NAME})
     world.settle("sqs-1", JobStatus.FAILED)
-    world.complete.announce("sqs-1")
+    world.publish.publish("sqs-1")
     result = json.loads(world.bucket["results/sqs-1.json"])
     assert [job["dest_uri"] for job in result["job_list_with_attempt_counter"]] == ["icav2://to/1/", "icav2://to/2/"]
     assert [job["source_uris"] for job in result["job_list_with_attempt_counter"]] == [
@@ -738,7 +738,7 @@ def test_a_second_task_that_waits_for_a_copy_is_answered_with_the_first(world: W
     world.receive({"manifest": MANIFEST, "copy_id": "run", "task_token": "second"}, "2")
     assert world.tasks.answers == {}
     world.settle("run")
-    world.complete.announce("run")
+    world.publish.publish("run")
     assert {token: type(answer) for token, answer in world.tasks.answers.items()} == {
         "first": fakes.Succeeded,
         "second": fakes.Succeeded,
@@ -746,12 +746,12 @@ def test_a_second_task_that_waits_for_a_copy_is_answered_with_the_first(world: W
 
 
 @pytest.mark.parametrize(("status", "answer"), [(JobStatus.PASSED, fakes.Succeeded), (JobStatus.FAILED, fakes.Failed)])
-def test_a_task_that_comes_to_wait_after_the_announcement_is_answered_at_once(
+def test_a_task_that_comes_to_wait_after_the_publication_is_answered_at_once(
     world: World, status: JobStatus, answer: type
 ) -> None:
     world.receive({"manifest": MANIFEST, "copy_id": "run", "task_token": "first"}, "1")
     world.settle("run", status)
-    world.complete.announce("run")
+    world.publish.publish("run")
     events = list(world.bus.events)
     assert world.receive({"manifest": MANIFEST, "copy_id": "run", "task_token": "late"}, "2") == ACCEPTED
     assert isinstance(world.tasks.answers["late"], answer)

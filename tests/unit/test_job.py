@@ -143,8 +143,8 @@ def test_a_copy_is_settled_once_no_job_is_open(open_jobs: int, is_settled: bool)
 
 
 @pytest.mark.parametrize("status", CopyStatus)
-def test_a_copy_is_announced_once_it_has_left_open(status: CopyStatus) -> None:
-    assert copy(status=status).is_announced is (status is not CopyStatus.OPEN)
+def test_a_copy_is_published_once_it_has_left_open(status: CopyStatus) -> None:
+    assert copy(status=status).is_published is (status is not CopyStatus.OPEN)
 
 
 @pytest.mark.parametrize(

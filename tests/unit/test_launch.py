@@ -44,7 +44,7 @@ from icav2_copy_batch.stages.launch import (
     MOST_PARTS,
     NOT_STARTED,
     SECONDS_TO_LAUNCH,
-    WAKES_APART,
+    TRIGGERS_APART,
     Launch,
     Launched,
 )
@@ -59,10 +59,10 @@ REFUSED = IcaRefused("no such thing can be seen with this token")
 
 @dataclass
 class Poller:
-    wakes: int = 0
+    triggers: int = 0
 
-    def wake(self) -> None:
-        self.wakes += 1
+    def trigger(self) -> None:
+        self.triggers += 1
 
 
 @dataclass
@@ -74,7 +74,7 @@ class World:
     poller: Poller = field(default_factory=Poller)
     seconds_left: float = 300.0
     slots: Slots = field(default_factory=Slots)
-    between: Callable[[float, float], float] = max
+    jitter: Callable[[float, float], float] = max
     """Chance: by default the larger of the two."""
     spread: Spread = fakes.in_turn
     sleeping: Callable[[float], None] = lambda _: None
@@ -107,7 +107,7 @@ class World:
             self.clock,
             lambda: self.seconds_left,
             self.slots,
-            self.between,
+            self.jitter,
             self.spread,
             self.sleep,
         )
@@ -187,20 +187,20 @@ def test_while_it_is_launched_a_job_is_due_when_its_claim_has_surely_ended(world
     assert world.launch(job).started == 1
 
 
-def test_the_poller_is_woken_by_what_was_started_and_once_by_launches_at_the_same_moment(world: World) -> None:
+def test_the_poller_is_triggered_by_what_was_started_and_once_by_launches_at_the_same_moment(world: World) -> None:
     first, second, third = world.create("icav2://to/x/", "icav2://to/y/", "icav2://to/z/")
     world.launch(first)
     world.launch(second)
-    assert world.poller.wakes == 1
-    world.clock.now += WAKES_APART + timedelta(seconds=1)
+    assert world.poller.triggers == 1
+    world.clock.now += TRIGGERS_APART + timedelta(seconds=1)
     world.launch(third)
-    assert world.poller.wakes == 2
+    assert world.poller.triggers == 2
 
 
-def test_the_poller_is_not_woken_where_nothing_was_started(world: World) -> None:
+def test_the_poller_is_not_triggered_where_nothing_was_started(world: World) -> None:
     world.ica.trouble("find", UNAVAILABLE)
     world.launch(*world.create("icav2://to/x/"))
-    assert world.poller.wakes == 0
+    assert world.poller.triggers == 0
 
 
 # --- moved on --------------------------------------------------------------------------------------------------------
@@ -273,8 +273,8 @@ def test_where_no_slot_is_free_no_claim_is_tried(world: World, monkeypatch: pyte
         return claim(job, *arguments)
 
     monkeypatch.setattr(world.table, "claim_for_launch", counted)
-    assert world.launch(*jobs) == Launched(started=3, held_back=1)
-    assert world.launch(jobs[2]) == Launched(held_back=1)
+    assert world.launch(*jobs) == Launched(started=3, held=1)
+    assert world.launch(jobs[2]) == Launched(held=1)
     assert tried == ["000001", "000002", "000004"]
 
 
@@ -286,7 +286,7 @@ def test_where_another_launch_was_faster_one_refused_claim_is_enough(
     world.launch(jobs[0])
     monkeypatch.setattr(world.table, "slots_in_use", Counter)
     requests = world.table.line.requests
-    assert world.launch(*jobs[1:]) == Launched(held_back=4)
+    assert world.launch(*jobs[1:]) == Launched(held=4)
     reads, pace, claims, waits = 4, 1, 1, 4
     assert world.table.line.requests - requests == reads + pace + claims + waits
 
@@ -295,7 +295,7 @@ def test_where_another_launch_was_faster_one_refused_claim_is_enough(
 def test_a_job_for_which_there_is_no_slot_waits_for_the_poller_to_have_its_turn(world: World, slots: Slots) -> None:
     world.slots = slots
     first, second = world.create("icav2://to/x/", "icav2://to/y/")
-    assert world.launch(first, second) == Launched(started=1, held_back=1)
+    assert world.launch(first, second) == Launched(started=1, held=1)
     waiting = world.now(second)
     assert (waiting.status, waiting.attempt, waiting.queued_at) == (JobStatus.QUEUED, 1, second.queued_at)
     assert (waiting.due_at, waiting.held_up_by) == (timestamp(world.clock()), NO_SLOT)
@@ -306,7 +306,7 @@ def test_a_job_for_which_there_is_no_slot_waits_for_the_poller_to_have_its_turn(
 def test_a_job_whose_folder_is_busy_waits_a_while(world: World) -> None:
     (first,) = world.create("icav2://to/x/")
     (second,) = world.create("icav2://to/x/", copy_id="another")
-    assert world.launch(first, second) == Launched(started=1, held_back=1)
+    assert world.launch(first, second) == Launched(started=1, held=1)
     waiting = world.now(second)
     assert waiting.status is JobStatus.QUEUED
     assert waiting.held_up_by == "another copy writes into icav2://to/x/"
@@ -318,8 +318,8 @@ def test_nobody_launches_while_nobody_may_call_ica(world: World) -> None:
     jobs = world.create("icav2://to/x/", "icav2://to/y/")
     until = world.clock() + timedelta(seconds=40)
     fakes.nobody_calls_until(world.table, world.clock(), until)
-    world.between = min
-    assert world.launch(*jobs) == Launched(held_back=2)
+    world.jitter = min
+    assert world.launch(*jobs) == Launched(held=2)
     assert world.ica.calls == []
     for job in map(world.now, jobs):
         assert (job.status, job.due_at, job.held_up_by) == (JobStatus.QUEUED, timestamp(until), FEWER_CALLS)
@@ -351,8 +351,8 @@ def test_no_more_is_claimed_than_can_be_launched_at_the_pace_that_ica_takes(worl
     jobs = world.create(*(f"icav2://to/{number}/" for number in range(6)))
     world.table.pace_item = first_pace(2, world.clock(), None)
     seconds = 3 * CALLS_A_LAUNCH * CALLERS_AT_ONCE / 2
-    world.seconds_left, world.between = SECONDS_TO_START + seconds, min
-    assert world.launch(*jobs) == Launched(started=3, held_back=3)
+    world.seconds_left, world.jitter = SECONDS_TO_START + seconds, min
+    assert world.launch(*jobs) == Launched(started=3, held=3)
     for job in map(world.now, jobs[3:]):
         assert (job.status, job.held_up_by) == (JobStatus.QUEUED, FEWER_CALLS)
         assert job.due_at == world.after(FEWER_CALLS_SECONDS)
@@ -362,7 +362,7 @@ def test_however_slow_ica_is_one_is_launched(world: World) -> None:
     jobs = world.create("icav2://to/x/", "icav2://to/y/")
     world.table.pace_item = Pace(LEAST_RATE, LEAST_RATE, 0, world.clock(), world.clock())
     world.seconds_left = SECONDS_TO_LAUNCH + 1
-    assert world.launch(*jobs) == Launched(started=1, held_back=1)
+    assert world.launch(*jobs) == Launched(started=1, held=1)
 
 
 def test_a_429_that_is_over_holds_nobody_back(world: World) -> None:
@@ -408,7 +408,7 @@ def test_a_job_that_ica_is_not_there_for_is_put_off_and_gives_back_what_it_took(
 def test_a_job_is_put_off_for_longer_each_time_within_sqs_limit(
     world: World, deferrals: int, longest: int, chance: Callable[[float, float], float]
 ) -> None:
-    world.between = chance
+    world.jitter = chance
     (job,) = world.create("icav2://to/x/")
     world.ica.trouble("find", UNAVAILABLE)
     world.launch(job, deferrals=deferrals)
@@ -449,7 +449,7 @@ def test_nothing_is_claimed_that_the_time_left_cannot_launch(world: World) -> No
     """It waits for another launch, and nobody has to find out what became of it."""
     (job,) = world.create("icav2://to/x/")
     world.seconds_left = SECONDS_TO_LAUNCH - 1
-    assert world.launch(job) == Launched(held_back=1)
+    assert world.launch(job) == Launched(held=1)
     assert (world.now(job).status, world.now(job).due_at) == (JobStatus.QUEUED, timestamp(world.clock()))
     assert world.ica.calls == []
     world.seconds_left = SECONDS_TO_LAUNCH
@@ -457,21 +457,21 @@ def test_nothing_is_claimed_that_the_time_left_cannot_launch(world: World) -> No
 
 
 def test_a_project_for_which_ica_hangs_slows_no_other(world: World) -> None:
-    """The job of the other is started, and the poller woken, before ICA answers for the first."""
+    """The job of the other is started, and the poller triggered, before ICA answers for the first."""
     hanging, _ = world.create("icav2://hangs/x/", "icav2://to/y/")
     (other,) = world.create("icav2://to/z/", copy_id="another")
-    woken = Event()
-    world.poller.wake = woken.set  # type: ignore[method-assign]
-    woken_first: list[bool] = []
+    triggered = Event()
+    world.poller.trigger = triggered.set  # type: ignore[method-assign]
+    triggered_first: list[bool] = []
 
     def hang(arguments: tuple[object, ...]) -> None:
         if arguments[0] == "hangs":
-            woken_first.append(woken.wait(timeout=10))
+            triggered_first.append(triggered.wait(timeout=10))
 
     world.ica.troubles["ensure_folders"] = hang
     world.spread = in_threads
     assert world.launch(hanging, other) == Launched(started=2)
-    assert woken_first == [True]
+    assert triggered_first == [True]
 
 
 def test_what_nobody_has_foreseen_with_one_project_touches_no_other(world: World) -> None:
@@ -668,7 +668,7 @@ def test_a_job_whose_answer_is_lost_stays_as_it_is_until_somebody_has_looked(wor
     assert (left.status, left.held_up_by) == (JobStatus.LAUNCHING, "the connection was dropped")
     assert left.answer_lost_at == timestamp(world.clock())
     assert left.due_at == world.after(LOOK_FOR_LOST)
-    assert world.poller.wakes == 1, "what was started is adopted seconds later"
+    assert world.poller.triggers == 1, "what was started is adopted seconds later"
     assert world.table.slots == {"to": 1}
     assert world.queue.sent == []
     assert world.launch(job) == Launched()

@@ -10,7 +10,7 @@ from threading import Barrier, Lock
 
 import pytest
 
-from icav2_copy_batch.adapters.ica.pacing import CALLERS_AT_ONCE, HELD_BACK_AFTER, LONGEST_TURN, Pacing
+from icav2_copy_batch.adapters.ica.pacing import CALLERS_AT_ONCE, HELD_AFTER, LONGEST_TURN, Pacing
 from icav2_copy_batch.domain.ica import IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, FREE_RATE, LONGEST_PAUSE, Pace, first_pace
 from tests import fakes
@@ -190,7 +190,7 @@ def test_without_a_429_any_number_of_calls_is_possible(container: Container) -> 
 def test_nobody_begins_while_nobody_may_call_for_long(container: Container) -> None:
     container.refused(retry_after=40)
     assert container.pacing.held_until() == container.clock() + timedelta(seconds=40)
-    container.clock.forward(seconds=40 - HELD_BACK_AFTER.total_seconds())
+    container.clock.forward(seconds=40 - HELD_AFTER.total_seconds())
     assert container.pacing.held_until() is None
 
 

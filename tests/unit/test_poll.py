@@ -26,7 +26,7 @@ from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sourc
 from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots
-from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Send
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
 from icav2_copy_batch.stages.poll import (
     FIRST_LOOK_SECONDS,
     FIRST_PUT_OFF_SECONDS,
@@ -37,12 +37,12 @@ from icav2_copy_batch.stages.poll import (
     NOT_TRIED,
     NOTIFIED_LEASE_NAME,
     TREES_SECONDS,
-    UNANNOUNCED_AGE,
+    UNPUBLISHED_AGE,
     WAITED_FOR,
     JobKey,
     Poll,
 )
-from icav2_copy_batch.stages.publish import SECONDS_TO_ANNOUNCE
+from icav2_copy_batch.stages.publish import SECONDS_TO_PUBLISH
 from icav2_copy_batch.stages.verify import MISMATCH, OLDER, PATIENCE, Compared, TreesCompared
 from tests import fakes
 from tests.unit.small_ica import SmallIca
@@ -51,20 +51,20 @@ SOURCES = ["icav2://from/a", "icav2://from/b"]
 
 
 @dataclass
-class Announcer:
+class Publisher:
     """Says of each copy that it is completed, but for those that break."""
 
     breaks: set[str] = field(default_factory=set)
-    announced: list[str] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
     looked_after_waiting: int = 0
 
     def look_after_waiting(self) -> None:
         self.looked_after_waiting += 1
 
-    def announce(self, copy_id: str) -> CopyStatus | None:
+    def publish(self, copy_id: str) -> CopyStatus | None:
         if copy_id in self.breaks:
             raise RuntimeError("made by the test")
-        self.announced.append(copy_id)
+        self.published.append(copy_id)
         return CopyStatus.COMPLETED
 
 
@@ -134,7 +134,7 @@ class World:
     table: fakes.Table = field(default_factory=fakes.Table)
     ica: SmallIca = field(default_factory=SmallIca)
     queue: fakes.Queue = field(default_factory=fakes.Queue)
-    announcer: Announcer = field(default_factory=Announcer)
+    publish: Publisher = field(default_factory=Publisher)
     reports: Reports = field(default_factory=Reports)
     seconds_left: float = LEAST_SECONDS_TO_LOOK
     max_attempts: int = 3
@@ -178,8 +178,8 @@ class World:
         job = self.run(self.create(copy_id)[0])
         self.table.mark_passed(job, job.ended_attempt("SUCCEEDED", None, self.clock()), self.clock())
 
-    def poll(self, woken: bool = False) -> Counter[str]:
-        return self.poller().poll("this one", woken)
+    def poll(self, triggered: bool = False) -> Counter[str]:
+        return self.poller().poll("this one", triggered)
 
     def poller(self) -> Poll:
         """A new container's, which remembers nothing."""
@@ -187,8 +187,10 @@ class World:
             self.table,
             self.ica,
             self.queue,
-            Send(self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn),
-            self.announcer,
+            Dispatch(
+                self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn
+            ),
+            self.publish,
             self.reports,
             self.reports,
             self.reports,
@@ -247,46 +249,46 @@ def test_the_poller_does_not_stay_for_what_will_be_due_much_later(world: World) 
     assert world.slept == []
 
 
-# --- announcing ------------------------------------------------------------------------------------------------------
+# --- publishing ------------------------------------------------------------------------------------------------------
 
 
-def test_a_copy_that_was_not_announced_is_announced(world: World) -> None:
+def test_a_copy_that_was_not_published_is_published(world: World) -> None:
     world.settle("run")
-    world.clock.now += UNANNOUNCED_AGE
+    world.clock.now += UNPUBLISHED_AGE
     assert world.poll()["copies_completed"] == 0
     world.clock.forward(seconds=0.001)
     assert world.poll()["copies_completed"] == 1
-    assert world.announcer.announced == ["run"]
+    assert world.publish.published == ["run"]
 
 
-def test_a_copy_that_cannot_be_announced_holds_up_neither_the_others_nor_the_poller(world: World) -> None:
+def test_a_copy_that_cannot_be_published_holds_up_neither_the_others_nor_the_poller(world: World) -> None:
     for copy_id in ("a", "b", "c"):
         world.settle(copy_id)
     world.clock.forward(minutes=2)
-    world.announcer.breaks = {"b"}
+    world.publish.breaks = {"b"}
     world.seconds_left = 900
     world.run(world.create()[0], "SUCCEEDED")
     happened = world.poll()
-    assert (happened["copies_completed"], happened["unannounced"], happened["passed"]) == (2, 1, 1)
-    assert world.announcer.announced == ["a", "c"]
+    assert (happened["copies_completed"], happened["unpublished"], happened["passed"]) == (2, 1, 1)
+    assert world.publish.published == ["a", "c"]
 
 
-def test_no_announcement_is_begun_after_another_with_too_little_time_left(world: World) -> None:
+def test_no_publication_is_begun_after_another_with_too_little_time_left(world: World) -> None:
     for copy_id in ("a", "b"):
         world.settle(copy_id)
     world.clock.forward(minutes=2)
-    world.seconds_left = SECONDS_TO_ANNOUNCE - 1
+    world.seconds_left = SECONDS_TO_PUBLISH - 1
     assert world.poll()["copies_completed"] == 1
-    world.announcer.announced.clear()
-    world.seconds_left = SECONDS_TO_ANNOUNCE
+    world.publish.published.clear()
+    world.seconds_left = SECONDS_TO_PUBLISH
     assert world.poll()["copies_completed"] == 2
 
 
 def test_the_schedule_sees_to_the_tasks_that_wait_and_a_launch_does_not(world: World) -> None:
-    world.poll(woken=True)
-    assert world.announcer.looked_after_waiting == 0
+    world.poll(triggered=True)
+    assert world.publish.looked_after_waiting == 0
     world.poll()
-    assert world.announcer.looked_after_waiting == 1
+    assert world.publish.looked_after_waiting == 1
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
@@ -1074,18 +1076,18 @@ def test_while_ica_notifies_the_poller_looks_seldom(world: World) -> None:
     assert len(world.ica.called("jobs")) == 3, "after 20, 40 and 60 seconds"
 
 
-def test_a_woken_poller_leaves_to_the_schedule_what_is_overdue(world: World) -> None:
+def test_a_triggered_poller_leaves_to_the_schedule_what_is_overdue(world: World) -> None:
     """Else each launch would have it looked for again."""
     world.settle("run")
     world.clock.forward(minutes=2)
     world.reports.delayed = 1
-    assert world.poll(woken=True) == Counter()
+    assert world.poll(triggered=True) == Counter()
     happened = world.poll()
     assert (happened["copies_completed"], happened["delayed"]) == (1, 1)
 
 
-@pytest.mark.parametrize("woken", [False, True])
-def test_launches_whose_end_nobody_saw_are_settled_as_soon_as_they_are_due(world: World, woken: bool) -> None:
+@pytest.mark.parametrize("triggered", [False, True])
+def test_launches_whose_end_nobody_saw_are_settled_as_soon_as_they_are_due(world: World, triggered: bool) -> None:
     """The poller stays at work until then."""
     world.seconds_left = 900
     (job,) = world.create()
@@ -1100,7 +1102,7 @@ def test_launches_whose_end_nobody_saw_are_settled_as_soon_as_they_are_due(world
 
     world.reports.settle_unknown_launches = settle  # type: ignore[method-assign]
     start = world.clock()
-    happened = world.poll(woken)
+    happened = world.poll(triggered)
     assert (happened["adopted"], happened["passed"]) == (1, 1)
     (moment,) = settled_at
     assert timedelta(seconds=10) < moment - start <= timedelta(seconds=10 + LONGEST_NAP_SECONDS)
@@ -1114,7 +1116,7 @@ def test_a_launch_that_is_at_work_does_not_keep_the_poller(world: World) -> None
     assert world.slept == []
 
 
-def test_a_woken_poller_looks_once_more_where_there_is_nothing_yet(world: World) -> None:
+def test_a_triggered_poller_looks_once_more_where_there_is_nothing_yet(world: World) -> None:
     """What a launch has started may show in the index only after a moment."""
     world.seconds_left = 900
     (job,) = world.create()
@@ -1128,4 +1130,4 @@ def test_a_woken_poller_looks_once_more_where_there_is_nothing_yet(world: World)
             started.append(world.run(job, "SUCCEEDED"))
 
     world.sleep = start_meanwhile  # type: ignore[method-assign]
-    assert world.poll(woken=True)["passed"] == 1
+    assert world.poll(triggered=True)["passed"] == 1

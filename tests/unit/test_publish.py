@@ -1,4 +1,4 @@
-"""Complete: a settled copy is announced once, whatever is repeated, comes late or dies in between."""
+"""Publish: a settled copy is published once, whatever is repeated, comes late or dies in between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from icav2_copy_batch.stages.publish import (
     HEARTBEATS_APART,
     MOST_COPIES_AT_ONCE,
     SECONDS_TO_FINISH,
-    Complete,
+    Publish,
 )
 from tests import fakes
 from tests.event_files import sample, schema_faults
@@ -75,22 +75,22 @@ class World:
         return self
 
     @property
-    def complete(self) -> Complete:
-        return Complete(self.table, self.bucket, self.bus, self.tasks, self.clock, lambda: self.seconds_left)
+    def publish(self) -> Publish:
+        return Publish(self.table, self.bucket, self.bus, self.tasks, self.clock, lambda: self.seconds_left)
 
-    def announce(self) -> CopyStatus | None:
-        return self.complete.announce("run")
+    def publish_run(self) -> CopyStatus | None:
+        return self.publish.publish("run")
 
     def copy(self) -> Copy:
         return self.table.copies["run"].copy
 
     def everything(self) -> dict[str, Any]:
-        """The state of the world, less when it was announced, and events of one id as one."""
+        """The state of the world, less when it was published, and events of one id as one."""
         row = self.table.copies["run"]
         return deepcopy(
             {
                 "copy": row.copy,
-                "claimed until": row.announcing_until,
+                "claimed until": row.publishing_until,
                 "due": row.due_at,
                 "jobs": self.table.job_items,
                 "objects": self.bucket.objects,
@@ -111,21 +111,21 @@ class World:
         ((FAILED, FAILED), CopyStatus.FAILED, "CopyFailed"),
     ],
 )
-def test_a_settled_copy_is_announced(ends: tuple[JobStatus, ...], status: CopyStatus, detail_type: str) -> None:
+def test_a_settled_copy_is_published(ends: tuple[JobStatus, ...], status: CopyStatus, detail_type: str) -> None:
     world = World().settle(*ends)
-    assert world.announce() is status
+    assert world.publish_run() is status
     ((sent_type, detail),) = world.bus.events
     assert sent_type == detail_type
     assert schema_faults("copy-settled", detail) == []
     assert (detail["copy_id"], detail["status"]) == ("run", status)
     assert world.copy().status is status
-    assert world.table.copies["run"].announced_at == timestamp(world.clock())
+    assert world.table.copies["run"].published_at == timestamp(world.clock())
     assert world.table.copies["run"].due_at is None
 
 
 def test_the_result_is_stored_where_the_event_says() -> None:
     world = World().settle(PASSED, FAILED)
-    world.announce()
+    world.publish_run()
     detail = world.bus.events[0].detail
     assert detail["result_uri"] == "s3://our-bucket/results/run.json"
     assert json.loads(world.bucket["results/run.json"]) == detail
@@ -133,7 +133,7 @@ def test_the_result_is_stored_where_the_event_says() -> None:
 
 def test_the_event_lists_the_jobs_in_order_with_their_sources() -> None:
     world = World().settle(PASSED, PASSED)
-    world.announce()
+    world.publish_run()
     assert [
         (job["dest_uri"], job["source_uris"]) for job in world.bus.events[0].detail["job_list_with_attempt_counter"]
     ] == [
@@ -144,29 +144,29 @@ def test_the_event_lists_the_jobs_in_order_with_their_sources() -> None:
 
 def test_a_second_call_does_nothing() -> None:
     world = World(frozenset({"token"})).settle(PASSED, PASSED)
-    world.announce()
+    world.publish_run()
     before = world.everything()
     world.clock.forward(hours=1)
-    assert world.announce() is None
+    assert world.publish_run() is None
     assert world.everything() == before
     assert len(world.bus.events) == 1
 
 
 @pytest.mark.parametrize("ends", [(), (PASSED,), (FAILED,)])
-def test_nothing_is_announced_while_a_job_is_open(ends: tuple[JobStatus, ...]) -> None:
+def test_nothing_is_published_while_a_job_is_open(ends: tuple[JobStatus, ...]) -> None:
     world = World(frozenset({"token"})).settle(*ends)
     before = world.everything()
-    assert world.announce() is None
+    assert world.publish_run() is None
     assert world.everything() == before
 
 
-def test_a_copy_that_is_not_there_is_not_announced() -> None:
+def test_a_copy_that_is_not_there_is_not_published() -> None:
     world = World().settle(PASSED, PASSED)
-    assert world.complete.announce("another") is None
+    assert world.publish.publish("another") is None
     assert world.bus.events == []
 
 
-def test_the_write_in_the_sample_of_the_stream_is_of_the_kind_that_is_announced() -> None:
+def test_the_write_in_the_sample_of_the_stream_is_of_the_kind_that_is_published() -> None:
     (record,) = sample("stream-settled-event")["Records"]
     assert record["dynamodb"]["NewImage"]["open_jobs"] == {"N": str(World().settle(PASSED, PASSED).copy().open_jobs)}
 
@@ -176,14 +176,14 @@ def test_the_write_in_the_sample_of_the_stream_is_of_the_kind_that_is_announced(
 
 def test_every_task_that_waits_for_a_completed_copy_succeeds_with_the_detail_of_the_event() -> None:
     world = World(frozenset({"one", "two"})).settle(PASSED, PASSED)
-    world.announce()
+    world.publish_run()
     detail = world.bus.events[0].detail
     assert world.tasks.answers == {token: fakes.Succeeded(token, detail) for token in ("one", "two")}
 
 
 def test_every_task_that_waits_for_a_failed_copy_fails_with_the_reasons() -> None:
     world = World(frozenset({"one", "two"})).settle(PASSED, FAILED)
-    world.announce()
+    world.publish_run()
     assert set(world.tasks.answers) == {"one", "two"}
     for token in ("one", "two"):
         answer = world.tasks.answers[token]
@@ -205,7 +205,7 @@ def test_every_task_that_waits_for_a_failed_copy_fails_with_the_reasons() -> Non
 def test_what_is_too_large_to_be_sent_is_sent_without_its_jobs_and_stored_whole() -> None:
     manifest = {f"icav2://from/{number}-{'x' * 2000}": ["icav2://to/1/"] for number in range(150)}
     world = World(frozenset({"token"}), manifest).settle(PASSED)
-    world.announce()
+    world.publish_run()
     detail = world.bus.events[0].detail
     assert detail["truncated"] is True
     assert "job_list_with_attempt_counter" not in detail
@@ -242,19 +242,19 @@ class OvertakenTasks(fakes.Tasks):
             assert self.world.table.add_task_token("run", self.arriving.pop())
 
 
-def test_tasks_that_come_to_wait_while_a_copy_is_being_announced_are_answered_too() -> None:
+def test_tasks_that_come_to_wait_while_a_copy_is_being_published_are_answered_too() -> None:
     world = World(frozenset({"first"})).settle(PASSED, PASSED)
     world.tasks = OvertakenTasks(world, "third", "second")
-    assert world.announce() is CopyStatus.COMPLETED
+    assert world.publish_run() is CopyStatus.COMPLETED
     assert world.tasks.answered == ["first", "second", "third"]
     assert len(world.bus.events) == 1
     assert world.copy().status is CopyStatus.COMPLETED
 
 
-def test_a_first_task_that_comes_to_wait_while_a_copy_is_being_announced_is_answered_too() -> None:
+def test_a_first_task_that_comes_to_wait_while_a_copy_is_being_published_is_answered_too() -> None:
     world = World().settle(PASSED, FAILED)
     world.bus = OvertakenBus(world, lambda: world.table.add_task_token("run", "late"))
-    world.announce()
+    world.publish_run()
     assert isinstance(world.tasks.answers["late"], fakes.Failed)
     assert world.copy().status is CopyStatus.FAILED
 
@@ -262,9 +262,9 @@ def test_a_first_task_that_comes_to_wait_while_a_copy_is_being_announced_is_answ
 @pytest.mark.parametrize(("ends", "answer"), [((PASSED, PASSED), fakes.Succeeded), ((PASSED, FAILED), fakes.Failed)])
 def test_a_task_that_comes_too_late_gets_the_same_answer(ends: tuple[JobStatus, ...], answer: type) -> None:
     world = World(frozenset({"first"})).settle(*ends)
-    world.announce()
+    world.publish_run()
     assert not world.table.add_task_token("run", "late")
-    world.complete.answer_announced("run", "late")
+    world.publish.answer_published("run", "late")
     assert isinstance(world.tasks.answers["late"], answer)
     assert world.tasks.answers["late"][1:] == world.tasks.answers["first"][1:]
     assert len(world.bus.events) == 1
@@ -272,17 +272,17 @@ def test_a_task_that_comes_too_late_gets_the_same_answer(ends: tuple[JobStatus, 
 
 def test_a_task_cannot_wait_for_a_copy_that_is_not_there() -> None:
     with pytest.raises(LookupError, match="another"):
-        World().complete.answer_announced("another", "token")
+        World().publish.answer_published("another", "token")
 
 
 # --- at the same moment, and cut off ---------------------------------------------------------------------------------
 
 
-def test_of_two_that_announce_at_the_same_moment_one_does() -> None:
+def test_of_two_that_publish_at_the_same_moment_one_does() -> None:
     world = World(frozenset({"token"})).settle(PASSED, PASSED)
     answers: list[CopyStatus | None] = []
-    world.bus = OvertakenBus(world, lambda: answers.append(world.announce()))
-    assert world.announce() is CopyStatus.COMPLETED
+    world.bus = OvertakenBus(world, lambda: answers.append(world.publish_run()))
+    assert world.publish_run() is CopyStatus.COMPLETED
     assert answers == [None]
     assert len(world.bus.events) == 1
 
@@ -293,10 +293,10 @@ def test_who_was_overtaken_after_the_claim_ran_out_leaves_the_rest_to_the_other(
     def another_takes_over() -> None:
         assert world.table.add_task_token("run", "second")
         world.clock.now += CLAIM + timedelta(seconds=1)
-        assert world.announce() is CopyStatus.COMPLETED
+        assert world.publish_run() is CopyStatus.COMPLETED
 
     world.bus = OvertakenBus(world, another_takes_over)
-    assert world.announce() is CopyStatus.COMPLETED
+    assert world.publish_run() is CopyStatus.COMPLETED
     assert set(world.tasks.answers) == {"first", "second"}
     assert world.tasks.answered.count("second") == 1
     first, second = world.bus.events
@@ -305,41 +305,41 @@ def test_who_was_overtaken_after_the_claim_ran_out_leaves_the_rest_to_the_other(
 
 
 @pytest.mark.parametrize("ends", [(PASSED, PASSED), (PASSED, FAILED)])
-def test_killed_after_any_request_it_is_announced_in_the_end_under_the_same_event_id(
+def test_killed_after_any_request_it_is_published_in_the_end_under_the_same_event_id(
     ends: tuple[JobStatus, ...],
 ) -> None:
     def fresh(cut_after: int | None = None) -> World:
         return World(frozenset({"token"}), line=fakes.Line(cut_after=cut_after)).settle(*ends)
 
     undisturbed = fresh()
-    undisturbed.announce()
+    undisturbed.publish_run()
     requests = undisturbed.line.requests
     assert requests >= 6  # claim, jobs, result, event, answer, note
     for cut_after in range(1, requests + 1):
         world = fresh(cut_after)
         with pytest.raises(fakes.LineCut):
-            world.announce()
+            world.publish_run()
         world.line.cut_after = None
-        announced_before = world.copy().is_announced
-        assert announced_before == (cut_after == requests)
+        published_before = world.copy().is_published
+        assert published_before == (cut_after == requests)
         world.clock.now += CLAIM
-        assert world.announce() is None, "its maker is dead, but its claim has not run out"
+        assert world.publish_run() is None, "its maker is dead, but its claim has not run out"
         world.clock.now += timedelta(milliseconds=1)
-        assert (world.announce() is None) == announced_before
+        assert (world.publish_run() is None) == published_before
         assert world.everything() == undisturbed.everything(), f"killed after request {cut_after} of {requests}"
 
 
 @pytest.mark.parametrize("failing", ["bucket", "bus"])
-def test_an_announcement_that_failed_may_be_tried_again_at_once(failing: str) -> None:
+def test_a_publication_that_failed_may_be_tried_again_at_once(failing: str) -> None:
     world = World(frozenset({"token"})).settle(PASSED, PASSED)
     dead = fakes.Line(cut_after=0)
     requested: dict[str, fakes.Bucket | fakes.Bus] = {"bucket": world.bucket, "bus": world.bus}
     requested[failing].line = dead
     with pytest.raises(fakes.LineCut):
-        world.announce()
-    assert not world.copy().is_announced
+        world.publish_run()
+    assert not world.copy().is_published
     dead.cut_after = None
-    assert world.announce() is CopyStatus.COMPLETED
+    assert world.publish_run() is CopyStatus.COMPLETED
     assert set(world.tasks.answers) == {"token"}
 
 
@@ -348,9 +348,9 @@ def test_the_result_is_there_before_the_event_and_the_event_before_the_note() ->
     seen: list[tuple[bool, bool]] = []
     world.bus = OvertakenBus(
         world,
-        lambda: seen.append((("our-bucket", "results/run.json") in world.bucket.objects, world.copy().is_announced)),
+        lambda: seen.append((("our-bucket", "results/run.json") in world.bucket.objects, world.copy().is_published)),
     )
-    world.announce()
+    world.publish_run()
     assert seen == [(True, False)]
 
 
@@ -358,7 +358,7 @@ def test_the_result_is_there_before_the_event_and_the_event_before_the_note() ->
 
 
 def test_a_result_that_cannot_be_written_in_time_is_stored_as_it_is_sent() -> None:
-    """Else its copy would never be announced."""
+    """Else its copy would never be published."""
     world = World().settle(PASSED, FAILED)
     jobs = world.table.jobs
 
@@ -368,7 +368,7 @@ def test_a_result_that_cannot_be_written_in_time_is_stored_as_it_is_sent() -> No
             world.seconds_left -= (SECONDS_LEFT - SECONDS_TO_FINISH) / 3
 
     world.table.jobs = slow  # type: ignore[method-assign]
-    assert world.announce() is CopyStatus.FAILED
+    assert world.publish_run() is CopyStatus.FAILED
     (event,) = world.bus.events
     assert json.loads(world.bucket["results/run.json"]) == event.detail
     assert event.detail["truncated"] is True
@@ -379,9 +379,9 @@ def test_a_result_that_cannot_be_written_in_time_is_stored_as_it_is_sent() -> No
 def test_the_claim_lasts_for_longer_than_its_maker_can_live() -> None:
     world = World().settle(PASSED, PASSED)
     began = world.clock()
-    world.bus = OvertakenBus(world, lambda: claims.append(world.table.copies["run"].announcing_until))
+    world.bus = OvertakenBus(world, lambda: claims.append(world.table.copies["run"].publishing_until))
     claims: list[str | None] = []
-    world.announce()
+    world.publish_run()
     assert claims == [timestamp(began + timedelta(seconds=SECONDS_LEFT) + CLAIM_MARGIN)]
 
 
@@ -413,30 +413,30 @@ class PoisonedTasks(fakes.Tasks):
 
 
 @pytest.mark.parametrize("ends", [(PASSED, PASSED), (PASSED, FAILED)])
-def test_a_task_that_cannot_be_answered_holds_up_neither_the_others_nor_the_announcement(
+def test_a_task_that_cannot_be_answered_holds_up_neither_the_others_nor_the_publication(
     ends: tuple[JobStatus, ...],
 ) -> None:
     world = World(frozenset({"a", "poison", "z"})).settle(*ends)
     world.tasks = PoisonedTasks("poison")
-    assert world.announce() is world.copy().status
+    assert world.publish_run() is world.copy().status
     assert set(world.tasks.answers) == {"a", "z"}
     assert world.copy().task_tokens == {"poison"}
-    assert world.announce() is None
+    assert world.publish_run() is None
     assert len(world.bus.events) == 1
 
 
 def test_it_is_answered_once_that_is_possible() -> None:
     world = World(frozenset({"a", "poison"})).settle(PASSED, PASSED)
     world.tasks = tasks = PoisonedTasks("poison")
-    world.announce()
+    world.publish_run()
     for _ in range(3):
         world.clock.now += HEARTBEATS_APART
         world.clock.forward(seconds=1)
-        world.complete.look_after_waiting()
+        world.publish.look_after_waiting()
     assert set(tasks.answers) == {"a"}
     tasks.poisoned.clear()
     world.clock.now += 2 * HEARTBEATS_APART
-    world.complete.look_after_waiting()
+    world.publish.look_after_waiting()
     assert tasks.answers["poison"] == fakes.Succeeded("poison", world.bus.events[0].detail)
     assert tasks.answered == ["a", "poison"]
     assert (world.copy().task_tokens, world.table.waited_for) == (frozenset(), {})
@@ -446,16 +446,16 @@ def test_it_is_answered_once_that_is_possible() -> None:
 def test_it_is_given_up_a_day_after_the_copy_has_settled() -> None:
     world = World(frozenset({"poison"})).settle(PASSED, PASSED)
     world.tasks = PoisonedTasks("poison")
-    world.announce()
+    world.publish_run()
     world.clock.now += ANSWERED_WITHIN
-    world.complete.look_after_waiting()
+    world.publish.look_after_waiting()
     assert (world.copy().task_tokens, world.table.waited_for) == (frozenset(), {})
 
 
 def look_after_waiting(world: World) -> list[str]:
     """Whose heartbeats were sent."""
     world.tasks.heartbeats.clear()
-    world.complete.look_after_waiting()
+    world.publish.look_after_waiting()
     return world.tasks.heartbeats
 
 
@@ -468,7 +468,7 @@ def test_tasks_get_heartbeats_while_their_copy_is_open() -> None:
     assert world.table.add_task_token("run", "three")
     assert look_after_waiting(world) == ["one", "three", "two"]
     world.settle(PASSED, PASSED)
-    world.announce()
+    world.publish_run()
     world.clock.now += HEARTBEATS_APART
     assert look_after_waiting(world) == []
     assert world.table.waited_for == {}
@@ -495,11 +495,11 @@ def test_a_task_that_does_not_wait_any_more_is_dropped() -> None:
     assert world.copy().task_tokens == {"there"}
 
 
-def test_a_task_that_is_dropped_while_its_copy_is_announced_holds_nothing_up() -> None:
+def test_a_task_that_is_dropped_while_its_copy_is_published_holds_nothing_up() -> None:
     world = World(frozenset({"gone", "there"})).settle(PASSED, PASSED)
     world.bus = OvertakenBus(world, lambda: world.table.drop_task_token("run", "gone"))
-    assert world.announce() is CopyStatus.COMPLETED
-    assert world.copy().is_announced
+    assert world.publish_run() is CopyStatus.COMPLETED
+    assert world.copy().is_published
     assert set(world.tasks.answers) == {"gone", "there"}
 
 

@@ -174,7 +174,7 @@ def redelivery_seconds(received: int) -> int:
 
 
 class DeadLetterQueue:
-    """Where the complete function leaves what it could not do: the stream's own dead letters name no copy."""
+    """Where the publish function leaves what it could not do: the stream's own dead letters name no copy."""
 
     def __init__(self, queue_url: str) -> None:
         self._queue_url = queue_url
@@ -372,12 +372,12 @@ class Poller:
         client: LambdaClient = _client("lambda")
         return client
 
-    def wake(self) -> None:
+    def trigger(self) -> None:
         """A hint: where it fails, the schedule does the same within the minute."""
         try:
             self._lambda.invoke(FunctionName=self._function_name, InvocationType="Event", Payload=b"{}")
         except Exception:
-            logger.warning("poller not woken; its schedule will do", exc_info=True)
+            logger.warning("poller not triggered; its schedule will do", exc_info=True)
 
 
 class SecretToken:

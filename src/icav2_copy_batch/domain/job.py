@@ -35,11 +35,11 @@ class JobStatus(StrEnum):
 
 class CopyStatus(StrEnum):
     OPEN = "OPEN"
-    """Accepted; not yet announced as settled."""
+    """Accepted; not yet published as settled."""
     COMPLETED = "COMPLETED"
-    """Settled and announced: every job passed."""
+    """Settled and published: every job passed."""
     FAILED = "FAILED"
-    """Settled and announced: some jobs did not pass."""
+    """Settled and published: some jobs did not pass."""
 
 
 ALL_THERE = "ALL_THERE"
@@ -275,7 +275,7 @@ class Copy:
         return self.open_jobs == 0
 
     @property
-    def is_announced(self) -> bool:
+    def is_published(self) -> bool:
         return self.status is not CopyStatus.OPEN
 
     @property

@@ -58,14 +58,14 @@ def uploads_in(body: object) -> list[Upload] | None:
     if body.get("Event") == "s3:TestEvent":
         return []
     try:
-        found = _announced(body)
+        found = _uploads_of(body)
         uploads = [each for each in found or () if each.key.startswith(UPLOAD_PREFIX) and not each.key.endswith("/")]
     except (KeyError, TypeError, AttributeError):
         raise Refused([Problem("message", "is a notification of S3's that lacks its bucket or object")]) from None
     return None if found is None else uploads
 
 
-def _announced(body: dict[str, Any]) -> list[Upload] | None:
+def _uploads_of(body: dict[str, Any]) -> list[Upload] | None:
     if body.get("source") == "aws.s3" and isinstance(body.get("detail"), dict):
         return [_upload(body["detail"], decoded=True)] if body.get("detail-type") == "Object Created" else []
     return list(_created(body["Records"])) if _is_s3_notification(body.get("Records")) else None

@@ -30,8 +30,8 @@ from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.schedule import Slots
-from icav2_copy_batch.stages.dispatch import Send
-from icav2_copy_batch.stages.publish import Complete
+from icav2_copy_batch.stages.dispatch import Dispatch
+from icav2_copy_batch.stages.publish import Publish
 
 if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica.client import IcaClient
@@ -199,13 +199,13 @@ def tasks() -> TaskTokens:
 
 
 @cache
-def sender() -> Send:
-    return Send(table(), launch_queue(), pacing(), utc_now, settings().slots)
+def dispatch() -> Dispatch:
+    return Dispatch(table(), launch_queue(), pacing(), utc_now, settings().slots)
 
 
 @cache
-def complete() -> Complete:
-    return Complete(table(), bucket(), bus(), tasks(), utc_now, deadline.seconds_left)
+def publish() -> Publish:
+    return Publish(table(), bucket(), bus(), tasks(), utc_now, deadline.seconds_left)
 
 
 @cache
@@ -215,7 +215,7 @@ def pacing() -> Pacing:
 
 @cache
 def ica() -> IcaClient:
-    """Imported only where it is used: complete knows nothing of ICA, and ingest asks it only for names."""
+    """Imported only where it is used: publish knows nothing of ICA, and ingest asks it only for names."""
     from icav2_copy_batch.adapters.ica.client import IcaClient
 
     token = SecretToken(settings().token_secret_arn)

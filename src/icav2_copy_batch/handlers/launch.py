@@ -38,7 +38,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     launched = _launch().launch(request for request, _ in due)
     metrics.add_metric("AttemptsStarted", "Count", launched.started)
     metrics.add_metric("LaunchesDeferred", "Count", launched.deferred)
-    metrics.add_metric("LaunchesHeldBack", "Count", launched.held_back)
+    metrics.add_metric("LaunchesHeld", "Count", launched.held)
     metrics.add_metric("LaunchesUnknown", "Count", launched.unknown)
     metrics.add_metric("JobsFailed", "Count", launched.refused)
     return failed([*failures, *(record for request, record in due if request in launched.failed)])

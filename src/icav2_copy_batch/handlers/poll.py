@@ -11,12 +11,12 @@ from icav2_copy_batch.handlers.container import (
     LambdaContext,
     begin,
     bus,
-    complete,
     deadline,
+    dispatch,
     ica,
     launch_queue,
     metrics,
-    sender,
+    publish,
     settings,
     table,
     utc_now,
@@ -35,7 +35,7 @@ METRICS = {
     "unknown_status": "JobsOfUnknownStatus",
     "not_moved": "JobsNotMoved",
     "delayed": "JobsDelayed",
-    "unannounced": "CopiesNotAnnounced",
+    "unpublished": "CopiesNotPublished",
     "copies_completed": "CopiesCompleted",
     "copies_failed": "CopiesFailed",
     "sent_again": "LaunchMessagesSentAgain",
@@ -44,15 +44,15 @@ METRICS = {
     "undecided": "LaunchesUndecided",
 }
 
-NEED_A_PERSON = ("undecided", "unknown_status", "not_moved", "unannounced")
+NEED_A_PERSON = ("undecided", "unknown_status", "not_moved", "unpublished")
 """What nothing but a person can put right; they share one alarm, on a metric of their own."""
 
 
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     begin(context)
-    woken = event.get("source") != "aws.events"
-    return report(poll().poll(context.aws_request_id, woken))
+    triggered = event.get("source") != "aws.events"
+    return report(poll().poll(context.aws_request_id, triggered))
 
 
 def report(happened: Counter[str]) -> dict[str, int]:
@@ -69,8 +69,8 @@ def poll() -> Poll:
         table(),
         ica(),
         launch_queue(),
-        sender(),
-        complete(),
+        dispatch(),
+        publish(),
         Reconcile(table(), ica(), launch_queue(), utc_now),
         Verify(ica().impatient(), Verification(settings().verification), utc_now),
         Items(ica().impatient()),

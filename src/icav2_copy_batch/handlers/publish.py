@@ -1,4 +1,4 @@
-"""DynamoDB stream → complete. The stream's filter lets through only a write that took open jobs to zero."""
+"""DynamoDB stream → publish. The stream's filter lets through only a write that took open jobs to zero."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from tenacity import Retrying, stop_after_attempt, wait_random_exponential
 
 from icav2_copy_batch.domain.job import CopyStatus
-from icav2_copy_batch.handlers.container import LambdaContext, begin, complete, dead_letters, deadline, logger, metrics
-from icav2_copy_batch.stages.publish import SECONDS_TO_ANNOUNCE
+from icav2_copy_batch.handlers.container import LambdaContext, begin, dead_letters, deadline, logger, metrics, publish
+from icav2_copy_batch.stages.publish import SECONDS_TO_PUBLISH
 
 TRIES = 3
 LONGEST_WAIT_SECONDS = 3.0
@@ -19,27 +19,27 @@ LONGEST_WAIT_SECONDS = 3.0
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     begin(context)
-    announced: Counter[CopyStatus] = Counter()
+    published: Counter[CopyStatus] = Counter()
     failures: list[dict[str, str]] = []
     for number, record in enumerate(event["Records"]):
-        if number and deadline.seconds_left() < SECONDS_TO_ANNOUNCE:
+        if number and deadline.seconds_left() < SECONDS_TO_PUBLISH:
             failures = [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]  # this one and those behind it
             break
         copy_id = record["dynamodb"]["Keys"]["copy_id"]["S"]
         try:
-            if status := _announce(copy_id):
-                announced[status] += 1
+            if status := _publish(copy_id):
+                published[status] += 1
         except Exception:
             # A stream is retried from the first failure on: what stands behind it comes again with it.
             failures = [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]
             break
-    metrics.add_metric("CopiesCompleted", "Count", announced[CopyStatus.COMPLETED])
-    metrics.add_metric("CopiesFailed", "Count", announced[CopyStatus.FAILED])
+    metrics.add_metric("CopiesCompleted", "Count", published[CopyStatus.COMPLETED])
+    metrics.add_metric("CopiesFailed", "Count", published[CopyStatus.FAILED])
     return {"batchItemFailures": failures}
 
 
-def _announce(copy_id: str) -> CopyStatus | None:
-    """Announce a copy, or leave a dead letter that names it: a stream must not be held up by what stands in front.
+def _publish(copy_id: str) -> CopyStatus | None:
+    """Publish a copy, or leave a dead letter that names it: a stream must not be held up by what stands in front.
 
     The poller goes on trying.
     """
@@ -50,8 +50,8 @@ def _announce(copy_id: str) -> CopyStatus | None:
         reraise=True,
     )
     try:
-        return retrying(complete().announce, copy_id)
+        return retrying(publish().publish, copy_id)
     except Exception as error:
-        logger.exception("copy not announced", extra={"copy_id": copy_id})
+        logger.exception("copy not published", extra={"copy_id": copy_id})
         dead_letters().put(copy_id, f"{type(error).__name__}: {error}")
         return None

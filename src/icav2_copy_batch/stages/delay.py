@@ -72,7 +72,7 @@ class Delay:
 
     def _tell(self, copy_id: str, jobs: list[Job], now: datetime) -> None:
         copy = self.table.get_copy(copy_id)
-        if copy and not copy.is_announced and not copy.delayed_at:
+        if copy and not copy.is_published and not copy.delayed_at:
             self.bus.put(documents.COPY_DELAYED, documents.delayed_detail(copy, jobs, now))
             self.table.mark_delayed(copy_id, now)
             logger.error("copy delayed", extra={"copy_id": copy_id, "jobs": [job.job_id for job in jobs]})

@@ -1,4 +1,4 @@
-"""Send: queued jobs get their launch messages, no more than there are free slots, and each copy in its turn.
+"""Dispatch: queued jobs get their launch messages, no more than there are free slots, and each copy in its turn.
 
 A copy's jobs come into being as a backlog for each project, which is one small item however many they are: what the
 poller has to look at does not grow with the jobs that wait. From the backlogs jobs are taken in order. One that has had
@@ -48,7 +48,7 @@ class Pacing(Protocol):
 
 
 @dataclass(frozen=True)
-class Send:
+class Dispatch:
     table: Table
     queue: Queue
     pacing: Pacing

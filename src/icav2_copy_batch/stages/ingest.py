@@ -79,7 +79,7 @@ class Bucket(Protocol):
     def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None: ...
 
 
-class Sender(Protocol):
+class Dispatcher(Protocol):
     def send(self) -> Counter[str]: ...
 
 
@@ -91,9 +91,9 @@ class Tasks(Protocol):
     def fail(self, task_token: str, error: str, cause: Detail) -> None: ...
 
 
-class LateAnswers(Protocol):
-    def answer_announced(self, copy_id: str, task_token: str) -> None:
-        """Answer a task that came to wait for a copy after it was announced."""
+class LatePublish(Protocol):
+    def answer_published(self, copy_id: str, task_token: str) -> None:
+        """Answer a task that came to wait for a copy after it was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,10 @@ class Ingested:
 class Ingest:
     table: Table
     bucket: Bucket
-    sender: Sender
+    dispatch: Dispatcher
     bus: Bus
     tasks: Tasks
-    late_answers: LateAnswers
+    publish: LatePublish
     clock: Clock
     seconds_left: Callable[[], float]
     limits: Limits
@@ -146,7 +146,7 @@ class Ingest:
     def _send(self) -> int:
         """Have as many jobs launched at once as there are slots; how many had had a message before."""
         try:
-            return self.sender.send()["sent_again"]
+            return self.dispatch.send()["sent_again"]
         except Exception:
             logger.exception("the poller sends what was not sent")
             return 0
@@ -213,7 +213,7 @@ class Ingest:
         if present.digest != fingerprint:
             raise Refused([Problem(copy_id, "is a copy_id in use for another manifest; choose another, or none")])
         if message.task_token and not self.table.add_task_token(copy_id, message.task_token):
-            self.late_answers.answer_announced(copy_id, message.task_token)
+            self.publish.answer_published(copy_id, message.task_token)
         if present.ingested_at:
             logger.info("copy is there already", extra={"copy_id": copy_id})
             return None

@@ -60,9 +60,9 @@ FEWER_CALLS_SECONDS = 15
 """After about this a job is looked at again for which a launch could not make calls enough in its time."""
 CALLS_A_LAUNCH = 5
 """Calls to ICA that a launch makes for each of its jobs, or some less."""
-WAKE_LEASE_NAME = "wake"
-WAKES_APART = timedelta(seconds=2)
-"""Launches that end at the same moment wake the poller once; it stays awake for longer than this."""
+TRIGGER_LEASE_NAME = "trigger"
+TRIGGERS_APART = timedelta(seconds=2)
+"""Launches that end at the same moment trigger the poller once; it stays awake for longer than this."""
 NOT_STARTED = "REFUSED"
 """Outcome of an attempt for which ICA started no copy batch."""
 MOST_PARTS = 16
@@ -142,7 +142,7 @@ class Queue(Protocol):
 
 
 class Poller(Protocol):
-    def wake(self) -> None: ...
+    def trigger(self) -> None: ...
 
 
 class Pacing(Protocol):
@@ -203,7 +203,7 @@ class Launched:
 
     started: int = 0
     deferred: int = 0
-    held_back: int = 0
+    held: int = 0
     """Because no slot or no folder was free, or ICA takes too few calls."""
     refused: int = 0
     unknown: int = 0
@@ -212,16 +212,16 @@ class Launched:
     @classmethod
     def of(cls, word: str) -> Launched:
         """What became of one job; nothing is counted where it was claimed, or had moved on."""
-        started, deferred, held_back, refused, unknown = (
-            int(word == each) for each in ("started", "deferred", "held_back", "refused", "unknown")
+        started, deferred, held, refused, unknown = (
+            int(word == each) for each in ("started", "deferred", "held", "refused", "unknown")
         )
-        return cls(started, deferred, held_back, refused, unknown)
+        return cls(started, deferred, held, refused, unknown)
 
     def __add__(self, other: Launched) -> Launched:
         return Launched(
             self.started + other.started,
             self.deferred + other.deferred,
-            self.held_back + other.held_back,
+            self.held + other.held,
             self.refused + other.refused,
             self.unknown + other.unknown,
             self.failed + other.failed,
@@ -238,7 +238,7 @@ class Launch:
     clock: Clock
     seconds_left: Callable[[], float]
     slots: Slots = field(default_factory=Slots)
-    between: Callable[[float, float], float] = random.uniform
+    jitter: Callable[[float, float], float] = random.uniform
     """Chance: a number between two."""
     spread: Spread = in_threads
     """How the copy batches are started."""
@@ -274,10 +274,10 @@ class Launch:
         in_use = self.table.slots_in_use() if requests and not held_until else Counter[str]()
         for request in requests:
             if held_until:
-                happened += self._carry_out(request, partial(self._hold_back, request, FEWER_CALLS, held_until))
+                happened += self._carry_out(request, partial(self._hold, request, FEWER_CALLS, held_until))
             elif claimed and (len(claimed) + 1) * CALLS_A_LAUNCH > possible:  # no more than can be launched
                 soon = self.clock() + timedelta(seconds=FEWER_CALLS_SECONDS)
-                happened += self._carry_out(request, partial(self._hold_back, request, FEWER_CALLS, soon))
+                happened += self._carry_out(request, partial(self._hold, request, FEWER_CALLS, soon))
             else:
                 happened += self._carry_out(request, partial(self._claim, request, claimed, in_use))
         return happened
@@ -298,7 +298,7 @@ class Launch:
             for one, ended in zip(ready, self.spread(self._start, ready), strict=True):
                 happened += self._carry_out(one.claim.request, partial(self._end_launch, one.claim, ended))
         if happened.started or happened.unknown:
-            self._wake_poller()
+            self._trigger_poller()
         return happened
 
     def _prepare(self, claimed: Sequence[Claimed]) -> list[Prepared]:
@@ -342,10 +342,10 @@ class Launch:
         except IcaError as error:
             return error
 
-    def _wake_poller(self) -> None:
+    def _trigger_poller(self) -> None:
         now = self.clock()
-        if self.table.hold_lease(WAKE_LEASE_NAME, str(uuid4()), now, now + WAKES_APART):
-            self.poller.wake()
+        if self.table.hold_lease(TRIGGER_LEASE_NAME, str(uuid4()), now, now + TRIGGERS_APART):
+            self.poller.trigger()
 
     def _claim(self, request: LaunchRequest, claimed: list[Claimed], in_use: Counter[str]) -> str:
         """Claim a job for this launch, or do what the trouble calls for; what happened, in a word.
@@ -359,19 +359,19 @@ class Launch:
         project_id = destination.project
         now = self.clock()
         if self.seconds_left() < SECONDS_TO_LAUNCH:
-            return self._hold_back(request, TOO_LATE, now)
+            return self._hold(request, TOO_LATE, now)
         if in_use.total() >= self.slots.total or in_use[project_id] >= self.slots.per_project:
-            return self._hold_back(request, NO_SLOT, now)
+            return self._hold(request, NO_SLOT, now)
         lease_until = now + timedelta(seconds=self.seconds_left()) + LEASE_MARGIN
         claim = self.table.claim_for_launch(job, project_id, now, lease_until, self.slots)
         if claim is Claim.MOVED_ON:
             return self._nothing_to_do(request)
         if claim is Claim.NO_SLOT:
             in_use[project_id] = self.slots.per_project
-            return self._hold_back(request, NO_SLOT, now)
+            return self._hold(request, NO_SLOT, now)
         if claim is Claim.FOLDER_BUSY:
             busy = f"{FOLDER_BUSY} {destination}"
-            return self._hold_back(request, busy, now + timedelta(seconds=FOLDER_BUSY_SECONDS))
+            return self._hold(request, busy, now + timedelta(seconds=FOLDER_BUSY_SECONDS))
         in_use[project_id] += 1
         job = replace(
             job,
@@ -387,11 +387,11 @@ class Launch:
         logger.info("launch message changes nothing", extra=_fields(request))
         return "moved_on"
 
-    def _hold_back(self, request: LaunchRequest, held_up_by: str, until: datetime) -> str:
+    def _hold(self, request: LaunchRequest, held_up_by: str, until: datetime) -> str:
         """The job waits in the table; the poller, which knows whose turn it is, sends another message."""
-        jittered = until + timedelta(seconds=self.between(0, (until - self.clock()).total_seconds()))
+        jittered = until + timedelta(seconds=self.jitter(0, (until - self.clock()).total_seconds()))
         self.table.wait(request, jittered, held_up_by)
-        return "held_back"
+        return "held"
 
     def _source_ids(self, claim: Claimed, data: Mapping[str, dict[str, IcaData] | IcaError]) -> list[str]:
         """The ids of a job's sources, in order; or ``IcaRefused`` with the sources that cannot be copied."""
@@ -488,7 +488,7 @@ class Launch:
         """The same attempt again after a while, by a message with a delay."""
         now, request = self.clock(), claim.request
         longest = min(FIRST_DEFERRAL_SECONDS * 2.0 ** min(request.deferrals, 10), MAX_DEFERRAL_SECONDS)
-        delay = round(self.between(longest / 2, longest))
+        delay = round(self.jitter(longest / 2, longest))
         logger.warning("launch put off", extra={**_fields(request), "reason": str(error), "delay_seconds": delay})
         due_at = now + timedelta(seconds=delay) + LOST_MESSAGE_AGE
         if self.table.release(claim.job, now, due_at, str(error)[:MAX_REASON_CHARACTERS]):

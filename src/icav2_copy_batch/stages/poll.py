@@ -6,7 +6,7 @@ this to one at a time. Where ICA tells by notifications that a job has ended, ``
 code, and the poller looks only for what ICA forgets to tell.
 
 Whatever is open and not in a backlog has a moment at which it is due, and something that acts on it then: a queued job
-gets another launch message, a launch whose end nobody saw is settled, a settled copy is announced, and what takes too
+gets another launch message, a launch whose end nobody saw is settled, a settled copy is published, and what takes too
 long is told. Jobs of the backlogs get their first message as slots get free.
 """
 
@@ -37,14 +37,14 @@ from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.items import NOT_AN_ITEM
-from icav2_copy_batch.stages.publish import SECONDS_TO_ANNOUNCE
+from icav2_copy_batch.stages.publish import SECONDS_TO_PUBLISH
 from icav2_copy_batch.stages.verify import MISMATCH, OLDER, Compared, TreesCompared, has_shown
 
 LEASE_NAME = "poller"
 LEASE = timedelta(seconds=60)
 """Renewed at every look; a poller that died holds up the next for no longer than this."""
-UNANNOUNCED_AGE = timedelta(minutes=1)
-"""A copy that settled so long ago should have been announced by the stream."""
+UNPUBLISHED_AGE = timedelta(minutes=1)
+"""A copy that settled so long ago should have been published by the stream."""
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 1.5, 20.0
 LOOK_SHARE_OF_AGE = 0.15
 """A job is looked at again after this share of the time it has been running, between the two bounds."""
@@ -99,7 +99,7 @@ class Table(Protocol):
     def note_comparison(
         self, job: Job, due_at: datetime, mismatch_since: datetime | None = None, verified_up_to: str | None = None
     ) -> bool: ...
-    def unannounced_copies(self, settled_before: datetime) -> list[str]: ...
+    def unpublished_copies(self, settled_before: datetime) -> list[str]: ...
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
     def lease_until(self, name: str) -> str | None: ...
     def drop_lease(self, name: str, owner: str) -> None: ...
@@ -113,13 +113,13 @@ class Queue(Protocol):
     def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
 
 
-class Sender(Protocol):
+class Dispatcher(Protocol):
     def anything_waits(self, within: timedelta) -> bool: ...
     def send(self) -> Counter[str]: ...
 
 
-class Announcer(Protocol):
-    def announce(self, copy_id: str) -> CopyStatus | None: ...
+class Publisher(Protocol):
+    def publish(self, copy_id: str) -> CopyStatus | None: ...
     def look_after_waiting(self) -> None: ...
 
 
@@ -151,8 +151,8 @@ class Poll:
     table: Table
     ica: Ica
     queue: Queue
-    sender: Sender
-    announcer: Announcer
+    dispatch: Dispatcher
+    publish: Publisher
     reconciler: Reconciler
     verifier: Verifier
     items: ItemReader
@@ -166,21 +166,21 @@ class Poll:
     put_off: dict[Projects, tuple[datetime, float]] = field(default_factory=dict, compare=False)
     """Projects that ICA could not be asked about: until when they are let be, and for how many seconds that was."""
 
-    def poll(self, owner: str, woken: bool = False) -> Counter[str]:
+    def poll(self, owner: str, triggered: bool = False) -> Counter[str]:
         """Look after everything that is open; how often each thing happened.
 
-        ``owner`` names this invocation. ``woken`` says that a launch has called it, and not the schedule: what that
+        ``owner`` names this invocation. ``triggered`` says that a launch has called it, and not the schedule: what that
         launch has started may show in the index, which is eventually consistent, only after a moment.
         """
-        happened = Counter[str]() if woken else self._look_after_what_is_overdue()
-        patient, held = woken, False
+        happened = Counter[str]() if triggered else self._look_after_what_is_overdue()
+        patient, held = triggered, False
         looked: dict[str, datetime] = {}
         try:
             while True:
                 running = self.table.jobs_in(JobStatus.RUNNING)
                 now = self.clock()
                 launching = self.table.jobs_in(JobStatus.LAUNCHING, due_before=now + WAITED_FOR)
-                is_needed = bool(running or launching) or self.sender.anything_waits(WAITED_FOR)
+                is_needed = bool(running or launching) or self.dispatch.anything_waits(WAITED_FOR)
                 if is_needed:
                     held = self.table.hold_lease(LEASE_NAME, owner, now, now + LEASE)
                 if not is_needed or not held:
@@ -196,7 +196,7 @@ class Poll:
                     looked = {str(job.ica_job_id): now for job in running}
                 if any(str(job.due_at) < timestamp(now) for job in launching):
                     happened += self.reconciler.settle_unknown_launches()
-                happened += self.sender.send()
+                happened += self.dispatch.send()
                 nap = min((self._due_in(job, looked, notified) for job in running), default=LONGEST_NAP_SECONDS)
                 nap = min(max(nap, SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS)
                 if self.seconds_left() < nap + LEAST_SECONDS_TO_LOOK:
@@ -225,27 +225,27 @@ class Poll:
             return Counter()
         self.sleep(gather + 0.05)  # whoever comes now looks later than we
         happened = self._look_at(self.table.jobs_in(JobStatus.RUNNING), notified=True)
-        return happened + self.sender.send()
+        return happened + self.dispatch.send()
 
     def _look_after_what_is_overdue(self) -> Counter[str]:
         """What has waited for a minute may wait for another: seen to once for each time that the schedule calls."""
-        happened = self._announce_forgotten()
-        self.announcer.look_after_waiting()
+        happened = self._publish_forgotten()
+        self.publish.look_after_waiting()
         happened["delayed"] += self.delay.report()
         return happened
 
-    def _announce_forgotten(self) -> Counter[str]:
+    def _publish_forgotten(self) -> Counter[str]:
         happened: Counter[str] = Counter()
-        for number, copy_id in enumerate(self.table.unannounced_copies(self.clock() - UNANNOUNCED_AGE)):
-            if number and self.seconds_left() < SECONDS_TO_ANNOUNCE:
+        for number, copy_id in enumerate(self.table.unpublished_copies(self.clock() - UNPUBLISHED_AGE)):
+            if number and self.seconds_left() < SECONDS_TO_PUBLISH:
                 break  # the next call has all of its time
-            logger.warning("the stream did not announce a copy", extra={"copy_id": copy_id})
+            logger.warning("the stream did not publish a copy", extra={"copy_id": copy_id})
             try:
-                if status := self.announcer.announce(copy_id):
+                if status := self.publish.publish(copy_id):
                     happened[f"copies_{status.lower()}"] += 1
             except Exception:
-                logger.exception("copy not announced", extra={"copy_id": copy_id})
-                happened["unannounced"] += 1
+                logger.exception("copy not published", extra={"copy_id": copy_id})
+                happened["unpublished"] += 1
         return happened
 
     def _look_at(self, running: list[Job], notified: bool = False) -> Counter[str]:

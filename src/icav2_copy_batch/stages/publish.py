@@ -1,11 +1,11 @@
-"""Complete: a settled copy is announced. Its result is stored, its event put, and everybody who waits is answered.
+"""Publish: a settled copy is published. Its result is stored, its event put, and everybody who waits is answered.
 
-The stream calls this for the write that took the open jobs to zero, and the poller for a copy that was not announced.
-The announcement is claimed first and noted last: it is made once, unless its maker dies in between; then the poller
+The stream calls this for the write that took the open jobs to zero, and the poller for a copy that was not published.
+The publication is claimed first and noted last: it is made once, unless its maker dies in between; then the poller
 makes it again, under the same ``event_id``. The result is written job by job, so that a copy may be of any size.
 
 Step Functions tasks that wait for a copy get heartbeats while it is open. One that cannot be answered for the moment
-holds up neither the others nor the announcement: the poller answers it later.
+holds up neither the others nor the publication: the poller answers it later.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from icav2_copy_batch.domain.events import Detail, Sendable
 from icav2_copy_batch.domain.job import Clock, Copy, CopyStatus, Job
 
 CLAIM_MARGIN = timedelta(minutes=1)
-"""By how much an announcement's claim outlasts the invocation that makes it."""
-SECONDS_TO_ANNOUNCE = 600.0
-"""No announcement is begun after another with less time left: the next invocation has all of its time."""
+"""By how much a publication's claim outlasts the invocation that makes it."""
+SECONDS_TO_PUBLISH = 600.0
+"""No publication is begun after another with less time left: the next invocation has all of its time."""
 SECONDS_TO_FINISH = 60.0
 """When so much time is left, the result is not written any further: see ``_store``."""
 HEARTBEATS_APART = timedelta(minutes=5)
@@ -41,9 +41,9 @@ class OutOfTime(Exception):
 
 
 class Table(Protocol):
-    def begin_announcement(self, copy_id: str, now: datetime, until: datetime) -> Copy | None: ...
-    def abandon_announcement(self, copy_id: str) -> None: ...
-    def mark_announced(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool: ...
+    def begin_publication(self, copy_id: str, now: datetime, until: datetime) -> Copy | None: ...
+    def abandon_publication(self, copy_id: str) -> None: ...
+    def mark_published(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool: ...
     def get_copy(self, copy_id: str) -> Copy | None: ...
     def jobs(self, copy_id: str) -> Iterable[Job]: ...
     def copies_waited_for(self, beaten_before: datetime) -> list[str]: ...
@@ -70,7 +70,7 @@ class Tasks(Protocol):
 
 
 @dataclass(frozen=True)
-class Complete:
+class Publish:
     table: Table
     bucket: Bucket
     bus: Bus
@@ -78,24 +78,24 @@ class Complete:
     clock: Clock
     seconds_left: Callable[[], float]
 
-    def announce(self, copy_id: str) -> CopyStatus | None:
-        """Announce a settled copy; None when it is not settled, or announced, or being announced."""
+    def publish(self, copy_id: str) -> CopyStatus | None:
+        """Publish a settled copy; None when it is not settled, or published, or being published."""
         now = self.clock()
         until = now + timedelta(seconds=self.seconds_left()) + CLAIM_MARGIN
-        copy = self.table.begin_announcement(copy_id, now, until)
+        copy = self.table.begin_publication(copy_id, now, until)
         if copy is None:
-            logger.info("nothing to announce", extra={"copy_id": copy_id})
+            logger.info("nothing to publish", extra={"copy_id": copy_id})
             return None
         try:
-            self._announce(copy)
+            self._publish(copy)
         except Exception:
-            self.table.abandon_announcement(copy_id)
+            self.table.abandon_publication(copy_id)
             raise
-        logger.info("copy announced", extra={"copy_id": copy_id, "status": copy.settled_status})
+        logger.info("copy published", extra={"copy_id": copy_id, "status": copy.settled_status})
         return copy.settled_status
 
-    def answer_announced(self, copy_id: str, task_token: str) -> None:
-        """Answer a task that came to wait for a copy after it was announced."""
+    def answer_published(self, copy_id: str, task_token: str) -> None:
+        """Answer a task that came to wait for a copy after it was published."""
         copy = self.table.get_copy(copy_id)
         if copy is None:
             raise LookupError(f"copy {copy_id} is not in the table")
@@ -116,7 +116,7 @@ class Complete:
 
     def _look_after(self, copy_id: str) -> None:
         copy = self.table.get_copy(copy_id)
-        if copy and not copy.is_announced:
+        if copy and not copy.is_published:
             for task_token in sorted(copy.task_tokens):
                 if not self.tasks.send_heartbeat(task_token):
                     self.table.drop_task_token(copy_id, task_token)
@@ -129,7 +129,7 @@ class Complete:
                 self.table.drop_task_token(copy_id, task_token)
         self.table.forget_waiting(copy_id)
 
-    def _announce(self, copy: Copy) -> None:
+    def _publish(self, copy: Copy) -> None:
         sendable = Sendable(copy, self._result_uri(copy))
         self._store(copy, sendable)
         self.bus.put(documents.settled_type(copy), sendable.detail())
@@ -138,19 +138,19 @@ class Complete:
         while True:
             new = sorted(copy.task_tokens - asked)
             unanswered |= {each for each in new if not self._was_answered(copy, sendable, each)}
-            if self.table.mark_announced(copy, self.clock(), unanswered & copy.task_tokens):
+            if self.table.mark_published(copy, self.clock(), unanswered & copy.task_tokens):
                 return
             # Since the copy was read, a submission of it has added its task token, or one was dropped.
             asked |= copy.task_tokens
             reread = self.table.get_copy(copy.copy_id)
-            if reread is None or reread.is_announced:
+            if reread is None or reread.is_published:
                 return
             copy = reread
 
     def _store(self, copy: Copy, sendable: Sendable) -> None:
         """Write the result. One that takes longer than an invocation has is stored as it is sent: truncated.
 
-        Else its copy would never be announced.
+        Else its copy would never be published.
         """
         try:
             self.bucket.write(_result_key(copy), self._in_time(self._result(copy, sendable)))

@@ -24,7 +24,7 @@ LATELY = timedelta(seconds=1)
 """Calls that were answered in this time before the first 429 are known to be taken."""
 LONGEST_TURN = timedelta(seconds=60)
 """Nobody waits for longer than this for a call: rather the launch is deferred."""
-HELD_BACK_AFTER = timedelta(seconds=15)
+HELD_AFTER = timedelta(seconds=15)
 """Where nobody may call for longer than this, no launch is begun."""
 CALLERS_AT_ONCE = 6
 """Functions that may call at the same time, of which each gets its share: the launches, and who looks after jobs."""
@@ -47,10 +47,10 @@ class Pacing:
         clock: Clock,
         sleep: Callable[[float], None],
         seconds_left: Callable[[], float],
-        between: Callable[[float, float], float] = random.uniform,
+        jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._table, self._clock, self._sleep, self._seconds_left = table, clock, sleep, seconds_left
-        self._between = between
+        self._jitter = jitter
         self._pace: Pace | None = None
         """As this container knows it; None while nothing is held back."""
         self._taken: deque[datetime] = deque()
@@ -65,7 +65,7 @@ class Pacing:
         """Until when nobody should begin to launch; None where nothing is against it. Reads the shared pace."""
         now = self._clock()
         pace = self._learn()
-        return pace.next_at if pace and pace.next_at > now + HELD_BACK_AFTER else None
+        return pace.next_at if pace and pace.next_at > now + HELD_AFTER else None
 
     def calls_possible(self, seconds: float) -> float:
         """How many calls this container can make in a time, others making theirs; infinite while nothing is held back.
@@ -121,7 +121,7 @@ class Pacing:
             after, moments = pace.with_answered(answered).take(most, now)
             if not moments:
                 # Not all containers at once, and some time before the second that is taken is over.
-                free_at = pace.next_at - AHEAD * self._between(0.0, 1.0)
+                free_at = pace.next_at - AHEAD * self._jitter(0.0, 1.0)
                 self._wait_until(free_at, seconds_needed)
             elif self._write(after, pace):
                 with self._counting:

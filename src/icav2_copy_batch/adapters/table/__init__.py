@@ -3,7 +3,7 @@
 Keys: ``copy_id`` and ``item`` (``COPY`` or ``JOB#<job id>``). Sources that take more than some bytes have an item of
 their own (``SOURCES#<job id>``), so that they are not written again, and paid for, with each move. The index ``due``
 is sparse: it holds only what the poller has to look at (``due_at`` comes with a job's first launch message and goes
-when the job ends or the copy is announced), so that no scan is ever needed, and what waits in a backlog is in no one's
+when the job ends or the copy is published), so that no scan is ever needed, and what waits in a backlog is in no one's
 way. What is looked at for all copies (backlogs, leases, the count of slots in use, the folders in use) has a key that
 begins with ``#``.
 

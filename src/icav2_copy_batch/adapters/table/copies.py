@@ -1,4 +1,4 @@
-"""The items of copies: accepted, announced, and waited for by Step Functions tasks."""
+"""The items of copies: accepted, published, and waited for by Step Functions tasks."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Copies:
         )
 
     def add_task_token(self, copy_id: str, task_token: str) -> bool:
-        """Have one more task answered when the copy settles; False when it was announced already."""
-        # The race: the copy settles and is announced meanwhile; nobody would answer this token.
+        """Have one more task answered when the copy settles; False when it was published already."""
+        # The race: the copy settles and is published meanwhile; nobody would answer this token.
         still_open = CopyItem.status == CopyStatus.OPEN
 
         def write() -> None:
@@ -76,8 +76,8 @@ class Copies:
         except self._items.copy.DoesNotExist:
             return None
 
-    def begin_announcement(self, copy_id: str, now: datetime, until: datetime) -> Copy | None:
-        """Claim the announcement of a settled copy until a moment; None when it is not there to be claimed."""
+    def begin_publication(self, copy_id: str, now: datetime, until: datetime) -> Copy | None:
+        """Claim the publication of a settled copy until a moment; None when it is not there to be claimed."""
         item = self._items.copy(copy_id)
         condition = (
             # The race: the job that would have been the last is not, or the copy is not there.
@@ -85,18 +85,18 @@ class Copies:
             # The race: a repeated stream record, or the poller after the stream.
             & (CopyItem.status == CopyStatus.OPEN)
             # The race: stream and poller at the same moment. A claim whose holder died runs out.
-            & (CopyItem.announcing_until.does_not_exist() | (CopyItem.announcing_until < timestamp(now)))
+            & (CopyItem.publishing_until.does_not_exist() | (CopyItem.publishing_until < timestamp(now)))
         )
-        actions: list[Action] = [CopyItem.announcing_until.set(timestamp(until))]
+        actions: list[Action] = [CopyItem.publishing_until.set(timestamp(until))]
         return _copy(item) if accepted(lambda: item.update(actions, condition)) else None
 
-    def abandon_announcement(self, copy_id: str) -> None:
-        """Give the claim back, since the announcement failed: it may be tried again at once."""
+    def abandon_publication(self, copy_id: str) -> None:
+        """Give the claim back, since the publication failed: it may be tried again at once."""
         retried(
-            lambda: self._items.copy(copy_id).update([CopyItem.announcing_until.remove()], CopyItem.copy_id.exists())
+            lambda: self._items.copy(copy_id).update([CopyItem.publishing_until.remove()], CopyItem.copy_id.exists())
         )
 
-    def mark_announced(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
+    def mark_published(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
         """OPEN → COMPLETED or FAILED, with the task tokens that are to be answered yet.
 
         False when the copy's tokens are not those with which it was read.
@@ -106,9 +106,9 @@ class Copies:
             lambda: self._items.copy(copy.copy_id).update(
                 [
                     CopyItem.status.set(copy.settled_status),
-                    CopyItem.announced_at.set(timestamp(now)),
+                    CopyItem.published_at.set(timestamp(now)),
                     CopyItem.due_at.remove(),
-                    CopyItem.announcing_until.remove(),
+                    CopyItem.publishing_until.remove(),
                     tokens.set(set(unanswered)) if unanswered else tokens.remove(),
                 ],
                 # The race: a submission of the same copy adds its task token meanwhile.
@@ -143,7 +143,7 @@ class Copies:
         )
 
     def forget_waiting(self, copy_id: str) -> None:
-        """Look no more for tasks that wait for a copy: it is announced, so that no token comes in any more."""
+        """Look no more for tasks that wait for a copy: it is published, so that no token comes in any more."""
         self._items.waited_for(item=copy_id).delete()
 
     def mark_delayed(self, copy_id: str, now: datetime) -> None:
@@ -154,8 +154,8 @@ class Copies:
             )
         )
 
-    def unannounced_copies(self, settled_before: datetime) -> list[str]:
-        """Ids of the copies that settled before a moment and are not announced."""
+    def unpublished_copies(self, settled_before: datetime) -> list[str]:
+        """Ids of the copies that settled before a moment and are not published."""
         settled = (JobItem.open_jobs == 0) & (JobItem.settled_at < timestamp(settled_before))
         return [item.copy_id for item in self._items.job.due.query(CopyStatus.OPEN, filter_condition=settled)]
 

@@ -115,8 +115,8 @@ class CopyItem(Model):
     max_sources_per_job = NumberAttribute(null=True)
     ingested_at = UnicodeAttribute(null=True)
     settled_at = UnicodeAttribute(null=True)
-    announcing_until = UnicodeAttribute(null=True)
-    announced_at = UnicodeAttribute(null=True)
+    publishing_until = UnicodeAttribute(null=True)
+    published_at = UnicodeAttribute(null=True)
     delayed_at = UnicodeAttribute(null=True)
 
 
