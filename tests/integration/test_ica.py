@@ -1635,7 +1635,7 @@ def test_no_copy_batch_is_started_when_its_turn_comes_too_late_for_its_claim(ica
     fakes.nobody_calls_until(table, ica.clock.now, ica.clock.now + timedelta(seconds=10))
     client = paced(ica, table, seconds=SECONDS_TO_START + 5)
     assert client._pacing
-    client._pacing.held_until()  # type: ignore[attr-defined]
+    client._pacing.held_until()
     with pytest.raises(IcaUnavailable):
         client.start_copy_batch(ica.destination, None, ["id"], CopyOptions())
     assert ica.sim.calls.total() == 0

@@ -22,8 +22,9 @@ STAGES = {module for module in MODULES if module.startswith(f"{PACKAGE}.stages."
 
 MAY_KNOW = {
     "domain": {"domain"},
-    "adapters": {"domain", "adapters"},
-    "stages": {"domain", "stages"},
+    "ports": {"domain", "ports"},
+    "adapters": {"domain", "ports", "adapters"},
+    "stages": {"domain", "ports", "stages"},
     "handlers": {"domain", "stages", "adapters", "handlers"},
 }
 

@@ -37,7 +37,7 @@ class World:
     bus: FailingBus = field(default_factory=FailingBus)
 
     def report(self) -> int:
-        return Delay(self.table, self.bus, self.clock, LIMIT).report()
+        return Delay(table=self.table, bus=self.bus, clock=self.clock, limit=LIMIT).report()
 
     def create(self, copy_id: str = "run", jobs: int = 1, ingested: bool = True) -> list[Job]:
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))

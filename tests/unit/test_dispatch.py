@@ -71,7 +71,12 @@ class World:
 
     def dispatch(self) -> Dispatch:
         return Dispatch(
-            self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn
+            table=self.table,
+            queue=self.queue,
+            pacing=fakes.pacing(self.table, self.clock),
+            clock=self.clock,
+            slots=self.slots,
+            spread=fakes.in_turn,
         )
 
     def send(self) -> Counter[str]:

@@ -60,21 +60,33 @@ class World:
         self.queue = fakes.Queue(self.line)
         self.bus = fakes.Bus(self.line)
         self.tasks = fakes.Tasks(self.line)
-        self.publish = Publish(self.table, self.bucket, self.bus, self.tasks, self.clock, lambda: 900)
+        self.publish = Publish(
+            table=self.table,
+            bucket=self.bucket,
+            bus=self.bus,
+            tasks=self.tasks,
+            clock=self.clock,
+            seconds_left=lambda: 900,
+        )
         self.dispatch = Dispatch(
-            self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn
+            table=self.table,
+            queue=self.queue,
+            pacing=fakes.pacing(self.table, self.clock),
+            clock=self.clock,
+            slots=self.slots,
+            spread=fakes.in_turn,
         )
         self.ingest = Ingest(
-            self.table,
-            self.bucket,
-            self.dispatch,
-            self.bus,
-            self.tasks,
-            self.publish,
-            self.clock,
-            lambda: self.seconds_left,
-            self.limits,
-            self.project_id,
+            table=self.table,
+            bucket=self.bucket,
+            dispatch=self.dispatch,
+            bus=self.bus,
+            tasks=self.tasks,
+            publish=self.publish,
+            clock=self.clock,
+            seconds_left=lambda: self.seconds_left,
+            limits=self.limits,
+            project_id=self.project_id,
         )
         self.looked_up: list[str] = []
 

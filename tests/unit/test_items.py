@@ -37,7 +37,7 @@ def stocked() -> SmallIca:
 
 
 def uncopied(ica: SmallIca, *jobs: Job) -> dict[tuple[str, str], list[SourceOutcome]]:
-    items = Items(ica)
+    items = Items(ica=ica)
     return items.uncopied(jobs, items.read(jobs), {})
 
 
@@ -123,7 +123,7 @@ def test_sources_of_many_jobs_are_looked_up_together() -> None:
 def test_sources_that_were_looked_up_in_the_same_look_are_not_looked_up_again() -> None:
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
-    reader = Items(ica)
+    reader = Items(ica=ica)
     read = reader.read([job()])
     assert reader.uncopied([job()], read, {SOURCES[0]: "/a", SOURCES[1]: "/b"})["run", "000001"] == []
     assert ica.called("find") == [["other", "/c"]]

@@ -99,17 +99,17 @@ class World:
 
     def launch(self, *jobs: Job, deferrals: int = 0) -> Launched:
         launch = Launch(
-            self.table,
-            self.ica,
-            self.queue,
-            self.poller,
-            fakes.pacing(self.table, self.clock),
-            self.clock,
-            lambda: self.seconds_left,
-            self.slots,
-            self.jitter,
-            self.spread,
-            self.sleep,
+            table=self.table,
+            ica=self.ica,
+            queue=self.queue,
+            poller=self.poller,
+            pacing=fakes.pacing(self.table, self.clock),
+            clock=self.clock,
+            seconds_left=lambda: self.seconds_left,
+            slots=self.slots,
+            jitter=self.jitter,
+            spread=self.spread,
+            sleep=self.sleep,
         )
         return launch.launch(request(job, deferrals) for job in jobs)
 

@@ -62,23 +62,23 @@ def deleted(ica: SmallIca) -> set[str]:
 def test_what_ica_says_came_after_the_first_attempt_is_deleted(ica: SmallIca) -> None:
     put(ica, "/x/a.txt", created=1)
     put(ica, "/x/b.txt", created=4000)
-    assert Leftovers(ica).delete(job(attempts=2)) == []
+    assert Leftovers(ica=ica).delete(job(attempts=2)) == []
     assert deleted(ica) == {"/x/a.txt", "/x/b.txt"}
 
 
 def test_a_file_that_was_there_before_the_first_attempt_is_somebody_elses(ica: SmallIca) -> None:
     put(ica, "/x/a.txt", created=-60)
     put(ica, "/x/b.txt", created=1)
-    assert Leftovers(ica).delete(job()) == []
+    assert Leftovers(ica=ica).delete(job()) == []
     assert deleted(ica) == {"/x/b.txt"}
 
 
 def test_where_ica_does_not_tell_when_a_file_came_one_that_no_item_names_is_let_be(ica: SmallIca) -> None:
     put(ica, "/x/a.txt", created=None)
-    assert Leftovers(ica).delete(job()) == []
+    assert Leftovers(ica=ica).delete(job()) == []
     put(ica, "/x/b.txt", created=1)
     silent = replace(job(), attempts=(replace(job().attempts[0], ica_created_at=None),))
-    assert Leftovers(ica).delete(silent) == []
+    assert Leftovers(ica=ica).delete(silent) == []
     assert deleted(ica) == set()
 
 
@@ -86,7 +86,7 @@ def test_an_attempt_for_which_ica_started_nothing_made_nothing(ica: SmallIca) ->
     put(ica, "/x/a.txt", created=1)
     earlier = Attempt(1, "REFUSED", "")
     second = replace(job().attempts[0], number=2, ica_created_at=at(60))
-    assert Leftovers(ica).delete(replace(job(), attempt=3, attempts=(earlier, second))) == []
+    assert Leftovers(ica=ica).delete(replace(job(), attempt=3, attempts=(earlier, second))) == []
     assert deleted(ica) == set()
 
 
@@ -96,7 +96,7 @@ def test_a_file_that_an_item_of_any_attempt_names_is_ours(ica: SmallIca, created
     made = put(ica, "/x/a.txt", created=created)
     put(ica, "/x/b.txt", created=created)
     ica.items["batch-1"] = [CopyBatchItem("/run/a.txt", "FAILED", created=made)]
-    assert Leftovers(ica).delete(job(attempts=2)) == []
+    assert Leftovers(ica=ica).delete(job(attempts=2)) == []
     assert deleted(ica) == {"/x/a.txt"}
 
 
@@ -104,7 +104,7 @@ def test_a_file_that_an_item_of_any_attempt_names_is_ours(ica: SmallIca, created
 def test_items_that_cannot_be_read_name_nothing(ica: SmallIca, error: IcaUnavailable | IcaRefused) -> None:
     put(ica, "/x/a.txt", created=None)
     ica.trouble("copy_batch_items", error)
-    assert Leftovers(ica).delete(job()) == []
+    assert Leftovers(ica=ica).delete(job()) == []
     assert deleted(ica) == set()
 
 
@@ -112,21 +112,21 @@ def test_of_a_file_only_the_one_of_its_name_in_the_folder_itself_is_meant(ica: S
     for path in ("/x/a.txt", "/x/another.txt", "/x/A.txt", "/x/deeper/a.txt", "/a.txt", "/x2/a.txt"):
         put(ica, path)
     put(ica, "/x/b.txt", status="AVAILABLE")
-    assert Leftovers(ica).delete(job()) == []
+    assert Leftovers(ica=ica).delete(job()) == []
     assert deleted(ica) == {"/x/a.txt"}
 
 
 def test_of_a_folder_all_below_it_is_meant_and_its_source_is_not_listed(ica: SmallIca) -> None:
     for path in ("/x/sub/c.txt", "/x/sub/deeper/d.txt", "/x/sub2/e.txt", "/x/a.txt"):
         put(ica, path)
-    assert Leftovers(ica).delete(job("sub/")) == []
+    assert Leftovers(ica=ica).delete(job("sub/")) == []
     assert deleted(ica) == {"/x/sub/c.txt", "/x/sub/deeper/d.txt"}
     assert {method for method, *_ in ica.calls} == {"incomplete_files", "delete_data"}
 
 
 def test_a_name_that_ica_holds_in_another_unicode_form_is_the_same(ica: SmallIca) -> None:
     put(ica, unicodedata.normalize("NFD", "/x/é.txt"))
-    assert Leftovers(ica).delete(job("é.txt")) == []
+    assert Leftovers(ica=ica).delete(job("é.txt")) == []
     assert len(deleted(ica)) == 1
 
 
@@ -135,7 +135,7 @@ def test_what_is_not_gone_yet_is_handed_back_whoever_has_deleted_it(ica: SmallIc
     put(ica, "/x/a.txt")
     put(ica, "/x/b.txt", status="DELETING", created=-60)
     ica.slow_to_delete = {"/x/a.txt"}
-    leftovers = Leftovers(ica)
+    leftovers = Leftovers(ica=ica)
     assert sorted(leftovers.delete(job())) == ["/x/a.txt", "/x/b.txt"]
     del ica.data["/x/a.txt"]
     assert leftovers.delete(job()) == ["/x/b.txt"]
@@ -145,7 +145,7 @@ def test_what_is_not_gone_yet_is_handed_back_whoever_has_deleted_it(ica: SmallIc
 
 
 def test_nothing_to_delete_takes_one_look(ica: SmallIca) -> None:
-    assert Leftovers(ica).delete(job()) == []
+    assert Leftovers(ica=ica).delete(job()) == []
     assert ica.calls == [("incomplete_files", "id-of-to", "/x/", False)]
 
 
@@ -155,6 +155,6 @@ def test_of_very_many_leftovers_so_many_are_deleted_before_it_is_looked_again(
     monkeypatch.setattr("icav2_copy_batch.stages.leftovers.MOST_AT_ONCE", 2)
     for number in range(3):
         put(ica, f"/x/sub/{number}")
-    leftovers = Leftovers(ica)
+    leftovers = Leftovers(ica=ica)
     assert len(leftovers.delete(job("sub/"))) == 1
     assert leftovers.delete(job("sub/")) == []

@@ -184,22 +184,27 @@ class World:
     def poller(self) -> Poll:
         """A new container's, which remembers nothing."""
         return Poll(
-            self.table,
-            self.ica,
-            self.queue,
-            Dispatch(
-                self.table, self.queue, fakes.pacing(self.table, self.clock), self.clock, self.slots, fakes.in_turn
+            table=self.table,
+            ica=self.ica,
+            queue=self.queue,
+            dispatch=Dispatch(
+                table=self.table,
+                queue=self.queue,
+                pacing=fakes.pacing(self.table, self.clock),
+                clock=self.clock,
+                slots=self.slots,
+                spread=fakes.in_turn,
             ),
-            self.publish,
-            self.reports,
-            self.reports,
-            self.reports,
-            self.reports,
-            self.clock,
-            lambda: self.seconds_left,
-            self.sleep,
-            self.max_attempts,
-            fakes.in_turn,
+            publish=self.publish,
+            reconciler=self.reports,
+            verifier=self.reports,
+            items=self.reports,
+            delay=self.reports,
+            clock=self.clock,
+            seconds_left=lambda: self.seconds_left,
+            sleep=self.sleep,
+            max_attempts=self.max_attempts,
+            spread=fakes.in_turn,
         )
 
     def sleep(self, seconds: float) -> None:

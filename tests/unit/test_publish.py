@@ -76,7 +76,14 @@ class World:
 
     @property
     def publish(self) -> Publish:
-        return Publish(self.table, self.bucket, self.bus, self.tasks, self.clock, lambda: self.seconds_left)
+        return Publish(
+            table=self.table,
+            bucket=self.bucket,
+            bus=self.bus,
+            tasks=self.tasks,
+            clock=self.clock,
+            seconds_left=lambda: self.seconds_left,
+        )
 
     def publish_run(self) -> CopyStatus | None:
         return self.publish.publish("run")

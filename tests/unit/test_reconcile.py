@@ -80,7 +80,7 @@ class World:
 
     def __init__(self, jobs: int = 1, data: tuple[str, ...] = ("a", "b"), root: bool = False) -> None:
         self.ica, self.clock, self.table, self.queue = RecentIca(), fakes.Clock(), fakes.Table(), fakes.Queue()
-        self.reconcile = Reconcile(self.table, self.ica, self.queue, self.clock)
+        self.reconcile = Reconcile(table=self.table, ica=self.ica, queue=self.queue, clock=self.clock)
         self.asked_at = self.clock()
         self.table.create_copy(Copy("run", "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
         sources = pack_sources([f"icav2://{SOURCE}/{name.replace('fol.', '')}" for name in data])

@@ -42,7 +42,7 @@ def ica() -> SmallIca:
 
 def faults(ica: SmallIca, *jobs: Job, verification: Verification = Verification.SIZE) -> dict[JobKey, list[str]]:
     """By job what is wrong with each source."""
-    verify = Verify(ica, verification, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=verification, clock=fakes.Clock(), spread=fakes.in_turn)
     found = verify.faults(jobs)
     for job in jobs:
         if verify.has_trees(job, succeeded=True):
@@ -178,7 +178,9 @@ def test_renamed_copies_of_which_ica_cannot_be_asked_now_are_looked_at_again(ica
 def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> None:
     ica.data["/out 1/b"] = IcaData("x", "/out 1/b", "PARTIAL", 7)
     told = [SourceOutcome("icav2://from/run/b", MISMATCH, "icav2://to/out 1/b is PARTIAL")]
-    assert Verify(ica, Verification.NONE, fakes.Clock(), fakes.in_turn).missing([job(1), job(2)]).wrong == {
+    assert Verify(ica=ica, verification=Verification.NONE, clock=fakes.Clock(), spread=fakes.in_turn).missing(
+        [job(1), job(2)]
+    ).wrong == {
         FIRST: told,
         SECOND: [],
     }
@@ -187,10 +189,16 @@ def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> N
 def test_of_a_job_that_is_copied_part_by_part_only_what_should_be_there_by_now_is_compared(ica: SmallIca) -> None:
     part = replace(job(1), batch_limit=1)
     del ica.data["/out 1/b"]
-    assert Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn).faults([part]) == {FIRST: []}
+    assert Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn).faults(
+        [part]
+    ) == {FIRST: []}
     last = replace(part, copied=copied_bits(part.sources, part.later))
     del ica.data["/out 1/a"]
-    (found,) = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn).faults([last]).values()
+    (found,) = (
+        Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
+        .faults([last])
+        .values()
+    )
     assert [each.source for each in found] == part.sources
 
 
@@ -209,7 +217,7 @@ def test_of_a_job_that_is_copied_part_by_part_only_what_should_be_there_by_now_i
 def test_trees_are_compared_where_that_tells_something(
     ica: SmallIca, action: str, succeeded: bool, verification: Verification, compared: bool
 ) -> None:
-    verify = Verify(ica, verification, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=verification, clock=fakes.Clock(), spread=fakes.in_turn)
     assert verify.has_trees(job(1, "/run/a", "/run/tree/", action_on_exist=action), succeeded) is compared
     assert not verify.has_trees(job(1, action_on_exist=action), succeeded)
 
@@ -218,7 +226,9 @@ def test_trees_are_compared_where_that_tells_something(
 def test_what_is_there_is_told_of_skip_alone_where_a_job_has_failed(ica: SmallIca, action: str) -> None:
     """With OVERWRITE a file of the same size may be the one that was to be overwritten."""
     assert (
-        Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn).missing([job(1, action_on_exist=action)]).wrong
+        Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
+        .missing([job(1, action_on_exist=action)])
+        .wrong
         == {}
     )
 
@@ -245,7 +255,7 @@ def test_a_file_that_was_there_before_an_attempt_that_should_have_made_it_is_tol
 ) -> None:
     """ICA's lists may still show what is not there any more."""
     list_as_made(ica, {"/out 1/a": SINCE, "/out 1/b": BEFORE})
-    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
     (found,) = verify.faults([began(job(1, action_on_exist=action), attempt=attempt)]).values()
     assert [(each.source[-1], each.outcome) for each in found] == [(name, OLDER) for name in older]
 
@@ -260,7 +270,7 @@ def test_a_tree_that_is_overwritten_has_to_be_of_this_attempts_making(
     """With SKIP a later attempt finds in it what the earlier ones have made."""
     list_as_made(ica, {"/out 1/tree/c": SINCE, "/out 1/tree/deeper/d": BEFORE})
     overwritten = began(job(1, "/run/tree/", action_on_exist=action), attempt=attempt)
-    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
     reason = "icav2://to/out 1/tree/deeper/d is listed as made before"
     told = [SourceOutcome("icav2://from/run/tree/", OLDER, reason)] if older else []
     assert verify.compare_trees(overwritten, lambda: True).faults == told
@@ -273,7 +283,7 @@ def test_of_sources_that_an_earlier_attempt_has_copied_nothing_is_told_as_older(
     second = began(job(1, *sources, action_on_exist="OVERWRITE"), attempt=2)
     left = ["icav2://from/run/b", "icav2://from/run/other/"]
     second = replace(second, copied=copied_bits(second.sources, set(left)))
-    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
     found = verify.faults([second])[FIRST] + whole(verify.compare_trees(second, lambda: True))
     assert [(each.source, each.outcome) for each in found] == [(source, OLDER) for source in left]
 
@@ -281,7 +291,7 @@ def test_of_sources_that_an_earlier_attempt_has_copied_nothing_is_told_as_older(
 def test_nothing_is_told_as_older_once_icas_lists_cannot_be_behind(ica: SmallIca) -> None:
     list_as_made(ica, {"/out 1/a": BEFORE, "/out 1/tree/c": BEFORE})
     clock = fakes.Clock()
-    verify = Verify(ica, Verification.SIZE, clock, fakes.in_turn)
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=clock, spread=fakes.in_turn)
     awaited = began(job(1, "/run/a", "/run/tree/", action_on_exist="OVERWRITE"), mismatch_since=timestamp(clock()))
     for passed, told in ((PATIENCE - timedelta(seconds=1), [OLDER]), (PATIENCE, [])):
         clock.now = datetime.fromisoformat(str(awaited.mismatch_since)) + passed
@@ -293,7 +303,7 @@ def test_what_is_wrong_with_a_tree_is_told_before_what_is_older_in_it(ica: Small
     list_as_made(ica, {"/out 1/tree/c": BEFORE})
     del ica.data["/out 1/tree/deeper/d"]
     overwritten = began(job(1, "/run/tree/", action_on_exist="OVERWRITE"))
-    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
     assert [each.outcome for each in whole(verify.compare_trees(overwritten, lambda: True))] == [MISMATCH, OLDER]
 
 
@@ -302,7 +312,7 @@ def test_that_something_is_older_is_told_while_a_tree_is_compared(ica: SmallIca)
     ica.page_size = 1
     list_as_made(ica, {"/out 1/tree/c": BEFORE})
     overwritten = began(job(1, "/run/tree/", action_on_exist="OVERWRITE"))
-    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
     told = []
     while (compared := verify.compare_trees(overwritten, iter([True, False]).__next__)).faults is None:
         told.append(compared.has_older)
@@ -314,7 +324,7 @@ def test_that_something_is_older_is_told_while_a_tree_is_compared(ica: SmallIca)
 
 def test_a_tree_is_gone_on_with_where_it_was_left(ica: SmallIca) -> None:
     ica.page_size = 1
-    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
     tree = replace(job(1, "/run/tree/"), ica_job_id="ica-1")
     looks = 0
     while verify.compare_trees(tree, iter([True, False]).__next__).faults is None:
@@ -326,7 +336,7 @@ def test_a_tree_is_gone_on_with_where_it_was_left(ica: SmallIca) -> None:
 
 def test_a_listing_that_ica_does_not_go_on_with_is_begun_again_and_no_fault(ica: SmallIca) -> None:
     ica.page_size = 1
-    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
     tree = replace(job(1, "/run/tree/"), ica_job_id="ica-1")
     assert verify.compare_trees(tree, iter([True, False]).__next__).faults is None
     ica.trouble("tree_pages", IcaRefused("no such page token"))
@@ -344,7 +354,7 @@ def test_what_ica_refuses_to_list_is_the_fault_of_its_source(ica: SmallIca) -> N
 
 def test_a_tree_of_which_ica_cannot_be_asked_now_is_looked_at_again(ica: SmallIca) -> None:
     ica.trouble("tree_pages", IcaUnavailable("503"))
-    verify = Verify(ica, Verification.SIZE, fakes.Clock(), fakes.in_turn)
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
     with pytest.raises(IcaUnavailable):
         verify.compare_trees(job(1, "/run/tree/"), lambda: True)
 

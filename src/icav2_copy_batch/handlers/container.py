@@ -200,12 +200,14 @@ def tasks() -> TaskTokens:
 
 @cache
 def dispatch() -> Dispatch:
-    return Dispatch(table(), launch_queue(), pacing(), utc_now, settings().slots)
+    return Dispatch(table=table(), queue=launch_queue(), pacing=pacing(), clock=utc_now, slots=settings().slots)
 
 
 @cache
 def publish() -> Publish:
-    return Publish(table(), bucket(), bus(), tasks(), utc_now, deadline.seconds_left)
+    return Publish(
+        table=table(), bucket=bucket(), bus=bus(), tasks=tasks(), clock=utc_now, seconds_left=deadline.seconds_left
+    )
 
 
 @cache

@@ -47,14 +47,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 @cache
 def _ingest() -> Ingest:
     return Ingest(
-        table(),
-        bucket(),
-        dispatch(),
-        bus(),
-        tasks(),
-        publish(),
-        utc_now,
-        deadline.seconds_left,
-        settings().limits,
-        lambda name: ica().project_id(name),  # imported and built only for a manifest that names a project
+        table=table(),
+        bucket=bucket(),
+        dispatch=dispatch(),
+        bus=bus(),
+        tasks=tasks(),
+        publish=publish(),
+        clock=utc_now,
+        seconds_left=deadline.seconds_left,
+        limits=settings().limits,
+        project_id=lambda name: ica().project_id(name),  # imported and built only for a manifest that names a project
     )

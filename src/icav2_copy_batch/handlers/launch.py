@@ -47,12 +47,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 @cache
 def _launch() -> Launch:
     return Launch(
-        table(),
-        ica(),
-        launch_queue(),
-        poller(),
-        pacing(),
-        utc_now,
-        deadline.seconds_left,
-        settings().slots,
+        table=table(),
+        ica=ica(),
+        queue=launch_queue(),
+        poller=poller(),
+        pacing=pacing(),
+        clock=utc_now,
+        seconds_left=deadline.seconds_left,
+        slots=settings().slots,
     )

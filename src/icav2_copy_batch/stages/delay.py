@@ -11,30 +11,16 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from icav2_copy_batch.domain import events as documents
-from icav2_copy_batch.domain.events import Detail
-from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.schedule import Backlog
+from icav2_copy_batch.domain.job import Clock, Job, JobStatus, timestamp
+from icav2_copy_batch.ports import Bus, Table
 from icav2_copy_batch.stages.dispatch import NO_SLOT
 
 logger = logging.getLogger(__name__)
 
 
-class Table(Protocol):
-    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
-    def backlogs(self) -> list[Backlog]: ...
-    def unfinished_copies(self, submitted_before: datetime) -> list[str]: ...
-    def get_copy(self, copy_id: str) -> Copy | None: ...
-    def mark_delayed(self, copy_id: str, now: datetime) -> None: ...
-
-
-class Bus(Protocol):
-    def put(self, detail_type: str, detail: Detail) -> None: ...
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Delay:
     table: Table
     bus: Bus

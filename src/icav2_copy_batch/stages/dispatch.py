@@ -15,12 +15,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import Protocol
 
 from icav2_copy_batch.domain.job import Clock, Hold, Job, JobStatus, LaunchRequest
-from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, choose
 from icav2_copy_batch.domain.spread import Spread, in_threads
+from icav2_copy_batch.ports import LaunchQueue, Pacing, Schedule
 
 LOST_MESSAGE_AGE = timedelta(minutes=5)
 """A launch message that has not been handled for so long is taken to be lost."""
@@ -31,26 +30,10 @@ FOLDER_BUSY = "another copy writes into"
 logger = logging.getLogger(__name__)
 
 
-class Table(Protocol):
-    def backlogs(self) -> list[Backlog]: ...
-    def shorten_backlog(self, backlog: Backlog, to: int) -> None: ...
-    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
-    def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool: ...
-    def outcomes(self, project_id: str) -> Outcomes: ...
-
-
-class Queue(Protocol):
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
-
-
-class Pacing(Protocol):
-    def held_until(self) -> datetime | None: ...
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dispatch:
-    table: Table
-    queue: Queue
+    table: Schedule
+    queue: LaunchQueue
     pacing: Pacing
     clock: Clock
     slots: Slots = field(default_factory=Slots)

@@ -13,15 +13,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from functools import partial
-from typing import Protocol
 
 from icav2_copy_batch.domain import events as documents
-from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.ica import IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, timestamp
 from icav2_copy_batch.domain.manifest import (
@@ -40,8 +36,9 @@ from icav2_copy_batch.domain.manifest import (
     readable_task_token,
 )
 from icav2_copy_batch.domain.projects import Projects, UnknownProject
-from icav2_copy_batch.domain.schedule import Backlog, backlogs_of
+from icav2_copy_batch.domain.schedule import backlogs_of
 from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, uploads_in
+from icav2_copy_batch.ports import Bucket, Bus, Dispatcher, LateAnswers, Table, Tasks
 
 PORTION = 1000
 """So many jobs are written between two looks at the clock."""
@@ -52,48 +49,6 @@ logger = logging.getLogger(__name__)
 
 class OutOfTime(Exception):
     """This invocation has to end. All that it did stays, and the next goes on from there."""
-
-
-class Table(Protocol):
-    def get_copy(self, copy_id: str) -> Copy | None: ...
-    def create_copy(self, copy: Copy) -> Copy | None: ...
-    def create_jobs(
-        self,
-        copy_id: str,
-        planned: Sequence[PlannedJob],
-        options: CopyOptions,
-        now: datetime,
-        first: int = 1,
-    ) -> None: ...
-    def jobs_written(self, copy_id: str) -> int: ...
-    def create_backlogs(self, backlogs: Sequence[Backlog]) -> None: ...
-    def mark_ingested(self, copy_id: str, now: datetime) -> None: ...
-    def add_task_token(self, copy_id: str, task_token: str) -> bool: ...
-
-
-class Bucket(Protocol):
-    @property
-    def name(self) -> str: ...
-    def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes: ...
-    def put(self, key: str, content: bytes, content_type: str = "application/json") -> str: ...
-    def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None: ...
-
-
-class Dispatcher(Protocol):
-    def send(self) -> Counter[str]: ...
-
-
-class Bus(Protocol):
-    def put(self, detail_type: str, detail: Detail) -> None: ...
-
-
-class Tasks(Protocol):
-    def fail(self, task_token: str, error: str, cause: Detail) -> None: ...
-
-
-class LatePublish(Protocol):
-    def answer_published(self, copy_id: str, task_token: str) -> None:
-        """Answer a task that came to wait for a copy after it was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +66,14 @@ class Ingested:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ingest:
     table: Table
     bucket: Bucket
     dispatch: Dispatcher
     bus: Bus
     tasks: Tasks
-    publish: LatePublish
+    publish: LateAnswers
     clock: Clock
     seconds_left: Callable[[], float]
     limits: Limits

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaError
 from icav2_copy_batch.domain.job import Job
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
+from icav2_copy_batch.ports import Ica
 
 NOT_AN_ITEM = "MISSING"
 """Outcome of a source that is not among the items of its copy batch."""
@@ -21,12 +21,7 @@ logger = logging.getLogger(__name__)
 JobKey = tuple[str, str]
 
 
-class Ica(Protocol):
-    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
-    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Items:
     ica: Ica
     spread: Spread = in_threads

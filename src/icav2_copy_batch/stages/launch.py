@@ -21,24 +21,21 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from icav2_copy_batch.domain.ica import (
     SECONDS_TO_START,
-    CopyBatchItem,
     IcaAnswerLost,
     IcaData,
     IcaError,
     IcaRefused,
     IcaRefusedBatch,
     IcaUnavailable,
-    StartedCopyBatch,
 )
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MAX_REASON_CHARACTERS,
-    Attempt,
     Claim,
     Clock,
     Job,
@@ -46,10 +43,10 @@ from icav2_copy_batch.domain.job import (
     LaunchRequest,
     timestamp,
 )
-from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
+from icav2_copy_batch.ports import Ica, LaunchQueue, Pacing, PollFunction, Table
 from icav2_copy_batch.stages.dispatch import FEWER_CALLS, FOLDER_BUSY, LOST_MESSAGE_AGE, NO_SLOT
 from icav2_copy_batch.stages.leftovers import Leftovers
 from icav2_copy_batch.stages.reconcile import LOST_ANSWER_AGE
@@ -106,48 +103,6 @@ class TooLarge(Exception):
 
 class MovedOn(Exception):
     """Somebody else has taken this job out of the launch's hands: ICA must not be asked for it."""
-
-
-class Table(Protocol):
-    def get_job(self, copy_id: str, job_id: str) -> Job | None: ...
-    def claim_for_launch(
-        self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
-    ) -> Claim: ...
-    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool: ...
-    def release(
-        self, job: Job, now: datetime, due_at: datetime, held_up_by: str, batch_limit: int | None = None
-    ) -> bool: ...
-    def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool: ...
-    def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
-    def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool: ...
-    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
-    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
-    def slots_in_use(self) -> Counter[str]: ...
-
-
-class Ica(Protocol):
-    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
-    def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
-    def ensure_folders(self, project_id: str, folders: Iterable[str]) -> Mapping[str, str | IcaError | None]: ...
-    def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]: ...
-    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
-    def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None: ...
-    def start_copy_batch(
-        self, project_id: str, folder_id: str | None, data_ids: Sequence[str], options: CopyOptions
-    ) -> StartedCopyBatch: ...
-
-
-class Queue(Protocol):
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
-
-
-class Poller(Protocol):
-    def trigger(self) -> None: ...
-
-
-class Pacing(Protocol):
-    def held_until(self) -> datetime | None: ...
-    def calls_possible(self, seconds: float) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +183,12 @@ class Launched:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Launch:
     table: Table
     ica: Ica
-    queue: Queue
-    poller: Poller
+    queue: LaunchQueue
+    poller: PollFunction
     pacing: Pacing
     clock: Clock
     seconds_left: Callable[[], float]
@@ -338,7 +293,7 @@ class Launch:
 
     def _incomplete(self, claim: Claimed) -> list[IcaData] | IcaError:
         try:
-            return Leftovers(self.ica).incomplete(claim.job)
+            return Leftovers(ica=self.ica).incomplete(claim.job)
         except IcaError as error:
             return error
 
@@ -432,7 +387,7 @@ class Launch:
     def _clear(self, one: Prepared) -> list[str] | IcaError:
         """The paths of leftovers that are not gone yet."""
         try:
-            return Leftovers(self.ica).delete(one.claim.job, _known(one.incomplete))
+            return Leftovers(ica=self.ica).delete(one.claim.job, _known(one.incomplete))
         except IcaError as error:
             return error
 

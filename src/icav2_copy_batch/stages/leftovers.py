@@ -7,14 +7,14 @@ has the same names and lies in the same place: what is ours is known by when ICA
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
-from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError
+from icav2_copy_batch.domain.ica import IcaData, IcaError
 from icav2_copy_batch.domain.job import Job
 from icav2_copy_batch.domain.uri import nfc, parse_uri
+from icav2_copy_batch.ports import Ica
 
 CREATED_APART = timedelta(seconds=3)
 """Two moments that ICA has noted may come in the wrong order by so much, as its clock is measured to a second or so."""
@@ -24,13 +24,7 @@ MOST_AT_ONCE = 2_000
 logger = logging.getLogger(__name__)
 
 
-class Ica(Protocol):
-    def incomplete_files(self, project_id: str, folder: str, recursive: bool) -> list[IcaData]: ...
-    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
-    def delete_data(self, project_id: str, data_ids: Iterable[str]) -> None: ...
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Leftovers:
     ica: Ica
 

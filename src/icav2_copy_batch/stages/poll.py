@@ -24,17 +24,17 @@ from icav2_copy_batch.domain.job import (
     ALL_THERE,
     Attempt,
     Clock,
-    CopyStatus,
     Hold,
     Job,
     JobStatus,
     LaunchRequest,
     timestamp,
 )
-from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
+from icav2_copy_batch.domain.outage import wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
+from icav2_copy_batch.ports import Dispatcher, IcaJobs, LaunchQueue, Publisher, Table
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.items import NOT_AN_ITEM
 from icav2_copy_batch.stages.publish import SECONDS_TO_PUBLISH
@@ -86,43 +86,6 @@ Look = tuple[Job, IcaJob]
 Projects = tuple[str, ...]
 
 
-class Table(Protocol):
-    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
-    def get_job(self, copy_id: str, job_id: str) -> Job | None: ...
-    def requeue(
-        self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime, hold: Hold | None = None
-    ) -> bool: ...
-    def outcomes(self, project_id: str) -> Outcomes: ...
-    def replace_outcomes(self, project_id: str, seen: Outcomes, outcomes: Outcomes) -> bool: ...
-    def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
-    def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
-    def note_comparison(
-        self, job: Job, due_at: datetime, mismatch_since: datetime | None = None, verified_up_to: str | None = None
-    ) -> bool: ...
-    def unpublished_copies(self, settled_before: datetime) -> list[str]: ...
-    def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
-    def lease_until(self, name: str) -> str | None: ...
-    def drop_lease(self, name: str, owner: str) -> None: ...
-
-
-class Ica(Protocol):
-    def jobs(self, ica_job_ids: Sequence[str]) -> dict[str, IcaJob]: ...
-
-
-class Queue(Protocol):
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
-
-
-class Dispatcher(Protocol):
-    def anything_waits(self, within: timedelta) -> bool: ...
-    def send(self) -> Counter[str]: ...
-
-
-class Publisher(Protocol):
-    def publish(self, copy_id: str) -> CopyStatus | None: ...
-    def look_after_waiting(self) -> None: ...
-
-
 class Reconciler(Protocol):
     def settle_unknown_launches(self) -> Counter[str]: ...
 
@@ -146,11 +109,11 @@ class DelayReporter(Protocol):
     def report(self) -> int: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Poll:
     table: Table
-    ica: Ica
-    queue: Queue
+    ica: IcaJobs
+    queue: LaunchQueue
     dispatch: Dispatcher
     publish: Publisher
     reconciler: Reconciler

@@ -19,13 +19,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
-from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaRefused
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaError, IcaJob, IcaRefused
 from icav2_copy_batch.domain.intent import Fit, Intent, fit, folder_fit
 from icav2_copy_batch.domain.job import MAX_REASON_CHARACTERS, Clock, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.schedule import CLOCKS_APART
 from icav2_copy_batch.domain.uri import nfc, parent_path, parse_uri
+from icav2_copy_batch.ports import IcaSearch, LaunchQueue, Table
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 
 LOST_ANSWER_AGE = timedelta(minutes=2)
@@ -49,28 +50,6 @@ logger = logging.getLogger(__name__)
 JobKey = tuple[str, str]
 
 
-class Table(Protocol):
-    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]: ...
-    def get_job(self, copy_id: str, job_id: str) -> Job | None: ...
-    def jobs(self, copy_id: str) -> Iterable[Job]: ...
-    def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool: ...
-    def mark_undecided(self, job: Job, now: datetime, held_up_by: str) -> bool: ...
-    def release(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool: ...
-    def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool: ...
-
-
-class Ica(Protocol):
-    def recent_jobs(self, since: str) -> list[IcaJob]: ...
-    def jobs(self, ica_job_ids: Sequence[str]) -> dict[str, IcaJob]: ...
-    def copy_batch_folder(self, project_id: str, batch_id: str) -> str | None: ...
-    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
-    def find_by_ids(self, project_id: str, data_ids: Iterable[str]) -> dict[str, IcaData]: ...
-
-
-class Queue(Protocol):
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
-
-
 class NotForAPerson(Exception):
     """A person may not decide this as asked; the message says why, and what to do."""
 
@@ -91,7 +70,7 @@ class Seen:
 class Look:
     """One look at ICA for all launches that are to be settled: nothing is read twice."""
 
-    ica: Ica
+    ica: IcaSearch
     at: datetime
     """When it began: what ICA was seen not to show then proves nothing about a later moment."""
     listed: list[IcaJob]
@@ -145,11 +124,11 @@ class Candidate:
     why: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reconcile:
     table: Table
-    ica: Ica
-    queue: Queue
+    ica: IcaSearch
+    queue: LaunchQueue
     clock: Clock
     _folders: dict[str, str | None] = field(default_factory=dict)
     """Of copy batches that were read, by batch id."""

@@ -14,10 +14,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
-from typing import Protocol
 
 from icav2_copy_batch.domain.ica import IcaData
 from icav2_copy_batch.domain.uri import IcaUri, nfc
+from icav2_copy_batch.ports import Ica
 
 NOISE_PREFIX = ".iap_"
 """ICA leaves probes of this name in folders that lie in a bucket of the customer's."""
@@ -28,13 +28,6 @@ MOST_SUSPECTS = 20
 
 FaultOf = Callable[[IcaData | None, IcaData | None], str | None]
 """What is wrong with a copy, given its source and itself; None where nothing is."""
-
-
-class Ica(Protocol):
-    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
-    def tree_pages(self, project_id: str, folder: str) -> Iterable[list[IcaData]]: ...
-    def file_pages(self, project_id: str, folder: str) -> Iterable[list[IcaData]]: ...
-    def folders_in(self, project_id: str, folder: str) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
 
-from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.ica import IcaData, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Clock, Job
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
+from icav2_copy_batch.ports import Ica
 from icav2_copy_batch.stages.leftovers import CREATED_APART
 from icav2_copy_batch.stages.trees import Tree, Walk
 
@@ -50,15 +50,6 @@ class Verification(StrEnum):
     """Name, status and size."""
     ETAG = "etag"
     """These and the object's ETag."""
-
-
-class Ica(Protocol):
-    def find(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]: ...
-    def find_by_ids(self, project_id: str, data_ids: Iterable[str]) -> dict[str, IcaData]: ...
-    def copy_batch_items(self, project_id: str, batch_id: str) -> list[CopyBatchItem]: ...
-    def tree_pages(self, project_id: str, folder: str) -> Iterable[list[IcaData]]: ...
-    def file_pages(self, project_id: str, folder: str) -> Iterable[list[IcaData]]: ...
-    def folders_in(self, project_id: str, folder: str) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +96,7 @@ class Found:
         return set(projects) <= self.data.keys() | self.refused.keys()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verify:
     ica: Ica
     verification: Verification

@@ -17,12 +17,12 @@ import time
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
@@ -63,6 +63,7 @@ from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.token import bare_token
 from icav2_copy_batch.domain.uri import is_project_id, nfc, parent_path
+from icav2_copy_batch.ports import Pacing, TokenSource
 
 MEDIA_TYPE = "application/vnd.illumina.v3+json"
 PAGE_SIZE = "1000"
@@ -122,16 +123,6 @@ class JobsPage:
         times = [job.created_at for job in self.jobs if job.created_at]
         newest_first = len(times) == self.rows and times == sorted(times, reverse=True)
         return newest_first and bool(times) and times[-1] < since
-
-
-class TokenSource(Protocol):
-    def token(self, *, fresh: bool = False) -> str:
-        """The JWT; ``fresh`` passes over any cache."""
-
-
-class Pacing(Protocol):
-    def turn(self, seconds_needed: float) -> AbstractContextManager[None]:
-        """Make one call in it: when it is its turn, and with note of how it is answered."""
 
 
 class IcaClient:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Protocol
 
 from icav2_copy_batch.domain.ica import IcaError, IcaUnavailable
 from icav2_copy_batch.domain.job import Clock
 from icav2_copy_batch.domain.pace import AHEAD, FREE_RATE, Pace, first_pace
+from icav2_copy_batch.ports import SharedPace
 
 LATELY = timedelta(seconds=1)
 """Calls that were answered in this time before the first 429 are known to be taken."""
@@ -33,17 +33,12 @@ MOST_CONFLICTS = 20
 logger = logging.getLogger(__name__)
 
 
-class Table(Protocol):
-    def pace(self) -> Pace | None: ...
-    def write_pace(self, pace: Pace, seen: Pace | None) -> bool: ...
-
-
 class Pacing:
     """One container's part in it; its threads share it."""
 
     def __init__(
         self,
-        table: Table,
+        table: SharedPace,
         clock: Clock,
         sleep: Callable[[float], None],
         seconds_left: Callable[[], float],

@@ -20,7 +20,7 @@ from __future__ import annotations
 from icav2_copy_batch.adapters.table.copies import Copies
 from icav2_copy_batch.adapters.table.jobs import Jobs
 from icav2_copy_batch.adapters.table.leases import Leases
-from icav2_copy_batch.adapters.table.models import Items
+from icav2_copy_batch.adapters.table.models import Models
 from icav2_copy_batch.adapters.table.schedule import Schedule
 
 
@@ -28,4 +28,4 @@ class CopyTable(Copies, Jobs, Schedule, Leases):
     """Every read and write of the table that the product makes."""
 
     def __init__(self, table_name: str) -> None:
-        super().__init__(Items(table_name))
+        super().__init__(Models(table_name))

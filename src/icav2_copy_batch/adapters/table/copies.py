@@ -7,7 +7,7 @@ from datetime import datetime
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from icav2_copy_batch.adapters.table.models import COPY_ITEM, WAITED_FOR_KEY, CopyItem, Items, JobItem, WaitedForItem
+from icav2_copy_batch.adapters.table.models import COPY_ITEM, WAITED_FOR_KEY, CopyItem, JobItem, Models, WaitedForItem
 from icav2_copy_batch.adapters.table.writes import accepted, retried
 from icav2_copy_batch.domain.job import (
     Copy,
@@ -17,12 +17,12 @@ from icav2_copy_batch.domain.job import (
 
 
 class Copies:
-    def __init__(self, items: Items) -> None:
-        self._items = items
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def create_copy(self, copy: Copy) -> Copy | None:
         """Write a new copy's item. Returns None, or the copy that has this id already."""
-        item = self._items.copy(
+        item = self._models.copy(
             copy.copy_id,
             status=copy.status,
             due_at=copy.submitted_at,
@@ -44,16 +44,16 @@ class Copies:
             if not copy.task_tokens:
                 item.save(new)
                 return
-            with TransactWrite(connection=self._items.connection) as transaction:
+            with TransactWrite(connection=self._models.connection) as transaction:
                 transaction.save(item, new)
-                transaction.save(self._items.waited_for(item=copy.copy_id))
+                transaction.save(self._models.waited_for(item=copy.copy_id))
 
         return None if accepted(write) else self.get_copy(copy.copy_id)
 
     def mark_ingested(self, copy_id: str, now: datetime) -> None:
         """Note that all the copy's jobs and backlogs are written."""
         retried(
-            lambda: self._items.copy(copy_id).update(
+            lambda: self._models.copy(copy_id).update(
                 [CopyItem.ingested_at.set(timestamp(now))], CopyItem.copy_id.exists()
             )
         )
@@ -64,21 +64,21 @@ class Copies:
         still_open = CopyItem.status == CopyStatus.OPEN
 
         def write() -> None:
-            with TransactWrite(connection=self._items.connection) as transaction:
-                transaction.update(self._items.copy(copy_id), [CopyItem.task_tokens.add({task_token})], still_open)
-                transaction.save(self._items.waited_for(item=copy_id))
+            with TransactWrite(connection=self._models.connection) as transaction:
+                transaction.update(self._models.copy(copy_id), [CopyItem.task_tokens.add({task_token})], still_open)
+                transaction.save(self._models.waited_for(item=copy_id))
 
         return accepted(write)
 
     def get_copy(self, copy_id: str) -> Copy | None:
         try:
-            return _copy(self._items.copy.get(copy_id, COPY_ITEM, consistent_read=True))
-        except self._items.copy.DoesNotExist:
+            return _copy(self._models.copy.get(copy_id, COPY_ITEM, consistent_read=True))
+        except self._models.copy.DoesNotExist:
             return None
 
     def begin_publication(self, copy_id: str, now: datetime, until: datetime) -> Copy | None:
         """Claim the publication of a settled copy until a moment; None when it is not there to be claimed."""
-        item = self._items.copy(copy_id)
+        item = self._models.copy(copy_id)
         condition = (
             # The race: the job that would have been the last is not, or the copy is not there.
             (CopyItem.open_jobs == 0)
@@ -93,7 +93,7 @@ class Copies:
     def abandon_publication(self, copy_id: str) -> None:
         """Give the claim back, since the publication failed: it may be tried again at once."""
         retried(
-            lambda: self._items.copy(copy_id).update([CopyItem.publishing_until.remove()], CopyItem.copy_id.exists())
+            lambda: self._models.copy(copy_id).update([CopyItem.publishing_until.remove()], CopyItem.copy_id.exists())
         )
 
     def mark_published(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
@@ -103,7 +103,7 @@ class Copies:
         """
         tokens = CopyItem.task_tokens
         return accepted(
-            lambda: self._items.copy(copy.copy_id).update(
+            lambda: self._models.copy(copy.copy_id).update(
                 [
                     CopyItem.status.set(copy.settled_status),
                     CopyItem.published_at.set(timestamp(now)),
@@ -120,14 +120,14 @@ class Copies:
         """Ids of the copies for which tasks wait that had no heartbeat since; those that have waited longest first."""
         found = [
             (each.beaten_at or "", each.item)
-            for each in self._items.waited_for.query(WAITED_FOR_KEY, consistent_read=True)
+            for each in self._models.waited_for.query(WAITED_FOR_KEY, consistent_read=True)
             if (each.beaten_at or "") < timestamp(beaten_before)
         ]
         return [copy_id for _, copy_id in sorted(found)]
 
     def note_heartbeat(self, copy_id: str, now: datetime) -> bool:
         """Note that the tasks that wait for a copy are about to be seen to; False when none do any more."""
-        item = self._items.waited_for(item=copy_id)
+        item = self._models.waited_for(item=copy_id)
         # The race: another poller has seen to them, and forgotten them: nothing is to be put back.
         return accepted(
             lambda: item.update([WaitedForItem.beaten_at.set(timestamp(now))], WaitedForItem.copy_id.exists())
@@ -137,19 +137,19 @@ class Copies:
         """Take away the token of a task that does not wait any more."""
         # The race: none; a token that is not there is taken away as well. Only no copy is to be made by it.
         accepted(
-            lambda: self._items.copy(copy_id).update(
+            lambda: self._models.copy(copy_id).update(
                 [CopyItem.task_tokens.delete({task_token})], CopyItem.copy_id.exists()
             )
         )
 
     def forget_waiting(self, copy_id: str) -> None:
         """Look no more for tasks that wait for a copy: it is published, so that no token comes in any more."""
-        self._items.waited_for(item=copy_id).delete()
+        self._models.waited_for(item=copy_id).delete()
 
     def mark_delayed(self, copy_id: str, now: datetime) -> None:
         """Note that it was said that the copy takes longer than it should."""
         retried(
-            lambda: self._items.copy(copy_id).update(
+            lambda: self._models.copy(copy_id).update(
                 [CopyItem.delayed_at.set(timestamp(now))], CopyItem.copy_id.exists()
             )
         )
@@ -157,17 +157,17 @@ class Copies:
     def unpublished_copies(self, settled_before: datetime) -> list[str]:
         """Ids of the copies that settled before a moment and are not published."""
         settled = (JobItem.open_jobs == 0) & (JobItem.settled_at < timestamp(settled_before))
-        return [item.copy_id for item in self._items.job.due.query(CopyStatus.OPEN, filter_condition=settled)]
+        return [item.copy_id for item in self._models.job.due.query(CopyStatus.OPEN, filter_condition=settled)]
 
     def unfinished_copies(self, submitted_before: datetime) -> list[str]:
         """Ids of the copies that were submitted before a moment and whose jobs may not all be written."""
         unfinished = JobItem.ingested_at.does_not_exist()
-        found = self._items.job.due.query(CopyStatus.OPEN, JobItem.due_at < timestamp(submitted_before), unfinished)
+        found = self._models.job.due.query(CopyStatus.OPEN, JobItem.due_at < timestamp(submitted_before), unfinished)
         return [item.copy_id for item in found]
 
     def _note(self, copy_id: str, action: Action) -> None:
         """Change one attribute of a copy that is there."""
-        item = self._items.copy(copy_id)
+        item = self._models.copy(copy_id)
         retried(lambda: item.update([action], CopyItem.copy_id.exists()))
 
 

@@ -27,8 +27,8 @@ from icav2_copy_batch.adapters.table.models import (
     CopyItem,
     FolderItem,
     IntentMap,
-    Items,
     JobItem,
+    Models,
     OptionsMap,
     SlotsItem,
     SourcesItem,
@@ -60,8 +60,8 @@ UNUSED_FOLDER_DAYS = 400
 
 
 class Jobs:
-    def __init__(self, items: Items) -> None:
-        self._items = items
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def create_jobs(
         self,
@@ -81,11 +81,11 @@ class Jobs:
             job_id = job_id_of(number)
             inline = len(plan.packed_sources) <= MOST_SOURCES_BYTES
             if not inline:  # before the job, which must not be without
-                sources = self._items.sources(copy_id, SOURCES_PREFIX + job_id, packed_sources=plan.packed_sources)
+                sources = self._models.sources(copy_id, SOURCES_PREFIX + job_id, packed_sources=plan.packed_sources)
                 # The race: a redelivered submission finds a job at work on its sources. It may have been planned
                 # otherwise, since the parameters can have changed.
                 accepted(lambda: sources.save(SourcesItem.copy_id.does_not_exist()))
-            item = self._items.job(
+            item = self._models.job(
                 copy_id,
                 JOB_PREFIX + job_id,
                 job_id=job_id,
@@ -104,7 +104,7 @@ class Jobs:
 
     def jobs_written(self, copy_id: str) -> int:
         """The number of the last of a copy's jobs that is in the table; 0 where none is."""
-        last = self._items.job.query(
+        last = self._models.job.query(
             copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True, scan_index_forward=False, limit=1
         )
         return next((int(item.job_id) for item in last), 0)
@@ -139,11 +139,11 @@ class Jobs:
         expires_at = now + timedelta(days=UNUSED_FOLDER_DAYS)
 
         def write() -> None:
-            with TransactWrite(connection=self._items.connection) as transaction:
+            with TransactWrite(connection=self._models.connection) as transaction:
                 transaction.update(
                     self._item_of(job), _to("claim_for_launch", actions), _may_move("claim_for_launch", job)
                 )
-                transaction.update(self._items.slots(), [SlotsItem.in_use.add(1), taken.add(1)], free)
+                transaction.update(self._models.slots(), [SlotsItem.in_use.add(1), taken.add(1)], free)
                 transaction.update(
                     self._folder_of(job, ica_project_id),
                     [
@@ -252,14 +252,14 @@ class Jobs:
         folder_actions: list[Action] = [FolderItem.jobs.delete({_job_key(job)}), FolderItem.left_at.set(timestamp(now))]
 
         def write() -> None:
-            with TransactWrite(connection=self._items.connection) as transaction:
+            with TransactWrite(connection=self._models.connection) as transaction:
                 transaction.update(self._item_of(job), _to(verb, actions), _may_move(verb, job))
-                transaction.update(self._items.slots(), [SlotsItem.in_use.add(-1), _of_project(project_id).add(-1)])
+                transaction.update(self._models.slots(), [SlotsItem.in_use.add(-1), _of_project(project_id).add(-1)])
                 transaction.update(self._folder_of(job, project_id), folder_actions)
                 if copy_actions:
                     # A copy that has no open job has nothing left to count: never below zero.
                     transaction.update(
-                        self._items.copy(job.copy_id, COPY_ITEM), [*copy_actions], CopyItem.open_jobs > 0
+                        self._models.copy(job.copy_id, COPY_ITEM), [*copy_actions], CopyItem.open_jobs > 0
                     )
 
         return accepted(write)
@@ -334,19 +334,19 @@ class Jobs:
 
     def get_job(self, copy_id: str, job_id: str) -> Job | None:
         try:
-            item = self._items.job.get(copy_id, JOB_PREFIX + job_id, consistent_read=True)
-        except self._items.job.DoesNotExist:
+            item = self._models.job.get(copy_id, JOB_PREFIX + job_id, consistent_read=True)
+        except self._models.job.DoesNotExist:
             return None
         if item.packed_sources is None:
-            item.packed_sources = self._items.sources.get(
+            item.packed_sources = self._models.sources.get(
                 copy_id, SOURCES_PREFIX + job_id, consistent_read=True
             ).packed_sources
         return job_of(item)
 
     def jobs(self, copy_id: str) -> Iterator[Job]:
         """All jobs of a copy, in order."""
-        jobs = self._items.job.query(copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True)
-        sources = self._items.sources.query(copy_id, SourcesItem.item.startswith(SOURCES_PREFIX), consistent_read=True)
+        jobs = self._models.job.query(copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True)
+        sources = self._models.sources.query(copy_id, SourcesItem.item.startswith(SOURCES_PREFIX), consistent_read=True)
         for item in jobs:
             if item.packed_sources is None:  # both come in the order of the jobs
                 own = SOURCES_PREFIX + item.job_id
@@ -354,12 +354,12 @@ class Jobs:
             yield job_of(item)
 
     def _item_of(self, job: Job | LaunchRequest) -> JobItem:
-        return self._items.job(job.copy_id, JOB_PREFIX + job.job_id)
+        return self._models.job(job.copy_id, JOB_PREFIX + job.job_id)
 
     def _folder_of(self, job: Job, ica_project_id: str) -> FolderItem:
         folder = f"{ica_project_id}{parse_uri(job.destination).path}"
         # A key has 2048 bytes at most.
-        return self._items.folder(f"#folder {hashlib.sha256(folder.encode()).hexdigest()}")
+        return self._models.folder(f"#folder {hashlib.sha256(folder.encode()).hexdigest()}")
 
 
 def _may_move(verb: str, job: Job) -> Condition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from icav2_copy_batch.adapters.table.models import PACE_KEY, Items, LeaseItem, PaceItem
+from icav2_copy_batch.adapters.table.models import PACE_KEY, LeaseItem, Models, PaceItem
 from icav2_copy_batch.adapters.table.writes import accepted
 from icav2_copy_batch.domain.job import (
     timestamp,
@@ -16,30 +16,30 @@ PACE_KEPT = timedelta(days=1)
 
 
 class Leases:
-    def __init__(self, items: Items) -> None:
-        self._items = items
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool:
         """Take or keep the lease of that name; False while another owner holds it."""
         free = LeaseItem.copy_id.does_not_exist() | (LeaseItem.until < timestamp(now)) | (LeaseItem.owner == owner)
-        return accepted(lambda: self._items.lease(f"#{name}", owner=owner, until=timestamp(until)).save(free))
+        return accepted(lambda: self._models.lease(f"#{name}", owner=owner, until=timestamp(until)).save(free))
 
     def lease_until(self, name: str) -> str | None:
         """Until when the lease of that name was last taken."""
         try:
-            return self._items.lease.get(f"#{name}", LeaseItem.item.default, consistent_read=True).until
-        except self._items.lease.DoesNotExist:
+            return self._models.lease.get(f"#{name}", LeaseItem.item.default, consistent_read=True).until
+        except self._models.lease.DoesNotExist:
             return None
 
     def drop_lease(self, name: str, owner: str) -> None:
         """Free the lease, if this owner still holds it."""
-        accepted(lambda: self._items.lease(f"#{name}").delete(LeaseItem.owner == owner))
+        accepted(lambda: self._models.lease(f"#{name}").delete(LeaseItem.owner == owner))
 
     def pace(self) -> Pace | None:
         """What was last written of it; None where ICA has never limited calls, or long ago."""
         try:
-            item = self._items.pace.get(*PACE_KEY, consistent_read=True)
-        except self._items.pace.DoesNotExist:
+            item = self._models.pace.get(*PACE_KEY, consistent_read=True)
+        except self._models.pace.DoesNotExist:
             return None
         return Pace(
             low=float(item.low),
@@ -52,7 +52,7 @@ class Leases:
 
     def write_pace(self, pace: Pace, seen: Pace | None) -> bool:
         """Write it anew; False where it is not any more what was ``seen``, None if there was none."""
-        item = self._items.pace(
+        item = self._models.pace(
             low=pace.low,
             ceiling=pace.ceiling,
             answered=pace.answered,

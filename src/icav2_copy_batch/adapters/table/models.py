@@ -271,7 +271,7 @@ def _bound(item_class: type[M], table_name: str) -> type[M]:
     return bound
 
 
-class Items:
+class Models:
     """The classes of all items, bound to one table."""
 
     def __init__(self, table_name: str) -> None:

@@ -17,8 +17,8 @@ from icav2_copy_batch.adapters.table.models import (
     SLOTS_KEY,
     SLOTS_PREFIX,
     BacklogItem,
-    Items,
     JobItem,
+    Models,
     OutcomesItem,
 )
 from icav2_copy_batch.adapters.table.writes import accepted, retried
@@ -35,13 +35,13 @@ PARALLEL_WRITES = 8
 
 
 class Schedule:
-    def __init__(self, items: Items) -> None:
-        self._items = items
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
         """Open jobs of a status, by way of the index: without sources, options and past attempts."""
         condition = JobItem.due_at < timestamp(due_before) if due_before else None
-        return [job_of(item) for item in self._items.job.due.query(status, condition)]
+        return [job_of(item) for item in self._models.job.due.query(status, condition)]
 
     def create_backlogs(self, backlogs: Sequence[Backlog]) -> None:
         """Write the backlogs of a copy, whose jobs are all there; each unless it is there."""
@@ -58,7 +58,7 @@ class Schedule:
         """All backlogs that are not empty, the oldest first."""
         found = [
             Backlog(each.of_copy, each.project, int(each.next_number), int(each.last_number), each.since)
-            for each in self._items.backlog.query(BACKLOG_KEY, consistent_read=True)
+            for each in self._models.backlog.query(BACKLOG_KEY, consistent_read=True)
         ]
         return sorted(found, key=lambda backlog: backlog.since)
 
@@ -75,7 +75,7 @@ class Schedule:
         if waiting.waited_for_a_slot:
             actions.append(JobItem.queued_at.set(timestamp(now)))
         return accepted(
-            lambda: self._items.job(request.copy_id, JOB_PREFIX + request.job_id).update(
+            lambda: self._models.job(request.copy_id, JOB_PREFIX + request.job_id).update(
                 actions, still_queued(request) & as_seen
             )
         )
@@ -92,8 +92,8 @@ class Schedule:
     def slots_in_use(self) -> Counter[str]:
         """How many slots are in use, by ICA project id; a moment later it may be otherwise."""
         key = {"copy_id": {"S": SLOTS_KEY[0]}, "item": {"S": SLOTS_KEY[1]}}
-        client: Any = self._items.connection.client
-        answer = client.get_item(TableName=self._items.table_name, Key=key)
+        client: Any = self._models.connection.client
+        answer = client.get_item(TableName=self._models.table_name, Key=key)
         counts = {name: int(value["N"]) for name, value in answer.get("Item", {}).items() if "N" in value}
         return Counter(
             {name.removeprefix(SLOTS_PREFIX): count for name, count in counts.items() if name.startswith(SLOTS_PREFIX)}
@@ -102,14 +102,14 @@ class Schedule:
     def outcomes(self, project_id: str) -> Outcomes:
         """How the last attempts into an ICA project have ended."""
         try:
-            item = self._items.outcomes.get(f"#outcomes {project_id}", OutcomesItem.item.default, consistent_read=True)
-        except self._items.outcomes.DoesNotExist:
+            item = self._models.outcomes.get(f"#outcomes {project_id}", OutcomesItem.item.default, consistent_read=True)
+        except self._models.outcomes.DoesNotExist:
             return Outcomes()
         return Outcomes(item.recent, item.last_at)
 
     def replace_outcomes(self, project_id: str, seen: Outcomes, outcomes: Outcomes) -> bool:
         """Keep these in place of those that were ``seen``; False where these are not there any more."""
-        item = self._items.outcomes(f"#outcomes {project_id}", recent=outcomes.recent, last_at=outcomes.last_at)
+        item = self._models.outcomes(f"#outcomes {project_id}", recent=outcomes.recent, last_at=outcomes.last_at)
         # The race: two looks that add to the same outcomes at once; those of the one would be lost.
         as_seen = OutcomesItem.last_at.does_not_exist()
         if seen.last_at:
@@ -118,4 +118,4 @@ class Schedule:
 
     def _backlog_item(self, backlog: Backlog, **attributes: Any) -> BacklogItem:
         key = f"{backlog.copy_id} {job_id_of(backlog.last)}"
-        return self._items.backlog(item=key, of_copy=backlog.copy_id, project=backlog.project, **attributes)
+        return self._models.backlog(item=key, of_copy=backlog.copy_id, project=backlog.project, **attributes)
