@@ -38,7 +38,7 @@ from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.items import NOT_AN_ITEM
 from icav2_copy_batch.send import LOST_MESSAGE_AGE
-from icav2_copy_batch.verify import MISMATCH, OLDER, Compared, TreesCompared, has_shown
+from icav2_copy_batch.verify import MISMATCH, NOT_YET, Compared, TreesCompared, has_shown
 
 LEASE_NAME = "poller"
 LEASE = timedelta(seconds=60)
@@ -388,8 +388,8 @@ class Poll:
             if wrong is None:
                 logger.warning("ICA could not be asked for the copied files", extra=_fields(job))
                 return "unreadable"
-            # What was looked at while lists could be behind proves nothing, as is the case where something is OLDER.
-            if wrong and has_shown(job, now) and not any(each.outcome == OLDER for each in wrong):
+            # What was looked at while lists could be behind proves nothing, as is the case where NOT_YET is told.
+            if wrong and has_shown(job, now) and NOT_YET.isdisjoint(each.outcome for each in wrong):
                 return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
             if wrong:
                 return self._await(job, wrong, up_to)
