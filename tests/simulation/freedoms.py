@@ -14,6 +14,8 @@ Draw = Callable[[Random], dict[str, Any]]
 Span = tuple[str, float, float, float]
 """A service, from when and for how many seconds it refuses calls, and which share of them."""
 
+LETTERS = "names are not ASCII, and have a form of Unicode"
+
 SWITCHES: dict[str, Draw] = {
     "the list of jobs lags": lambda rng: {"jobs_lag_seconds": rng.uniform(1, 120)},
     "lists of data lag": lambda rng: {"data_lag_seconds": rng.uniform(1, 120)},
@@ -29,7 +31,7 @@ SWITCHES: dict[str, Draw] = {
     "an absent folder is a 404": lambda rng: {"absent_folder": "404"},
     "folders are minted twice": lambda rng: {"create_folder_on_existing": "duplicate"},
     "making a folder takes a while": lambda rng: {"create_folder_seconds": rng.choice([0.5, 10.0, 30.0])},
-    "names have a form of Unicode": lambda rng: {"unicode_form": rng.choice(["NFC", "NFD"])},
+    LETTERS: lambda rng: {"unicode_form": rng.choice(["NFC", "NFD"])},
     "files come after SUCCEEDED": lambda rng: {"available_after_seconds": rng.uniform(1, 60)},
     "a job that skips all FAILS": lambda rng: {"all_skipped_status": "FAILED"},
     "the folder is not echoed": lambda rng: {"echo_folder": False},
@@ -56,6 +58,7 @@ PEOPLE = (
     "other kinds of jobs",
     "others' copies",
     "others' uploads",
+    "others' uploads of our names",
     "sources are uploaded anew",
     "folders are made anew",
     "sources vanish",

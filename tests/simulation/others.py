@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
 from random import Random
 
-from icav2_copy_batch.domain.uri import parse_uri
+from icav2_copy_batch.domain.uri import parent_path, parse_uri
+from icav2_copy_batch.stages.leftovers import CREATED_APART
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Datum
 from local.simulator.world import World
 from tests.simulation.freedoms import Happening
 
+APART = CREATED_APART + timedelta(seconds=1)
+
 
 class Others:
-    def __init__(self, world: World, rng: Random) -> None:
+    def __init__(
+        self,
+        world: World,
+        rng: Random,
+        later: Callable[[float, Callable[[], None]], None],
+        names: Sequence[str],
+        is_busy: Callable[[str, str], bool],
+    ) -> None:
+        """``names`` are those of our files; ``is_busy`` says whether one of our jobs is at work in a folder."""
         self.world, self.rng = world, rng
+        self.later, self.names, self.is_busy = later, names, is_busy
         self._serial = 0
 
     def let(self, happening: Happening) -> None:
@@ -25,6 +40,7 @@ class Others:
             "other kinds of jobs": self._other_job,
             "others' copies": self._copy,
             "others' uploads": self._upload,
+            "others' uploads of our names": self._upload_namesakes,
             "sources are uploaded anew": self._upload_anew,
             "folders are made anew": self._make_anew,
             "sources vanish": self._take_away,
@@ -51,6 +67,27 @@ class Others:
     def _upload(self, project_id: str, path: str) -> None:
         upload = self.world.add_file(project_id, path + self._name(), status=DataStatus.PARTIAL, size=0)
         upload.strangers = True
+
+    def _upload_namesakes(self, project_id: str, path: str) -> None:
+        """Uploads that never end, with names of our sources: where none of us is at work, and there is no such file.
+
+        What comes just before one of our jobs begins may be taken for something that it has made.
+        """
+        if self.is_busy(project_id, path):
+            return
+        for name in self.names:
+            if self.rng.random() < 0.5 and self.world.at(project_id, path + name) is None:
+                upload = self.world.add_file(project_id, path + name, status=DataStatus.PARTIAL, size=0)
+                self.later(APART.total_seconds(), partial(self._set_apart, upload))
+
+    def _set_apart(self, upload: Datum) -> None:
+        folder = parent_path(upload.path)
+        if not any(
+            (job.project.id, job.folder_path, job.strangers) == (upload.project_id, folder, False)
+            and abs(job.created - upload.created) < APART
+            for job in self.world.jobs.values()
+        ):
+            upload.strangers = True
 
     def _upload_anew(self, project_id: str, path: str) -> None:
         """The same files again, under other ids."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from random import Random
@@ -9,9 +10,10 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.uri import nfc
 from icav2_copy_batch.stages.verify import Verification
 from local.simulator.model import JobStatus, Outcome
-from tests.simulation.freedoms import Happening, Span, drawn, happenings_of, refusals_of, switches_of
+from tests.simulation.freedoms import LETTERS, Happening, Span, drawn, happenings_of, refusals_of, switches_of
 
 SERVICES = ("DynamoDB", "SQS", "S3", "EventBridge", "Step Functions", "Lambda", "ICA")
 AWS_FAULTS = tuple(f"{service} {what}" for service in SERVICES[:-1] for what in ("failed", "answer lost"))
@@ -22,6 +24,7 @@ ICA_FAULTS = (
     "ICA 429",
     "ICA 503",
     "ICA unreachable",
+    "ICA HTML",
     "ICA answer lost",
     "ICA start lost",
     "ICA late",
@@ -33,10 +36,12 @@ WEIGHTS = {
     "ICA late": 10.0,
     "ICA start lost": 10.0,
     "ICA answer lost": 3.0,
+    "ICA HTML": 3.0,
     "killed after ICA": 2.0,
     "killed before ICA": 1.0,
 }
 """The few calls that start a copy batch go wrong more often."""
+LETTERS_OF = {"/run": "/rün", "/file": "/fïlé", "/folder": "/föld가r", "/out": "/öut"}
 STALE = {
     "frozen": 0.08,
     "tick twice": 0.5,
@@ -88,10 +93,10 @@ class Scenario:
         return not set(sources) <= set(map(self.by_id, set(self.sources) - gone))
 
     def by_id(self, uri: str) -> str:
-        """A URI with the id of its project."""
+        """A URI as our jobs have it."""
         for name, project_id in self.projects.items():
             uri = uri.replace(f"icav2://{name}/", f"icav2://{project_id}/")
-        return uri
+        return nfc(uri)
 
     def names_nobody(self, submission: Submission) -> bool:
         """Whether it calls a project by a name that nobody knows, so that it is to be rejected."""
@@ -170,8 +175,30 @@ def documented_scenario_of(rng: Random) -> Scenario:
     )
 
 
+def with_letters(scenario: Scenario, rng: Random) -> Scenario:
+    """The same, with letters in its names that Unicode can write in two forms, each URI in one of them."""
+
+    def spelled(uri: str) -> str:
+        for plain, other in LETTERS_OF.items():
+            uri = uri.replace(plain, other)
+        return unicodedata.normalize(rng.choice(["NFC", "NFD"]), uri)
+
+    def respelled(body: dict[str, Any]) -> dict[str, Any]:
+        manifest = {spelled(source): list(map(spelled, to)) for source, to in body["manifest"].items()}
+        return {**body, "manifest": manifest}
+
+    return replace(
+        scenario,
+        sources=list(map(spelled, scenario.sources)),
+        submissions=[replace(each, body=respelled(each.body)) for each in scenario.submissions],
+        scripts={spelled(folder): outcomes for folder, outcomes in scenario.scripts.items()},
+    )
+
+
 def with_freedoms(scenario: Scenario, names: tuple[str, ...], rng: Random) -> Scenario:
     """The same, in a world that has these freedoms."""
+    if LETTERS in names:
+        scenario = with_letters(scenario, rng)
     folders = sorted({to for each in scenario.submissions for into in each.body["manifest"].values() for to in into})
     known = [to for to in folders if to.split("/")[2] in {*scenario.projects, *scenario.projects.values()}]
     switches = scenario.switches | switches_of(names, rng)

@@ -8,6 +8,7 @@ from one seed. The promise is checked at every step.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,10 +24,10 @@ import tenacity
 from icav2_copy_batch.adapters.ica.client import IcaClient
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.ica import IcaError
-from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, LaunchRequest
+from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.schedule import Waiting
-from icav2_copy_batch.domain.uri import parse_uri
+from icav2_copy_batch.domain.uri import nfc, parent_path, parse_uri
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import ingest as ingest_handler
 from icav2_copy_batch.handlers import launch as launch_handler
@@ -41,7 +42,7 @@ from icav2_copy_batch.stages.launch import NOT_STARTED, Launch
 from icav2_copy_batch.stages.poll import Poll
 from icav2_copy_batch.stages.publish import Publish
 from icav2_copy_batch.stages.reconcile import NotForAPerson, Reconcile
-from icav2_copy_batch.stages.verify import Verification, Verify
+from icav2_copy_batch.stages.verify import MISMATCH, Verification, Verify
 from local.simulator import bodies
 from local.simulator.gate import Simulator
 from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, DataStatus, Script, SubscriptionRequest
@@ -50,7 +51,7 @@ from local.simulator.world import World
 from tests import fakes
 from tests.integration.template import properties
 from tests.simulation.engine import Engine, Killed, Process
-from tests.simulation.others import Others
+from tests.simulation.others import APART, Others
 from tests.simulation.scenario import Scenario, Submission, scenario_of
 from tests.simulation.wire import HOST, TOKEN, Tokens, Wire, pause
 
@@ -63,6 +64,8 @@ VISIBILITY = {
     name: float(properties(queue)["VisibilityTimeout"])
     for name, queue in (("ingest", "IngestQueue"), ("launch", "LaunchQueue"), ("notify", "NotificationQueue"))
 }
+RENAMED = re.compile(r" \(\d+\)")
+"""What RENAME adds to a name; there is none of ours that has such in it."""
 MAX_RECEIVES = 9
 OPERATOR_SECONDS = 600.0
 """So often a person looks whether there is a launch to decide about."""
@@ -297,7 +300,8 @@ class Simulation:
         self.stream_records = 0
         self.idle: dict[str, list[Functions]] = defaultdict(list)
         self.at_work: dict[Process, Functions] = {}
-        self.others = Others(self.world, rng)
+        names = [source.rpartition("/")[2] for source in self.scenario.sources if not source.endswith("/")]
+        self.others = Others(self.world, rng, self.engine.later, names, self._is_busy)
         self.snapshots: dict[tuple[str, str], dict[str, int]] = {}
         """Copy id and source → the files that it was when the copy was submitted: path below its folder → size."""
         self._stock()
@@ -558,7 +562,7 @@ class Simulation:
             project = self.world.named(uri.project)
             if project:
                 script = Script(list(outcomes))
-                self.world.scripts[project.id, uri.path] = script
+                self.world.scripts[project.id, self.world.normal(uri.path)] = script
 
     def run(self) -> Simulation:
         """To the end, or to the first broken promise."""
@@ -616,13 +620,25 @@ class Simulation:
             if not ica_job.strangers
             and ica_job.id not in known
             and (ica_job.project.id, ica_job.folder_path) == (destination[0], self.world.normal(destination[1]))
-            and {(item.source.project_id, item.source.path) for item in ica_job.items} == sources
+            and {(item.source.project_id, nfc(item.source.path)) for item in ica_job.items} == sources
         ]
         if len(theirs) > 1:
             self.broken.append(f"two ICA jobs for one launch: {job}")
             return
         self.count("operator adopts" if theirs else "operator releases")
         self._run_operator(job, theirs[0].id if theirs else None)
+
+    def _is_busy(self, project_id: str, folder: str) -> bool:
+        """Whether a job of ours may be at work in a folder, or was just now."""
+        just_now = timestamp(self.engine.now - APART)
+        return any(
+            self._canonical(job.destination) == (project_id, nfc(folder))
+            and (
+                job.status in (JobStatus.LAUNCHING, JobStatus.RUNNING)
+                or any(each.ended_at > just_now for each in job.attempts)
+            )
+            for job in self.table.job_items.values()
+        )
 
     def _run_operator(self, job: Job, ica_job_id: str | None) -> None:
         reconcile = self.container().reconcile
@@ -730,7 +746,7 @@ class Simulation:
     def _canonical(self, uri: str) -> tuple[str, str]:
         parsed = parse_uri(uri)
         project = self.world.named(parsed.project)
-        return project.id if project else parsed.project, parsed.path
+        return project.id if project else parsed.project, nfc(parsed.path)
 
     def _missing(self, job: Job) -> list[str]:
         """What ICA has not at a job's destination of all that the copy meant when it was submitted."""
@@ -747,8 +763,39 @@ class Simulation:
         """PASSED means that the files are there, as they were when the copy was submitted."""
         if not self._snapshot(job):
             self.broken.append(f"{job.copy_id}/{job.job_id} passed, but there was nothing to copy")
-        if job.options.action_on_exist != "RENAME" and (missing := self._missing(job)):
+        is_renamed = job.options.action_on_exist == "RENAME"
+        if missing := self._missing_renamed(job, in_folders=False) if is_renamed else self._missing(job):
             self.broken.append(f"{job.copy_id}/{job.job_id} passed, but these are not there: {missing}")
+
+    def _missing_renamed(self, job: Job, in_folders: bool) -> list[str]:
+        """What has no whole copy under any name that RENAME gives; of what ICA tells nobody, its word is taken.
+
+        It is taken of what lies in folders too: that has to be there when all has settled.
+        """
+        switches, by_id = self.world.switches, self.world.jobs
+        damaged = {
+            each.outcome for each in job.attempts if each.ica_job_id and by_id[each.ica_job_id].outcome.damage != "none"
+        }
+        is_told = switches.echo_created_data and not switches.items_lag_seconds and damaged <= {"SUCCEEDED", MISMATCH}
+        if damaged and (in_folders or not is_told or self.scenario.is_doomed(job.sources)):
+            return []
+        if not in_folders and not switches.echo_created_data:
+            return []
+        uri = parse_uri(job.destination)
+        into = self.world.named(uri.project)
+        assert into
+        there = {
+            (parent_path(it.path), it.size, RENAMED.sub("", it.name))
+            for it in self.world.contents[into.id].values()
+            if it.status is DataStatus.AVAILABLE
+        }
+        wanted = {self.world.normal(uri.path + below): size for below, size in self._snapshot(job).items()}
+        return [
+            path
+            for path, size in wanted.items()
+            if (parent_path(path) != self.world.normal(uri.path)) == in_folders
+            and (parent_path(path), size, path.rpartition("/")[2]) not in there
+        ]
 
     def _check_failed(self, job: Job) -> None:
         """A job is given up only where the files are truly not there, and not while ICA's copy engine is down."""
@@ -763,7 +810,9 @@ class Simulation:
             self.broken.append(f"{job.copy_id}/{job.job_id} was given up, but its files are there")
 
     def _check_end(self) -> None:
-        """What holds once everything has settled."""
+        """What holds once everything has settled, in ICA too."""
+        self.engine.now += timedelta(seconds=self.world.switches.available_after_seconds + 1)
+        self.world.settle()
         settling: dict[str, set[tuple[str, str]]] = defaultdict(set)
         others: dict[tuple[str, str], set[str]] = defaultdict(set)
         for event in self.bus.events:
@@ -803,6 +852,9 @@ class Simulation:
                 raise Broken(f"nobody answered {token}")
 
     def _check_ended(self, job: Job) -> None:
+        is_renamed = job.status is JobStatus.PASSED and job.options.action_on_exist == "RENAME"
+        if is_renamed and (missing := self._missing_renamed(job, in_folders=True)):
+            raise Broken(f"{job.copy_id}/{job.job_id} passed, but these are not there: {missing}")
         if len(job.attempts) != job.attempt or [each.number for each in job.attempts] != [*range(1, job.attempt + 1)]:
             raise Broken(f"attempts are missing: {job}")
         if job.status is JobStatus.FAILED:

@@ -111,7 +111,7 @@ class Wire:
         answered = False
         try:
             received = self._carry(ask, url, starts)
-            answered = received.status < 500
+            answered = received.status < 500 and not received.body.startswith(b"<html>")
             return received
         finally:
             if starts and not answered:
@@ -137,6 +137,10 @@ class Wire:
             raise ReadTimeoutError(POOL, url, "timed out; carried out later")
         if sim.happens("ICA slow"):
             sim.engine.sleep(sim.engine.rng.uniform(2, READ_SECONDS - 1))
+        if sim.happens("ICA HTML"):
+            if sim.engine.rng.random() < 0.5:
+                ask()
+            return Received(sim.engine.rng.choice([200, 403, 502]), {}, b"<html><body>of a proxy</body></html>")
         response = self._wait(ask(), url)
         if sim.happens("ICA answer lost") or (starts and sim.happens("ICA start lost")):
             raise ProtocolError("connection dropped")

@@ -29,7 +29,7 @@ def job(*sources: str, attempts: int = 1) -> Job:
             Attempt(
                 number,
                 "FAILED",
-                "",
+                at(3600 * (number - 1) + 1800),
                 ica_job_id=f"ica-{number}",
                 ica_batch_id=f"batch-{number}",
                 ica_created_at=at(3600 * (number - 1)),
@@ -70,6 +70,23 @@ def test_a_file_that_was_there_before_the_first_attempt_is_somebody_elses(ica: S
     put(ica, "/x/a.txt", created=-60)
     put(ica, "/x/b.txt", created=1)
     assert Leftovers(ica=ica).delete(job()) == []
+    assert deleted(ica) == {"/x/b.txt"}
+
+
+def test_a_file_that_came_between_two_attempts_or_after_the_last_is_somebody_elses(ica: SmallIca) -> None:
+    """An upload of a file of that name that somebody has begun meanwhile, say."""
+    put(ica, "/x/a.txt", created=1810)
+    put(ica, "/x/b.txt", created=5410)
+    assert Leftovers(ica=ica).delete(job(attempts=2)) == []
+    assert deleted(ica) == set()
+
+
+def test_where_ica_does_not_tell_when_a_later_attempt_began_our_claim_tells(ica: SmallIca) -> None:
+    first, second = job(attempts=2).attempts
+    second = replace(second, ica_created_at=None, claimed_at=at(3590))
+    put(ica, "/x/a.txt", created=3580)
+    put(ica, "/x/b.txt", created=3601)
+    assert Leftovers(ica=ica).delete(replace(job(attempts=2), attempts=(first, second))) == []
     assert deleted(ica) == {"/x/b.txt"}
 
 

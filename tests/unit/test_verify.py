@@ -12,7 +12,16 @@ from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaU
 from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
-from icav2_copy_batch.stages.verify import MISMATCH, OLDER, PATIENCE, JobKey, TreesCompared, Verification, Verify
+from icav2_copy_batch.stages.verify import (
+    MISMATCH,
+    OLDER,
+    PATIENCE,
+    UNTOLD,
+    JobKey,
+    TreesCompared,
+    Verification,
+    Verify,
+)
 from tests import fakes
 from tests.unit.small_ica import SmallIca
 
@@ -165,6 +174,16 @@ def test_of_renamed_copies_icas_word_is_taken_where_it_does_not_say_what_it_has_
             else CopyBatchItem("/run/c", "COPIED", created=made)
         ]
     assert faults(ica, renamed("/run/a", "/run/tree/")) == {FIRST: []}
+
+
+def test_renamed_copies_whose_items_ica_does_not_list_yet_are_awaited_and_then_its_word_is_taken(ica: SmallIca) -> None:
+    ica.items["batch-1"] = []
+    verify = Verify(ica=ica, verification=Verification.SIZE, clock=fakes.Clock(), spread=fakes.in_turn)
+    since = fakes.Clock()()
+    for passed, told in ((PATIENCE - timedelta(seconds=1), [UNTOLD]), (PATIENCE, [])):
+        awaited = replace(renamed(), mismatch_since=timestamp(since - passed))
+        assert [each.outcome for each in verify.faults([awaited])[FIRST]] == told
+    assert [each.outcome for each in verify.faults([renamed()])[FIRST]] == [UNTOLD]
 
 
 def test_renamed_copies_of_which_ica_cannot_be_asked_now_are_looked_at_again(ica: SmallIca) -> None:

@@ -1,7 +1,8 @@
 """Leftovers: the PARTIAL files that earlier attempts of a job have left, and that its next one must not find.
 
 With SKIP they may count as existing, and would never be completed. A file of somebody else's that happens to be PARTIAL
-has the same names and lies in the same place: what is ours is known by when ICA created it, or by its id.
+has the same names and lies in the same place: what is ours is known by its id, or by that ICA created it while an
+attempt was under way.
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ class Leftovers:
         """Those that attempts of this job have made. Where neither ICA's time nor an item tells, it is none of ours."""
         if not partial:
             return []
-        if all(is_created_since_it_began(data, job) for data in partial):
+        if all(is_created_by_an_attempt(data, job) for data in partial):
             return list(partial)
         made = self._made_by(job)
-        ours = [data for data in partial if data.data_id in made or is_created_since_it_began(data, job)]
+        ours = [data for data in partial if data.data_id in made or is_created_by_an_attempt(data, job)]
         if len(ours) < len(partial):
             known = {data.data_id for data in ours}
             let_be = [data.path for data in partial if data.data_id not in known]
@@ -90,9 +91,17 @@ class Leftovers:
         return made
 
 
-def is_created_since_it_began(data: IcaData, job: Job) -> bool:
-    """Whether ICA says that it has created this after the first of a job's ICA jobs."""
-    began = job.ica_began_at
-    if not data.created_at or not began:
+def is_created_by_an_attempt(data: IcaData, job: Job) -> bool:
+    """Whether ICA says that it has created this while one of a job's ICA jobs was at work, as far as we know.
+
+    Where ICA has not said when it created the first of these, none is ours; of a later one our claim tells.
+    """
+    if not data.created_at or not job.ica_began_at:
         return False
-    return datetime.fromisoformat(data.created_at) >= datetime.fromisoformat(began) - CREATED_APART
+    created = datetime.fromisoformat(data.created_at)
+    at_work = [(each.ica_created_at or each.claimed_at, each.ended_at) for each in job.attempts if each.ica_job_id]
+    return any(
+        datetime.fromisoformat(began) - CREATED_APART <= created <= datetime.fromisoformat(ended) + CREATED_APART
+        for began, ended in at_work
+        if began
+    )

@@ -20,16 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from icav2_copy_batch.domain.ica import VERDICTS, CopyBatchItem, IcaError, IcaJob, Verdict, verdict_of
-from icav2_copy_batch.domain.job import (
-    ALL_THERE,
-    Attempt,
-    Clock,
-    Hold,
-    Job,
-    JobStatus,
-    LaunchRequest,
-    timestamp,
-)
+from icav2_copy_batch.domain.job import ALL_THERE, Attempt, Clock, Hold, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.outage import wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.spread import Spread, in_threads
@@ -38,7 +29,7 @@ from icav2_copy_batch.ports import Dispatcher, IcaJobs, LaunchQueue, Publisher, 
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.items import NOT_AN_ITEM
 from icav2_copy_batch.stages.publish import SECONDS_TO_PUBLISH
-from icav2_copy_batch.stages.verify import MISMATCH, OLDER, Compared, TreesCompared, has_shown
+from icav2_copy_batch.stages.verify import MISMATCH, NOT_YET, Compared, TreesCompared, has_shown
 
 LEASE_NAME = "poller"
 LEASE = timedelta(seconds=60)
@@ -351,8 +342,8 @@ class Poll:
             if wrong is None:
                 logger.warning("ICA could not be asked for the copied files", extra=_fields(job))
                 return "unreadable"
-            # What was looked at while lists could be behind proves nothing, as is the case where something is OLDER.
-            if wrong and has_shown(job, now) and not any(each.outcome == OLDER for each in wrong):
+            # What was looked at while lists could be behind proves nothing, as is the case where NOT_YET is told.
+            if wrong and has_shown(job, now) and NOT_YET.isdisjoint(each.outcome for each in wrong):
                 return self._fail(job, MISMATCH, f"verification: {wrong[0].reason}", wrong, in_outage)
             if wrong:
                 return self._await(job, wrong, up_to)

@@ -34,6 +34,11 @@ date."""
 PATIENCE = timedelta(seconds=185)
 """For so long after ICA has called a job succeeded its files may not show as they are: they may become AVAILABLE a
 minute later, and ICA's lists may be two minutes behind."""
+UNTOLD = "UNTOLD"
+"""Of a file that was copied with RENAME, where ICA does not list yet what its copy batch has made. Where it stays so,
+its word is taken."""
+NOT_YET = frozenset({OLDER, UNTOLD})
+"""What is told of a file only while ICA's lists may be behind."""
 MOST_WALKS_KEPT = 8
 """So many comparisons of trees that have begun are gone on with in memory, the latest; others begin where it is noted
 that they have come to."""
@@ -220,6 +225,8 @@ class Verify:
             items = self.ica.copy_batch_items(project_id, str(job.ica_batch_id))
         except IcaRefused:
             return []
+        if not items and not has_shown(job, self.clock()):
+            return [SourceOutcome(job.uncopied[0], UNTOLD, "ICA does not list yet what was made of it")]
         made = {item.data_id: item.created for item in items if item.created}
         pending = set(job.uncopied)
         pairs = [pair for pair in pairs_of(job) if str(pair.source) in pending and not pair.source.is_folder]
