@@ -610,6 +610,25 @@ def test_where_outcomes_cannot_be_noted_jobs_move_on(world: World) -> None:
     assert world.poll()["requeued"] == 1
 
 
+def test_where_outcomes_cannot_be_noted_the_next_attempt_waits_until_it_is_known_that_it_need_not(world: World) -> None:
+    (job,) = world.create()
+    world.run(job, "FAILED")
+    world.poll()
+    outcomes = world.table.outcomes
+
+    def breaks_once(project_id: str) -> Outcomes:
+        world.table.outcomes = outcomes  # type: ignore[method-assign]
+        raise RuntimeError("made by the test")
+
+    world.table.outcomes = breaks_once  # type: ignore[method-assign]
+    world.run(world.now(job), "FAILED")
+    world.queue.sent.clear()
+    poller = world.poller()
+    assert poller._look_at(world.table.jobs_in(JobStatus.RUNNING))["requeued"] == 1
+    assert (world.now(job).hold, world.queue.sent) == (Hold.OUTAGE, [])
+    assert poller.dispatch.send().total() == 1
+
+
 # --- awaited ---------------------------------------------------------------------------------------------------------
 
 

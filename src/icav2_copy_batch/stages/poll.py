@@ -415,7 +415,7 @@ class Poll:
         }
 
     def _note(self, project_id: str, passed: int, failed: int) -> bool:
-        """Add to what is known of a project; whether it is an outage of ICA's."""
+        """Add to what is known of a project; whether it is, or may be, an outage of ICA's."""
         now = self.clock()
         try:
             for _ in range(TRIES_TO_NOTE):
@@ -428,7 +428,7 @@ class Poll:
                     break
         except Exception:
             logger.exception("outcomes not noted", extra={"project_id": project_id})
-            return False
+            return True  # for all we know; where it is none, whoever reads them next lets what waits go at once
         if outage := outcomes.is_outage(now):
             logger.warning("ICA fails most attempts into a project", extra={"project_id": project_id})
         return outage
