@@ -737,11 +737,13 @@ class Simulation:
         }
 
     def _snapshot(self, job: Job) -> dict[str, int]:
-        """The files that a job is to copy, as they were when it was submitted."""
+        """The files that a job is to have copied by now, as they were when it was submitted."""
         spelled = {
             self._canonical(uri): files for (copy_id, uri), files in self.snapshots.items() if copy_id == job.copy_id
         }
-        return {below: size for source in job.sources for below, size in spelled[self._canonical(source)].items()}
+        later = set(job.later)
+        sources = [source for source in job.sources if source not in later]
+        return {below: size for source in sources for below, size in spelled[self._canonical(source)].items()}
 
     def _canonical(self, uri: str) -> tuple[str, str]:
         parsed = parse_uri(uri)
@@ -749,7 +751,7 @@ class Simulation:
         return project.id if project else parsed.project, nfc(parsed.path)
 
     def _missing(self, job: Job) -> list[str]:
-        """What ICA has not at a job's destination of all that the copy meant when it was submitted."""
+        """What ICA has not at a job's destination of what it is to have copied by now, as it was submitted."""
         destination = parse_uri(job.destination)
         into = self.world.named(destination.project)
         assert into
@@ -761,6 +763,8 @@ class Simulation:
 
     def _check_files(self, job: Job) -> None:
         """PASSED means that the files are there, as they were when the copy was submitted."""
+        if job.later:
+            self.broken.append(f"{job.copy_id}/{job.job_id} passed, but {job.later} were left for later")
         if not self._snapshot(job):
             self.broken.append(f"{job.copy_id}/{job.job_id} passed, but there was nothing to copy")
         is_renamed = job.options.action_on_exist == "RENAME"
