@@ -103,7 +103,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--entries", type=_numbers, default=[10**3, 10**4, 10**5, 10**6], help="of the manifests")
     parser.add_argument("--jobs", type=_numbers, default=[100, 1_000, 3_000], help="of the copies of part scale")
     parser.add_argument("--limit-seconds", type=float, default=1800.0, help="for each copy of part scale")
-    parser.add_argument("--imports", type=int, default=15, help="runs of part coldstart")
+    parser.add_argument("--imports", type=int, default=9, help="runs of part coldstart")
     return parser.parse_args()
 
 
