@@ -19,7 +19,7 @@ export SAM_CLI_TELEMETRY := 0
 
 SEEDS ?= 10000
 
-.PHONY: help setup demo local test soak replay mutants bench check build validate deploy format lock clean
+.PHONY: help setup demo local test coverage soak replay mutants bench check build validate deploy format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ local: setup ## Leave the same stack running until Ctrl-C (variables: see README
 
 test: setup ## Unit, integration and end-to-end tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+coverage: setup ## Unit and integration tests, with the lines and branches that they leave out
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered tests/unit tests/integration
 
 soak: setup ## The promise, over 10,000 seeds of the simulated world (SEEDS=number)
 	@PYTHONPATH=src $(BIN)/python -m tests.simulation.soak --seeds $(SEEDS)
