@@ -9,11 +9,11 @@ import pytest
 from moto import mock_aws
 
 from icav2_copy_batch.adapters.table import CopyTable
-from tests import fakes
+from tests import doubles
+from tests.doubles.simulated_ica import SimulatedIca, Stage, serving
 from tests.integration import template
 from tests.integration.aws_calls import AwsCalls, seen
 from tests.integration.pipeline import Pipeline, pipeline_of
-from tests.integration.simulated_ica import SimulatedIca, Stage, serving
 from tests.integration.tables import EitherTable
 
 
@@ -43,7 +43,7 @@ def _copy_table() -> CopyTable:
 @pytest.fixture(params=["moto", "double"])
 def either_table(request: pytest.FixtureRequest) -> EitherTable:
     """The product's table on moto, and its double in memory: what is true of the one is true of the other."""
-    return fakes.Table() if request.param == "double" else request.getfixturevalue("table")
+    return doubles.Table() if request.param == "double" else request.getfixturevalue("table")
 
 
 @pytest.fixture(scope="package")

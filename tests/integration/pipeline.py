@@ -20,9 +20,9 @@ from moto.events.models import EventPattern
 
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import ingest, launch, notify, poll, publish
+from tests.doubles.simulated_ica import TOKEN, SimulatedIca
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, json_answer
-from tests.integration.simulated_ica import TOKEN, SimulatedIca
 
 Event = dict[str, Any]
 Handler = Callable[[Event, wiring.LambdaContext], dict[str, Any]]

@@ -12,11 +12,11 @@ from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import Attempt, Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
 from icav2_copy_batch.domain.schedule import Slots
-from tests import fakes
+from tests import doubles
 from tests.integration import clients
 from tests.integration.template import TABLE_NAME
 
-EitherTable = CopyTable | fakes.Table
+EitherTable = CopyTable | doubles.Table
 
 SOURCES = ["icav2://from/run 1/a.txt", "icav2://from/run 1/é#?%+日本.txt"]
 DESTINATION = "icav2://to/run 1/"
@@ -42,7 +42,7 @@ def create(table: EitherTable, total_jobs: int = 1, copy_id: str = "c", task_tok
 
 def create_jobs(table: EitherTable, destinations: Sequence[str], copy_id: str = "c") -> list[Job]:
     planned = [PlannedJob(destination, pack_sources(SOURCES)) for destination in destinations]
-    return fakes.create_due_jobs(table, copy_id, planned, CopyOptions(), at(0), due_at=at(900))
+    return doubles.create_due_jobs(table, copy_id, planned, CopyOptions(), at(0), due_at=at(900))
 
 
 def now(table: EitherTable, job: Job) -> Job:
@@ -169,7 +169,7 @@ NOTHING_TAKEN = Taken(0, {}, set())
 
 
 def taken(table: EitherTable) -> Taken:
-    if isinstance(table, fakes.Table):
+    if isinstance(table, doubles.Table):
         held = {(folder.holder, frozenset(folder.jobs)) for folder in table.folders.values() if folder.jobs}
         return Taken(sum(table.slots.values()), {key: count for key, count in table.slots.items() if count}, held)
     stored = items()

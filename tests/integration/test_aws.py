@@ -31,9 +31,9 @@ from icav2_copy_batch.adapters.aws import (
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import Refused
 from icav2_copy_batch.domain.token import UnusableSecret
+from tests.doubles.simulated_ica import until
 from tests.integration import clients
 from tests.integration.aws_calls import AwsCalls, json_answer, s3_error, text_of
-from tests.integration.simulated_ica import until
 
 ROLE = "arn:aws:iam::123456789012:role/any"
 

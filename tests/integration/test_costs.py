@@ -17,10 +17,10 @@ from local.bench.cost import PRICES
 from local.manifests import Manifest, bclconvert_manifest
 from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome, Script
+from tests.doubles.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE
 from tests.integration import template
 from tests.integration.aws_calls import AwsCalls, moto, text_of
 from tests.integration.pipeline import Pipeline
-from tests.integration.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE
 from tests.integration.tables import DESTINATION, at, copy_of, items, now, passed, run, size_of
 
 JOBS = "/api/jobs"

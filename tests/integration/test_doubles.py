@@ -13,7 +13,7 @@ from icav2_copy_batch.adapters.aws import EventBus, LaunchQueue, ManifestBucket,
 from icav2_copy_batch.domain.events import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import Refused
-from tests import fakes
+from tests import doubles
 from tests.integration.aws_calls import AwsCalls, text_of
 from tests.integration.test_aws import content_of, create_bucket, create_queue, entries_of, listen, taken, upload
 
@@ -31,7 +31,7 @@ Sent = Callable[[], list[tuple[LaunchRequest, int]]]
 def queue(request: pytest.FixtureRequest, aws: AwsCalls) -> tuple[Queue, Sent]:
     """A queue, and what was sent to it with which delay."""
     if request.param == "double":
-        double = fakes.Queue()
+        double = doubles.Queue()
         return double, lambda: double.sent
 
     def sent() -> list[tuple[LaunchRequest, int]]:
@@ -69,7 +69,7 @@ Heard = Callable[[], list[tuple[str, Detail]]]
 def bus(request: pytest.FixtureRequest, aws: AwsCalls) -> tuple[Bus, Heard]:
     """A bus, and what it has carried."""
     if request.param == "double":
-        double = fakes.Bus()
+        double = doubles.Bus()
         return double, lambda: [(event.detail_type, event.detail) for event in double.events]
     url = listen("default", {"source": ["icav2-copy-batch"]})
 
@@ -102,7 +102,7 @@ def test_the_largest_detail_that_we_send_is_taken(bus: tuple[Bus, Heard]) -> Non
 class Bucket:
     """Ours, with what a test puts into it and into another."""
 
-    ours: ManifestBucket | fakes.Bucket
+    ours: ManifestBucket | doubles.Bucket
     uploaded: int = field(default=0)
 
     def upload(self, bucket: str, key: str, content: bytes) -> str:
@@ -123,7 +123,7 @@ class Bucket:
 @pytest.fixture(params=["moto", "double"])
 def bucket(request: pytest.FixtureRequest, aws: AwsCalls) -> Bucket:
     if request.param == "double":
-        return Bucket(fakes.Bucket(name="manifests"))
+        return Bucket(doubles.Bucket(name="manifests"))
     create_bucket("another")
     return Bucket(create_bucket("manifests"))
 
@@ -184,7 +184,7 @@ Answers = Callable[[], dict[str, tuple[Any, ...]]]
 def tasks(request: pytest.FixtureRequest, aws: AwsCalls) -> tuple[Tasks, Answers]:
     """Tasks, and what each was first answered: nobody waits for a second answer."""
     if request.param == "double":
-        double = fakes.Tasks()
+        double = doubles.Tasks()
         return double, lambda: {token: tuple(answer[1:]) for token, answer in double.answers.items()}
 
     def answers() -> dict[str, tuple[Any, ...]]:

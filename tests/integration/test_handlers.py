@@ -20,6 +20,7 @@ from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import publish
 from icav2_copy_batch.stages.verify import PATIENCE
+from tests.doubles.simulated_ica import TOKEN
 from tests.event_files import sample, schema_faults
 from tests.integration import clients, template
 from tests.integration.aws_calls import json_answer, text_of
@@ -33,7 +34,6 @@ from tests.integration.pipeline import (
     available,
     metrics_in,
 )
-from tests.integration.simulated_ica import TOKEN
 from tests.integration.template import TABLE_NAME
 
 # --- all the way -----------------------------------------------------------------------------------------------------

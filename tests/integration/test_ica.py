@@ -55,9 +55,9 @@ from icav2_copy_batch.domain.ica import (
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.manifest import CopyOptions
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
-from tests import fakes
-from tests.fakes import in_turn
-from tests.integration.simulated_ica import (
+from tests import doubles
+from tests.doubles import in_turn
+from tests.doubles.simulated_ica import (
     COPY_BATCH,
     CREATE_FOLDER,
     DATA,
@@ -1597,7 +1597,7 @@ def test_icas_own_limit_of_calls_is_kept_to(ica: SimulatedIca) -> None:
     assert all(pause >= 1 for pause in ica.slept)
 
 
-def paced(ica: SimulatedIca, table: fakes.Table, seconds: float = 900) -> IcaClient:
+def paced(ica: SimulatedIca, table: doubles.Table, seconds: float = 900) -> IcaClient:
     """A client in a container of its own, which shares the pace with others by the table."""
     ends_at = ica.clock.now + timedelta(seconds=seconds)
     pacing = Pacing(table, ica.clock, ica.sleep, lambda: (ends_at - ica.clock.now).total_seconds(), max)
@@ -1607,7 +1607,7 @@ def paced(ica: SimulatedIca, table: fakes.Table, seconds: float = 900) -> IcaCli
 def test_calls_are_spread_evenly_over_the_time_where_ica_limits_them(ica: SimulatedIca) -> None:
     """Of two containers in turn; of the first calls more are refused than of later ones."""
     ica.set(rate_limit=6)
-    clients = [paced(ica, table) for table in [fakes.Table()] * 2]
+    clients = [paced(ica, table) for table in [doubles.Table()] * 2]
     began = ica.clock.now
     for number in range(120):
         clients[number % 2].list_folder(ica.source, "/")
@@ -1618,21 +1618,21 @@ def test_calls_are_spread_evenly_over_the_time_where_ica_limits_them(ica: Simula
 
 def test_a_call_that_waits_for_its_turn_is_tried_more_often_than_one_that_meets_trouble(ica: SimulatedIca) -> None:
     ica.fault("status", status=429, count=MAX_PACED_TRIES - 1)
-    paced(ica, fakes.Table()).list_folder(ica.source, "/")
+    paced(ica, doubles.Table()).list_folder(ica.source, "/")
     assert ica.sim.answers["429"] == MAX_PACED_TRIES - 1
 
 
 def test_a_429_that_does_not_end_is_given_up(ica: SimulatedIca) -> None:
     ica.fault("status", status=429)
     with pytest.raises(IcaUnavailable) as raised:
-        paced(ica, fakes.Table()).list_folder(ica.source, "/")
+        paced(ica, doubles.Table()).list_folder(ica.source, "/")
     assert raised.value.is_throttling
     assert ica.sim.answers["429"] == MAX_PACED_TRIES
 
 
 def test_no_copy_batch_is_started_when_its_turn_comes_too_late_for_its_claim(ica: SimulatedIca) -> None:
-    table = fakes.Table()
-    fakes.nobody_calls_until(table, ica.clock.now, ica.clock.now + timedelta(seconds=10))
+    table = doubles.Table()
+    doubles.nobody_calls_until(table, ica.clock.now, ica.clock.now + timedelta(seconds=10))
     client = paced(ica, table, seconds=SECONDS_TO_START + 5)
     assert client._pacing
     client._pacing.held_until()

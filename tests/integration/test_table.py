@@ -31,7 +31,7 @@ from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, t
 from icav2_copy_batch.domain.manifest import CopyOptions, Limits, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import MAX_PACKED_BYTES
 from icav2_copy_batch.domain.schedule import Backlog, Slots
-from tests import fakes
+from tests import doubles
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, error, json_answer, moto, text_of
 from tests.integration.tables import (
@@ -415,7 +415,7 @@ ACTS: dict[str, Act] = {
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_is_done_table_and_double_answer_alike_and_hold_the_same(table: CopyTable, seed: int) -> None:
     """Two copies that share folders, few slots, and jobs as they are or as they were seen some time ago."""
-    chance, double = Random(seed), fakes.Table()
+    chance, double = Random(seed), doubles.Table()
     for each in (table, double):
         for copy_id in ("c", "d"):
             each.create_copy(copy_of(3, copy_id))

@@ -32,7 +32,7 @@ from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.pace import first_pace
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
-from tests import fakes
+from tests import doubles
 from tests.integration.tables import (
     DESTINATION,
     MOVE,
@@ -62,7 +62,7 @@ ENDED = (JobStatus.PASSED, JobStatus.FAILED)
 LEAVING = ["release", "requeue", "mark_passed", "give_up"]
 """The moves that give back what the claim has taken."""
 OUT_OF_LAUNCHING = ["release", "mark_running", "give_up"]
-REFUSED_WRITE = (UpdateError, fakes.ConditionRefused)
+REFUSED_WRITE = (UpdateError, doubles.ConditionRefused)
 
 
 # --- the moves -------------------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_a_claimed_job_is_known_as_such(either_table: EitherTable) -> None:
     options = CopyOptions("OVERWRITE", copy_user_tags=False, copy_technical_tags=True, copy_instrument_info=False)
     either_table.create_copy(copy_of())
     planned = [PlannedJob(DESTINATION, pack_sources(SOURCES))]
-    (job,) = fakes.create_due_jobs(either_table, "c", planned, options, at(0), at(900))
+    (job,) = doubles.create_due_jobs(either_table, "c", planned, options, at(0), at(900))
     assert either_table.wait(request(job), at(5), "no slot")
     assert claim(either_table, job, 10) is Claim.CLAIMED
     claimed = now(either_table, job)
@@ -893,7 +893,7 @@ def test_jobs_are_written_in_portions_and_the_last_of_them_is_told(either_table:
 def test_jobs_of_few_and_of_many_sources_keep_them(either_table: EitherTable) -> None:
     many = [[f"icav2://from/{number}/{each}-{hash_of(each)}" for each in range(number * 20)] for number in range(1, 5)]
     planned = [PlannedJob(f"icav2://to/{number}/", pack_sources(sources)) for number, sources in enumerate(many)]
-    fakes.create_due_jobs(either_table, "c", planned, CopyOptions(), at(0), at(900))
+    doubles.create_due_jobs(either_table, "c", planned, CopyOptions(), at(0), at(900))
     assert [job.sources for job in either_table.jobs("c")] == many
     for job in either_table.jobs("c"):
         assert now(either_table, job) == job
@@ -919,7 +919,7 @@ def test_slots_in_use_are_told_by_project(either_table: EitherTable) -> None:
 def test_the_sources_of_a_job_are_never_written_over(either_table: EitherTable) -> None:
     """A submission that is delivered again may be planned otherwise, when parameters have changed since."""
     first, second = ([f"icav2://from/{each}-{hash_of(each)}" for each in range(start, 100)] for start in (0, 50))
-    fakes.create_due_jobs(
+    doubles.create_due_jobs(
         either_table, "c", [PlannedJob(DESTINATION, pack_sources(first))], CopyOptions(), at(0), at(900)
     )
     running = run(either_table, next(either_table.jobs("c")))

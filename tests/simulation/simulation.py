@@ -48,7 +48,7 @@ from local.simulator.gate import Simulator
 from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, DataStatus, Script, SubscriptionRequest
 from local.simulator.switches import Switches, build
 from local.simulator.world import World
-from tests import fakes
+from tests import doubles
 from tests.integration.template import properties
 from tests.simulation.engine import Engine, Killed, Process
 from tests.simulation.others import APART, Others
@@ -181,7 +181,7 @@ class Queue:
             message.hidden_for = min(20 * 2 ** (message.receives - 1), 900)
 
 
-class AwsLine(fakes.Line):
+class AwsLine(doubles.Line):
     """A request to AWS in virtual time, with what can go wrong before it is carried out, and after."""
 
     def __init__(self, simulation: Simulation, service: str) -> None:
@@ -199,7 +199,7 @@ class AwsLine(fakes.Line):
         sim.after(self._service)
 
 
-class CopyTable(fakes.Table):
+class CopyTable(doubles.Table):
     """The table, with an index that lags behind it, and with the invariants of each move."""
 
     def __init__(self, simulation: Simulation) -> None:
@@ -210,7 +210,7 @@ class CopyTable(fakes.Table):
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
         with self.line.request():
             present, line = self.job_items, self.line
-            self.job_items, self.line = self._as_the_index_has_it(), fakes.Line()
+            self.job_items, self.line = self._as_the_index_has_it(), doubles.Line()
             found = super().jobs_in(status, due_before)
             self.job_items, self.line = present, line
         return found
@@ -235,14 +235,14 @@ class CopyTable(fakes.Table):
         return moved
 
 
-class Tasks(fakes.Tasks):
+class Tasks(doubles.Tasks):
     """Step Functions, of which some tokens may be those of nobody."""
 
     def __init__(self, simulation: Simulation) -> None:
         super().__init__(simulation.line("Step Functions"))
         self.simulation = simulation
 
-    def _answer(self, answer: fakes.Succeeded | fakes.Failed) -> None:
+    def _answer(self, answer: doubles.Succeeded | doubles.Failed) -> None:
         if answer.task_token in self.simulation.scenario.unanswerable:
             self.simulation.count("Step Functions refused")
             raise AwsTrouble("KmsAccessDeniedException")
@@ -288,8 +288,8 @@ class Simulation:
         self.world = World(self.engine.clock, rng, build(Switches, self.scenario.switches | dict.fromkeys(lags, 0.0)))
         self.wire = Wire(self, Simulator(self.world, TOKEN, sleep=pause))
         self.table = CopyTable(self)
-        self.bucket = fakes.Bucket(self.line("S3"))
-        self.bus = fakes.Bus(self.line("EventBridge"))
+        self.bucket = doubles.Bucket(self.line("S3"))
+        self.bus = doubles.Bus(self.line("EventBridge"))
         self.tasks = Tasks(self)
         self.ingest_queue = Queue(self, "ingest", 1, 3)
         self.launch_queue = Queue(self, "launch", 40, self.scenario.launch_concurrency)
@@ -372,7 +372,7 @@ class Simulation:
             engine.seconds_left,
             sleep=engine.sleep,
             monotonic=lambda: engine.now.timestamp(),
-            spread=fakes.in_turn,
+            spread=doubles.in_turn,
             wire=self.wire,
             clock=engine.clock,
             pacing=pacing,
@@ -392,7 +392,7 @@ class Simulation:
             pacing=pacing,
             clock=engine.clock,
             slots=self.slots,
-            spread=fakes.in_turn,
+            spread=doubles.in_turn,
         )
         reconcile = Reconcile(table=self.table, ica=ica, queue=self.launch_queue, clock=engine.clock)
         return Functions(
@@ -420,7 +420,7 @@ class Simulation:
                 seconds_left=engine.seconds_left,
                 slots=self.slots,
                 jitter=engine.rng.uniform,
-                spread=fakes.in_turn,
+                spread=doubles.in_turn,
                 sleep=engine.sleep,
             ),
             poll=Poll(
@@ -434,15 +434,15 @@ class Simulation:
                     ica=ica.impatient(),
                     verification=self.scenario.verification,
                     clock=engine.clock,
-                    spread=fakes.in_turn,
+                    spread=doubles.in_turn,
                 ),
-                items=Items(ica=ica.impatient(), spread=fakes.in_turn),
+                items=Items(ica=ica.impatient(), spread=doubles.in_turn),
                 delay=Delay(table=self.table, bus=self.bus, clock=engine.clock, limit=timedelta(minutes=60)),
                 clock=engine.clock,
                 seconds_left=engine.seconds_left,
                 sleep=engine.sleep,
                 max_attempts=self.max_attempts,
-                spread=fakes.in_turn,
+                spread=doubles.in_turn,
             ),
         )
 

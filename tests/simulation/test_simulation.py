@@ -24,7 +24,8 @@ from icav2_copy_batch.stages.reconcile import Reconcile
 from icav2_copy_batch.stages.verify import Verification, Verify
 from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome
-from tests import fakes
+from tests import doubles
+from tests.doubles import table
 from tests.simulation.scenario import Scenario, Submission, documented_scenario_of, with_stale_writers
 from tests.simulation.simulation import Broken, Simulation, attempts_of
 
@@ -160,27 +161,27 @@ def adopt_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def share_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fakes, "_folder", lambda job, project: (project, f"{job.copy_id}{job.destination}"))
+    monkeypatch.setattr(table, "_folder", lambda job, project: (project, f"{job.copy_id}{job.destination}"))
 
 
 def end_another_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    movable = fakes.Table._movable
+    movable = doubles.Table._movable
 
-    def lenient(self: fakes.Table, verb: str, job: Job) -> Job | None:
+    def lenient(self: doubles.Table, verb: str, job: Job) -> Job | None:
         present = self.job_items.get((job.copy_id, job.job_id))
         return present and movable(self, verb, replace(job, attempt=present.attempt))
 
-    monkeypatch.setattr(fakes.Table, "_movable", lenient)
+    monkeypatch.setattr(doubles.Table, "_movable", lenient)
 
 
 def end_the_claim_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    movable = fakes.Table._movable
+    movable = doubles.Table._movable
 
-    def lenient(self: fakes.Table, verb: str, job: Job) -> Job | None:
+    def lenient(self: doubles.Table, verb: str, job: Job) -> Job | None:
         present = self.job_items.get((job.copy_id, job.job_id))
         return present and movable(self, verb, replace(job, claimed_at=present.claimed_at))
 
-    monkeypatch.setattr(fakes.Table, "_movable", lenient)
+    monkeypatch.setattr(doubles.Table, "_movable", lenient)
 
 
 def verify_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,12 +198,12 @@ def believe_lists_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def send_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs_in = fakes.Table.jobs_in
+    jobs_in = doubles.Table.jobs_in
 
-    def first_messages_only(self: fakes.Table, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+    def first_messages_only(self: doubles.Table, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
         return [] if status is JobStatus.QUEUED else jobs_in(self, status, due_before)
 
-    monkeypatch.setattr(fakes.Table, "jobs_in", first_messages_only)
+    monkeypatch.setattr(doubles.Table, "jobs_in", first_messages_only)
 
 
 def forget_what_was_taken_from_a_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,16 +219,16 @@ def forget_what_was_taken_from_a_backlog(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def publish_nothing_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fakes.Table, "unpublished_copies", lambda self, settled_before: [])
+    monkeypatch.setattr(doubles.Table, "unpublished_copies", lambda self, settled_before: [])
 
 
 def ignore_the_caps(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = fakes.Table.claim_for_launch
+    claim = doubles.Table.claim_for_launch
 
-    def without(self: fakes.Table, job: Job, project: str, now: Any, lease_until: Any, slots: Slots) -> Claim:
+    def without(self: doubles.Table, job: Job, project: str, now: Any, lease_until: Any, slots: Slots) -> Claim:
         return claim(self, job, project, now, lease_until, Slots(10_000, 10_000))
 
-    monkeypatch.setattr(fakes.Table, "claim_for_launch", without)
+    monkeypatch.setattr(doubles.Table, "claim_for_launch", without)
 
 
 def any_world(seed: int) -> Simulation:

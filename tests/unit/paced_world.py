@@ -11,7 +11,7 @@ from typing import Any
 
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.ica import IcaUnavailable
-from tests import fakes
+from tests import doubles
 from tests.simulation.engine import Engine, Killed, Process
 
 SECOND = timedelta(seconds=1)
@@ -47,7 +47,7 @@ class Latch:
         self._waiting.clear()
 
 
-class SlowLine(fakes.Line):
+class SlowLine(doubles.Line):
     """A request to the table takes some milliseconds."""
 
     def __init__(self, engine: Engine) -> None:
@@ -69,7 +69,7 @@ class PacedWorld:
         self.began = self.engine.now
         self.limit: Limit = limit if callable(limit) else lambda seconds: limit
         self.retry_after = retry_after
-        self.table = fakes.Table(line=SlowLine(self.engine))
+        self.table = doubles.Table(line=SlowLine(self.engine))
         self.calls: list[tuple[float, bool]] = []
         """When each call arrived, and whether it was answered."""
         self.gave_up = 0

@@ -13,13 +13,13 @@ from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sourc
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.stages.delay import Delay
 from icav2_copy_batch.stages.dispatch import NO_SLOT
-from tests import fakes
+from tests import doubles
 from tests.event_files import schema_faults
 
 LIMIT = timedelta(hours=1)
 
 
-class FailingBus(fakes.Bus):
+class FailingBus(doubles.Bus):
     """A bus that does not take the event of one copy."""
 
     refuses = ""
@@ -32,8 +32,8 @@ class FailingBus(fakes.Bus):
 
 @dataclass
 class World:
-    clock: fakes.Clock = field(default_factory=fakes.Clock)
-    table: fakes.Table = field(default_factory=fakes.Table)
+    clock: doubles.Clock = field(default_factory=doubles.Clock)
+    table: doubles.Table = field(default_factory=doubles.Table)
     bus: FailingBus = field(default_factory=FailingBus)
 
     def report(self) -> int:
@@ -43,7 +43,7 @@ class World:
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
         packed = pack_sources(["icav2://from/a"])
         planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
-        fakes.create_due_jobs(self.table, copy_id, planned, CopyOptions(), self.clock(), self.clock())
+        doubles.create_due_jobs(self.table, copy_id, planned, CopyOptions(), self.clock(), self.clock())
         if ingested:
             self.table.mark_ingested(copy_id, self.clock())
         return list(self.table.jobs(copy_id))
@@ -53,7 +53,7 @@ class World:
         return self.table.job_items[job.copy_id, job.job_id]
 
     def run(self, job: Job) -> Job:
-        return fakes.run(self.table, job, self.clock())
+        return doubles.run(self.table, job, self.clock())
 
     def hold_up(self, job: Job, by: str) -> None:
         self.table.wait(LaunchRequest(job.copy_id, job.job_id, job.attempt), self.clock(), by)

@@ -19,17 +19,17 @@ from icav2_copy_batch.stages.dispatch import (
     NO_SLOT,
     Dispatch,
 )
-from tests import fakes
+from tests import doubles
 
 
 @dataclass
 class World:
-    line: fakes.Line = field(default_factory=fakes.Line)
-    clock: fakes.Clock = field(default_factory=fakes.Clock)
+    line: doubles.Line = field(default_factory=doubles.Line)
+    clock: doubles.Clock = field(default_factory=doubles.Clock)
     slots: Slots = field(default_factory=Slots)
 
     def __post_init__(self) -> None:
-        self.table, self.queue = fakes.Table(self.line), fakes.Queue(self.line)
+        self.table, self.queue = doubles.Table(self.line), doubles.Queue(self.line)
 
     def submit(self, copy_id: str = "run", jobs: int = 1, projects: str = "p") -> list[Job]:
         """A copy of so many jobs into each project, as ingest leaves it."""
@@ -60,7 +60,7 @@ class World:
         assert self.table.wait(request, self.clock() + timedelta(seconds=seconds), held_up_by)
 
     def run(self, job: Job) -> Job:
-        return fakes.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}")
+        return doubles.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}")
 
     def hold(self, job: Job, minutes: float = 27) -> Job:
         """It failed in an outage, and waits so long."""
@@ -73,10 +73,10 @@ class World:
         return Dispatch(
             table=self.table,
             queue=self.queue,
-            pacing=fakes.pacing(self.table, self.clock),
+            pacing=doubles.pacing(self.table, self.clock),
             clock=self.clock,
             slots=self.slots,
-            spread=fakes.in_turn,
+            spread=doubles.in_turn,
         )
 
     def send(self) -> Counter[str]:
@@ -243,7 +243,7 @@ def test_nothing_is_sent_while_nobody_may_call_ica(world: World) -> None:
     world.submit_sent("again")
     world.submit()
     until = world.clock() + timedelta(seconds=20)
-    fakes.nobody_calls_until(world.table, world.clock(), until)
+    doubles.nobody_calls_until(world.table, world.clock(), until)
     assert world.send() == Counter()
     world.clock.now = until
     assert world.send() == Counter(sent=1, sent_again=1)
@@ -291,7 +291,7 @@ def test_what_is_held_goes_as_soon_as_attempts_into_its_project_succeed_again(wo
     world.send()
     for job, project in ((first, "well"), (second, "ill")):
         world.table.outcomes_of[project] = Outcomes().plus(0, 6, world.clock())
-        running = fakes.run(world.table, world.now(job), world.clock(), ica_project_id=project)
+        running = doubles.run(world.table, world.now(job), world.clock(), ica_project_id=project)
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
         due_at = world.clock() + timedelta(minutes=27)
         assert world.table.requeue(running, ended, b"", world.clock(), due_at, Hold.OUTAGE)
@@ -317,7 +317,7 @@ def test_killed_anywhere_it_leaves_no_job_without_a_message() -> None:
         world.submit_sent("again", jobs=2)
         world.submit(jobs=4, projects="p q")
         world.line.cut_after = world.line.requests + cut_after
-        with pytest.raises(fakes.LineCut):
+        with pytest.raises(doubles.LineCut):
             world.send()
         world.line.cut_after = None
         world.send()

@@ -10,14 +10,14 @@ import pytest
 from icav2_copy_batch.adapters.ica.clock import GOOD_FOR, MOST_ERROR, IcaClock
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.schedule import CLOCKS_APART
-from tests import fakes
+from tests import doubles
 
 
 class Answers:
     """An ICA whose clock is ahead, and answers that take their time."""
 
     def __init__(self, ahead: float) -> None:
-        self.clock, self.ahead = fakes.Clock(), timedelta(seconds=ahead)
+        self.clock, self.ahead = doubles.Clock(), timedelta(seconds=ahead)
         self.ica = IcaClock(self.clock)
 
     def answer(self, there: float = 0.1, back: float = 0.1) -> None:
@@ -69,8 +69,8 @@ def test_an_answer_for_which_we_stood_still_tells_nothing(there: float, back: fl
 
 @pytest.mark.parametrize("headers", [{}, {"Date": ""}, {"Date": "yesterday"}])
 def test_where_no_answer_tells_the_time_no_moment_is_known(headers: dict[str, str]) -> None:
-    ica = IcaClock(fakes.Clock())
-    ica.measure(headers, fakes.Clock()())
+    ica = IcaClock(doubles.Clock())
+    ica.measure(headers, doubles.Clock()())
     assert ica.ours("2026-01-01T00:00:00Z") is None
 
 

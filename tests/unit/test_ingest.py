@@ -21,7 +21,7 @@ from icav2_copy_batch.stages import ingest
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
 from icav2_copy_batch.stages.ingest import Ingest, Ingested, OutOfTime
 from icav2_copy_batch.stages.publish import Publish
-from tests import fakes
+from tests import doubles
 from tests.event_files import sample, schema_faults
 
 FROM, TO = "b23fb516-d852-4985-adcc-831c12e8cd22", "7595e8f2-32d3-4c76-a324-c6a85dae87b5"
@@ -45,8 +45,8 @@ ACCEPTED, REJECTED = Ingested(accepted=1), Ingested(rejected=1)
 class World:
     """The use case and everything around it; what one line cut silences."""
 
-    line: fakes.Line = field(default_factory=fakes.Line)
-    clock: fakes.Clock = field(default_factory=fakes.Clock)
+    line: doubles.Line = field(default_factory=doubles.Line)
+    clock: doubles.Clock = field(default_factory=doubles.Clock)
     limits: Limits = field(default_factory=lambda: Limits(max_manifest_bytes=MAX_BYTES))
     seconds_left: float = 900.0
     slots: Slots = field(default_factory=Slots)
@@ -55,11 +55,11 @@ class World:
     ica_trouble: IcaError | None = None
 
     def __post_init__(self) -> None:
-        self.table = fakes.Table(self.line)
-        self.bucket = fakes.Bucket(self.line)
-        self.queue = fakes.Queue(self.line)
-        self.bus = fakes.Bus(self.line)
-        self.tasks = fakes.Tasks(self.line)
+        self.table = doubles.Table(self.line)
+        self.bucket = doubles.Bucket(self.line)
+        self.queue = doubles.Queue(self.line)
+        self.bus = doubles.Bus(self.line)
+        self.tasks = doubles.Tasks(self.line)
         self.publish = Publish(
             table=self.table,
             bucket=self.bucket,
@@ -71,10 +71,10 @@ class World:
         self.dispatch = Dispatch(
             table=self.table,
             queue=self.queue,
-            pacing=fakes.pacing(self.table, self.clock),
+            pacing=doubles.pacing(self.table, self.clock),
             clock=self.clock,
             slots=self.slots,
-            spread=fakes.in_turn,
+            spread=doubles.in_turn,
         )
         self.ingest = Ingest(
             table=self.table,
@@ -137,7 +137,7 @@ class World:
     def settle(self, copy_id: str, status: JobStatus = JobStatus.PASSED) -> None:
         """Have every job of a copy run and end."""
         for job in list(self.table.jobs(copy_id)):
-            running = fakes.run(self.table, job, self.clock(), f"ica-{job.job_id}")
+            running = doubles.run(self.table, job, self.clock(), f"ica-{job.job_id}")
             end = self.table.mark_passed if status is JobStatus.PASSED else self.table.give_up
             reason = None if status is JobStatus.PASSED else "disk full"
             assert end(running, running.ended_attempt("ENDED", reason, self.clock()), self.clock())
@@ -190,7 +190,7 @@ def test_as_many_messages_are_sent_at_once_as_there_are_slots_and_the_rest_waits
 
 def test_what_was_accepted_and_not_sent_is_sent_when_it_comes_again(world: World) -> None:
     world.line.cut_after = ALL_BUT_THE_LAST + 1
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         world.receive({"manifest": MANIFEST})
     assert world.launched() == []
     world.line.cut_after = None
@@ -387,7 +387,7 @@ def test_the_same_message_sent_twice_by_its_client_is_two_copies(world: World) -
 
 def test_jobs_that_have_moved_on_are_not_reset_by_a_redelivery(world: World) -> None:
     world.line.cut_after = ALL_BUT_THE_LAST
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         world.receive({"manifest": MANIFEST})
     world.line.cut_after = None
     world.settle("sqs-1")
@@ -409,7 +409,7 @@ CRASHED_BODIES = {
 @pytest.mark.parametrize("body", CRASHED_BODIES.values(), ids=CRASHED_BODIES)
 def test_killed_after_any_request_and_delivered_again_it_ends_in_the_same(body: dict[str, Any]) -> None:
     def fresh(cut_after: int | None = None) -> World:
-        world = World(fakes.Line(cut_after=cut_after))
+        world = World(doubles.Line(cut_after=cut_after))
         world.bucket.objects["their-bucket", "run.json"] = json.dumps(MANIFEST).encode()
         return world
 
@@ -420,7 +420,7 @@ def test_killed_after_any_request_and_delivered_again_it_ends_in_the_same(body: 
     undisturbed.send_what_was_lost()
     for cut_after in range(1, requests + 1):
         world = fresh(cut_after)
-        with suppress(fakes.LineCut):  # not raised where it is the poller's to go on
+        with suppress(doubles.LineCut):  # not raised where it is the poller's to go on
             world.receive(body)
         world.line.cut_after = None
         world.receive(body)
@@ -435,7 +435,7 @@ def test_killed_again_and_again_it_gets_to_the_end(world: World) -> None:
         world.line.requests, world.line.cut_after = 0, cut_after
         try:
             world.receive({"manifest": MANIFEST})
-        except fakes.LineCut:
+        except doubles.LineCut:
             continue
         break
     world.line.cut_after = None
@@ -444,7 +444,7 @@ def test_killed_again_and_again_it_gets_to_the_end(world: World) -> None:
     assert world.everything() == undisturbed.everything()
 
 
-class SlowTable(fakes.Table):
+class SlowTable(doubles.Table):
     """A table for which an invocation has time for two portions of jobs."""
 
     def __init__(self, world: World) -> None:
@@ -477,8 +477,8 @@ def test_more_jobs_than_one_invocation_can_write_are_finished_by_the_next(
 
 def test_nothing_is_launched_before_all_jobs_are_there() -> None:
     for cut_after in range(1, 6):  # a look, the manifest, the copy and two jobs
-        world = World(fakes.Line(cut_after=cut_after))
-        with pytest.raises(fakes.LineCut):
+        world = World(doubles.Line(cut_after=cut_after))
+        with pytest.raises(doubles.LineCut):
             world.receive({"manifest": MANIFEST})
         assert world.queue.sent == []
     assert len(world.table.job_items) == 2
@@ -486,7 +486,7 @@ def test_nothing_is_launched_before_all_jobs_are_there() -> None:
 
 def test_the_start_that_is_published_again_is_word_for_word_the_same(world: World) -> None:
     world.line.cut_after = ALL_BUT_THE_LAST
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         world.receive({"manifest": MANIFEST})
     world.line.cut_after = None
     world.clock.forward(hours=2)
@@ -497,7 +497,7 @@ def test_the_start_that_is_published_again_is_word_for_word_the_same(world: Worl
 
 def test_the_start_that_is_published_again_is_the_same_even_when_the_copy_has_settled(world: World) -> None:
     world.line.cut_after = ALL_BUT_THE_LAST
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         world.receive({"manifest": MANIFEST})
     world.line.cut_after = None
     world.settle("sqs-1")
@@ -590,7 +590,7 @@ def test_a_copy_that_is_there_knows_its_projects_whatever_has_become_of_their_na
     world: World, cut_after: int | None
 ) -> None:
     world.line.cut_after = cut_after
-    with suppress(fakes.LineCut):
+    with suppress(doubles.LineCut):
         world.receive({"manifest": BY_NAME})
     assert world.only_copy_id() == "sqs-1"
     world.line.cut_after = None
@@ -621,7 +621,7 @@ def test_a_manifest_that_was_uploaded_can_be_named(world: World) -> None:
 
 def test_a_copy_that_was_begun_is_finished_by_the_manifest_uri_that_its_events_name(world: World) -> None:
     world.line.cut_after = 4
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         world.receive({"manifest": MANIFEST})
     world.line.cut_after = None
     begun = world.table.get_copy("sqs-1")
@@ -703,7 +703,7 @@ def test_what_was_begun_under_other_parameters_is_finished_as_it_was_begun(
     undisturbed, world = World(limits=before), World(limits=before)
     undisturbed.receive(body)
     world.line.cut_after = cut_after
-    with suppress(fakes.LineCut):
+    with suppress(doubles.LineCut):
         world.receive(body)
     assert world.only_copy_id() == "sqs-1"
     world.line.cut_after = None
@@ -718,7 +718,7 @@ def test_what_was_begun_under_other_parameters_is_finished_as_it_was_begun(
 def test_a_copy_is_not_finished_in_a_plan_that_is_not_its_own(world: World) -> None:
     """Should a release of ours ever plan otherwise: some sources would be copied twice, others never."""
     world.line.cut_after = 4
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         world.receive({"manifest": MANIFEST})
     world.line.cut_after = None
     world.ingest = replace(world.ingest, limits=replace(world.limits, max_packed_bytes=1))
@@ -752,12 +752,14 @@ def test_a_second_task_that_waits_for_a_copy_is_answered_with_the_first(world: W
     world.settle("run")
     world.publish.publish("run")
     assert {token: type(answer) for token, answer in world.tasks.answers.items()} == {
-        "first": fakes.Succeeded,
-        "second": fakes.Succeeded,
+        "first": doubles.Succeeded,
+        "second": doubles.Succeeded,
     }
 
 
-@pytest.mark.parametrize(("status", "answer"), [(JobStatus.PASSED, fakes.Succeeded), (JobStatus.FAILED, fakes.Failed)])
+@pytest.mark.parametrize(
+    ("status", "answer"), [(JobStatus.PASSED, doubles.Succeeded), (JobStatus.FAILED, doubles.Failed)]
+)
 def test_a_task_that_comes_to_wait_after_the_publication_is_answered_at_once(
     world: World, status: JobStatus, answer: type
 ) -> None:
@@ -794,7 +796,7 @@ def test_a_rejected_message_is_kept_with_its_problems(world: World) -> None:
 
 def test_of_a_rejected_submission_nothing_is_copied(world: World) -> None:
     world.receive({"manifest": {**MANIFEST, "nonsense": []}})
-    assert world.table == fakes.Table(world.line)
+    assert world.table == doubles.Table(world.line)
     assert world.queue.sent == []
     assert world.bucket.keys() == {"rejected/sqs-1/submission", "rejected/sqs-1/problems.json"}
 
@@ -915,7 +917,7 @@ def test_the_task_of_a_rejected_submission_fails_with_the_detail_of_the_event(
     world: World, body: dict[str, Any], uploaded: bool
 ) -> None:
     assert world.receive(world.upload(body) if uploaded else body) == REJECTED
-    assert world.tasks.answers == {"token": fakes.Failed("token", "CopyRejected", world.rejection())}
+    assert world.tasks.answers == {"token": doubles.Failed("token", "CopyRejected", world.rejection())}
 
 
 def test_a_redelivered_rejection_says_the_same_under_the_same_id(world: World) -> None:
@@ -936,7 +938,7 @@ def test_a_copy_within_a_project_is_accepted_where_the_limits_allow_it() -> None
 
 def test_trouble_that_is_not_the_clients_is_not_answered_by_a_rejection(world: World) -> None:
     world.line.cut_after = 0
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         world.receive({"manifest": MANIFEST})
     assert world.bus.events == []
 
@@ -982,7 +984,7 @@ def test_the_task_of_a_message_with_a_duplicate_source_key_fails(world: World, b
     detail = world.rejection()
     assert [problem["about"] for problem in detail["problems"]] == ["icav2://f/a"]
     assert detail["copy_id"] == "run"
-    assert world.tasks.answers == {"token": fakes.Failed("token", "CopyRejected", detail)}
+    assert world.tasks.answers == {"token": doubles.Failed("token", "CopyRejected", detail)}
 
 
 @pytest.mark.parametrize("key", ["manifest_uri", "task_token"])
@@ -1005,4 +1007,4 @@ def test_time_is_taken_from_the_clock_that_is_passed_in(world: World) -> None:
     copy = world.table.get_copy("sqs-1")
     assert copy
     assert copy.submitted_at == copy.ingested_at == timestamp(world.clock())
-    assert replace(copy, ingested_at=None).submitted_at < timestamp(fakes.Clock().now - timedelta(days=999))
+    assert replace(copy, ingested_at=None).submitted_at < timestamp(doubles.Clock().now - timedelta(days=999))

@@ -9,7 +9,7 @@ from icav2_copy_batch.domain.job import Job, JobStatus
 from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.stages.items import NOT_AN_ITEM, Items
-from tests.unit.small_ica import SmallIca
+from tests.doubles import SmallIca
 
 SOURCES = ["icav2://from/a", "icav2://from/b", "icav2://other/c"]
 FAILURES = [IcaUnavailable("503"), IcaRefused("404")]

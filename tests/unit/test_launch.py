@@ -48,8 +48,8 @@ from icav2_copy_batch.stages.launch import (
     Launch,
     Launched,
 )
-from tests import fakes
-from tests.unit.small_ica import SmallIca
+from tests import doubles
+from tests.doubles import SmallIca
 
 SOURCES = ["icav2://from/run/a.txt", "icav2://from/run/b.txt"]
 UNAVAILABLE = IcaUnavailable("ICA answered 503", http_status=503)
@@ -67,16 +67,16 @@ class Poller:
 
 @dataclass
 class World:
-    clock: fakes.Clock = field(default_factory=fakes.Clock)
-    table: fakes.Table = field(default_factory=fakes.Table)
+    clock: doubles.Clock = field(default_factory=doubles.Clock)
+    table: doubles.Table = field(default_factory=doubles.Table)
     ica: SmallIca = field(default_factory=SmallIca)
-    queue: fakes.Queue = field(default_factory=fakes.Queue)
+    queue: doubles.Queue = field(default_factory=doubles.Queue)
     poller: Poller = field(default_factory=Poller)
     seconds_left: float = 300.0
     slots: Slots = field(default_factory=Slots)
     jitter: Callable[[float, float], float] = max
     """Chance: by default the larger of the two."""
-    spread: Spread = fakes.in_turn
+    spread: Spread = doubles.in_turn
     sleeping: Callable[[float], None] = lambda _: None
     """What happens while a launch waits."""
     slept: list[float] = field(default_factory=list)
@@ -94,7 +94,7 @@ class World:
         count = len(destinations)
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), count, count, "s3://our-bucket/m"))
         planned = [PlannedJob(destination, pack_sources(list(sources))) for destination in destinations]
-        fakes.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), self.clock())
+        doubles.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), self.clock())
         return list(self.table.jobs(copy_id))
 
     def launch(self, *jobs: Job, deferrals: int = 0) -> Launched:
@@ -103,7 +103,7 @@ class World:
             ica=self.ica,
             queue=self.queue,
             poller=self.poller,
-            pacing=fakes.pacing(self.table, self.clock),
+            pacing=doubles.pacing(self.table, self.clock),
             clock=self.clock,
             seconds_left=lambda: self.seconds_left,
             slots=self.slots,
@@ -234,7 +234,7 @@ def test_a_job_that_moves_on_between_reading_and_claiming_is_not_launched(world:
 
     def another_is_faster(copy_id: str, job_id: str) -> Job | None:
         seen = read(copy_id, job_id)
-        fakes.run(world.table, job, world.clock())
+        doubles.run(world.table, job, world.clock())
         return seen
 
     world.table.get_job = another_is_faster  # type: ignore[method-assign]
@@ -317,7 +317,7 @@ def test_a_job_whose_folder_is_busy_waits_a_while(world: World) -> None:
 def test_nobody_launches_while_nobody_may_call_ica(world: World) -> None:
     jobs = world.create("icav2://to/x/", "icav2://to/y/")
     until = world.clock() + timedelta(seconds=40)
-    fakes.nobody_calls_until(world.table, world.clock(), until)
+    doubles.nobody_calls_until(world.table, world.clock(), until)
     world.jitter = min
     assert world.launch(*jobs) == Launched(held=2)
     assert world.ica.calls == []
@@ -330,7 +330,7 @@ def test_nobody_launches_while_nobody_may_call_ica(world: World) -> None:
 def test_jobs_that_were_held_back_meanwhile_do_not_all_come_back_at_once(world: World) -> None:
     (job,) = world.create("icav2://to/x/")
     until = world.clock() + timedelta(seconds=40)
-    fakes.nobody_calls_until(world.table, world.clock(), until)
+    doubles.nobody_calls_until(world.table, world.clock(), until)
     world.launch(job)
     assert world.now(job).due_at == world.after(80)
 
@@ -339,7 +339,7 @@ def test_a_message_that_comes_late_holds_no_other_attempt_back(world: World) -> 
     (job,) = world.create("icav2://to/x/")
     world.launch(job)
     requeued = world.fail(job)
-    fakes.nobody_calls_until(world.table, world.clock(), world.clock() + timedelta(seconds=40))
+    doubles.nobody_calls_until(world.table, world.clock(), world.clock() + timedelta(seconds=40))
     world.launch(job)
     assert world.now(job) == requeued
 
@@ -802,7 +802,7 @@ def test_leftovers_that_cannot_be_deleted_now_put_the_launch_off(world: World, e
 # --- what nobody has foreseen ----------------------------------------------------------------------------------------
 
 
-class BrokenTable(fakes.Table):
+class BrokenTable(doubles.Table):
     """A table that cannot do something with one job."""
 
     breaks: tuple[str, str] = ("", "")

@@ -12,7 +12,7 @@ from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaU
 from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.stages.leftovers import Leftovers
-from tests.unit.small_ica import SmallIca
+from tests.doubles import SmallIca
 
 BEGAN = datetime(2024, 5, 28, 3, 12, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ import pytest
 from icav2_copy_batch.adapters.ica.pacing import CALLERS_AT_ONCE, HELD_AFTER, LONGEST_TURN, Pacing
 from icav2_copy_batch.domain.ica import IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, FREE_RATE, LONGEST_PAUSE, Pace, first_pace
-from tests import fakes
+from tests import doubles
 from tests.unit.paced_world import PacedWorld
 
 UNLIMITED = 1e9
@@ -101,8 +101,8 @@ def test_one_that_dies_with_moments_taken_holds_up_the_others_no_longer_than_tho
 
 @dataclass
 class Container:
-    table: fakes.Table = field(default_factory=fakes.Table)
-    clock: fakes.Clock = field(default_factory=fakes.Clock)
+    table: doubles.Table = field(default_factory=doubles.Table)
+    clock: doubles.Clock = field(default_factory=doubles.Clock)
     seconds_left: float = 900.0
     slept: list[float] = field(default_factory=list)
     made_at: list[datetime] = field(default_factory=list)

@@ -44,8 +44,8 @@ from icav2_copy_batch.stages.poll import (
 )
 from icav2_copy_batch.stages.publish import SECONDS_TO_PUBLISH
 from icav2_copy_batch.stages.verify import MISMATCH, OLDER, PATIENCE, Compared, TreesCompared
-from tests import fakes
-from tests.unit.small_ica import SmallIca
+from tests import doubles
+from tests.doubles import SmallIca
 
 SOURCES = ["icav2://from/a", "icav2://from/b"]
 
@@ -130,10 +130,10 @@ class Reports:
 class World:
     """The poller has time for one look, unless it is given more."""
 
-    clock: fakes.Clock = field(default_factory=fakes.Clock)
-    table: fakes.Table = field(default_factory=fakes.Table)
+    clock: doubles.Clock = field(default_factory=doubles.Clock)
+    table: doubles.Table = field(default_factory=doubles.Table)
     ica: SmallIca = field(default_factory=SmallIca)
-    queue: fakes.Queue = field(default_factory=fakes.Queue)
+    queue: doubles.Queue = field(default_factory=doubles.Queue)
     publish: Publisher = field(default_factory=Publisher)
     reports: Reports = field(default_factory=Reports)
     seconds_left: float = LEAST_SECONDS_TO_LOOK
@@ -153,12 +153,12 @@ class World:
         packed = pack_sources(list(sources))
         planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
         due_at = self.clock() + due_in
-        fakes.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), due_at)
+        doubles.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), due_at)
         return list(self.table.jobs(copy_id))
 
     def run(self, job: Job, ica_status: str | None = "RUNNING", reason: str | None = None) -> Job:
         """From QUEUED to RUNNING; ICA says of its job what the test says."""
-        running = fakes.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}-{job.attempt}")
+        running = doubles.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}-{job.attempt}")
         if ica_status:
             self.say(running, ica_status, reason)
         return running
@@ -190,10 +190,10 @@ class World:
             dispatch=Dispatch(
                 table=self.table,
                 queue=self.queue,
-                pacing=fakes.pacing(self.table, self.clock),
+                pacing=doubles.pacing(self.table, self.clock),
                 clock=self.clock,
                 slots=self.slots,
-                spread=fakes.in_turn,
+                spread=doubles.in_turn,
             ),
             publish=self.publish,
             reconciler=self.reports,
@@ -204,7 +204,7 @@ class World:
             seconds_left=lambda: self.seconds_left,
             sleep=self.sleep,
             max_attempts=self.max_attempts,
-            spread=fakes.in_turn,
+            spread=doubles.in_turn,
         )
 
     def sleep(self, seconds: float) -> None:
@@ -555,7 +555,7 @@ def test_in_an_outage_a_first_failure_is_launched_again_at_once(world: World) ->
 def test_what_ica_does_in_one_project_holds_no_job_into_another(world: World) -> None:
     *others, job = world.create(jobs=4)
     for each in others:
-        fakes.run(world.table, world.now(each), world.clock(), f"ica-{each.job_id}", "another")
+        doubles.run(world.table, world.now(each), world.clock(), f"ica-{each.job_id}", "another")
         world.ica.jobs_there[f"ica-{each.job_id}"] = IcaJob(f"ica-{each.job_id}", "FAILED")
     world.run(job, "FAILED")
     world.poll()

@@ -21,7 +21,7 @@ from icav2_copy_batch.stages.publish import (
     SECONDS_TO_FINISH,
     Publish,
 )
-from tests import fakes
+from tests import doubles
 from tests.event_files import sample, schema_faults
 
 PASSED, FAILED = JobStatus.PASSED, JobStatus.FAILED
@@ -36,15 +36,15 @@ class World:
 
     task_tokens: frozenset[str] = frozenset()
     manifest: dict[str, list[str]] = field(default_factory=lambda: MANIFEST)
-    line: fakes.Line = field(default_factory=fakes.Line)
-    clock: fakes.Clock = field(default_factory=fakes.Clock)
+    line: doubles.Line = field(default_factory=doubles.Line)
+    clock: doubles.Clock = field(default_factory=doubles.Clock)
     seconds_left: float = SECONDS_LEFT
 
     def __post_init__(self) -> None:
-        self.table = fakes.Table()  # over no line, until the copy is there
-        self.bucket = fakes.Bucket(self.line)
-        self.bus: fakes.Bus = fakes.Bus(self.line)
-        self.tasks = fakes.Tasks(self.line)
+        self.table = doubles.Table()  # over no line, until the copy is there
+        self.bucket = doubles.Bucket(self.line)
+        self.bus: doubles.Bus = doubles.Bus(self.line)
+        self.tasks = doubles.Tasks(self.line)
         planned = flip(self.manifest, Limits())
         self.table.create_copy(
             Copy(
@@ -57,12 +57,12 @@ class World:
                 task_tokens=self.task_tokens,
             )
         )
-        fakes.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
+        doubles.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
         self.table.mark_ingested("run", self.clock())
 
     def end(self, number: int, status: JobStatus, reason: str = "disk full") -> None:
         job = self.table.job_items["run", f"{number:06d}"]
-        running = fakes.run(self.table, job, self.clock(), f"ica-{number}")
+        running = doubles.run(self.table, job, self.clock(), f"ica-{number}")
         ended = running.ended_attempt("ENDED", None if status is PASSED else reason, self.clock())
         assert (self.table.mark_passed if status is PASSED else self.table.give_up)(running, ended, self.clock())
 
@@ -185,7 +185,7 @@ def test_every_task_that_waits_for_a_completed_copy_succeeds_with_the_detail_of_
     world = World(frozenset({"one", "two"})).settle(PASSED, PASSED)
     world.publish_run()
     detail = world.bus.events[0].detail
-    assert world.tasks.answers == {token: fakes.Succeeded(token, detail) for token in ("one", "two")}
+    assert world.tasks.answers == {token: doubles.Succeeded(token, detail) for token in ("one", "two")}
 
 
 def test_every_task_that_waits_for_a_failed_copy_fails_with_the_reasons() -> None:
@@ -194,7 +194,7 @@ def test_every_task_that_waits_for_a_failed_copy_fails_with_the_reasons() -> Non
     assert set(world.tasks.answers) == {"one", "two"}
     for token in ("one", "two"):
         answer = world.tasks.answers[token]
-        assert isinstance(answer, fakes.Failed)
+        assert isinstance(answer, doubles.Failed)
         assert answer.error == "CopyFailed"
         assert answer.cause == {key: world.bus.events[0].detail[key] for key in CAUSE_KEYS}
         assert answer.cause["failed_jobs"] == [
@@ -216,14 +216,14 @@ def test_what_is_too_large_to_be_sent_is_sent_without_its_jobs_and_stored_whole(
     detail = world.bus.events[0].detail
     assert detail["truncated"] is True
     assert "job_list_with_attempt_counter" not in detail
-    assert world.tasks.answers == {"token": fakes.Succeeded("token", detail)}
+    assert world.tasks.answers == {"token": doubles.Succeeded("token", detail)}
     stored = json.loads(world.bucket["results/run.json"])
     assert stored["truncated"] is False
     assert stored["job_list_with_attempt_counter"][0]["source_uris"] == sorted(manifest)
     assert schema_faults("copy-settled", stored) == []
 
 
-class OvertakenBus(fakes.Bus):
+class OvertakenBus(doubles.Bus):
     """A bus that lets something else happen when the event has been put: before that is noted."""
 
     def __init__(self, world: World, *happenings: Any) -> None:
@@ -236,7 +236,7 @@ class OvertakenBus(fakes.Bus):
             self.happenings.pop()()
 
 
-class OvertakenTasks(fakes.Tasks):
+class OvertakenTasks(doubles.Tasks):
     """Tasks that, while they are answered, have another one come to wait."""
 
     def __init__(self, world: World, *arriving: str) -> None:
@@ -262,11 +262,13 @@ def test_a_first_task_that_comes_to_wait_while_a_copy_is_being_published_is_answ
     world = World().settle(PASSED, FAILED)
     world.bus = OvertakenBus(world, lambda: world.table.add_task_token("run", "late"))
     world.publish_run()
-    assert isinstance(world.tasks.answers["late"], fakes.Failed)
+    assert isinstance(world.tasks.answers["late"], doubles.Failed)
     assert world.copy().status is CopyStatus.FAILED
 
 
-@pytest.mark.parametrize(("ends", "answer"), [((PASSED, PASSED), fakes.Succeeded), ((PASSED, FAILED), fakes.Failed)])
+@pytest.mark.parametrize(
+    ("ends", "answer"), [((PASSED, PASSED), doubles.Succeeded), ((PASSED, FAILED), doubles.Failed)]
+)
 def test_a_task_that_comes_too_late_gets_the_same_answer(ends: tuple[JobStatus, ...], answer: type) -> None:
     world = World(frozenset({"first"})).settle(*ends)
     world.publish_run()
@@ -316,7 +318,7 @@ def test_killed_after_any_request_it_is_published_in_the_end_under_the_same_even
     ends: tuple[JobStatus, ...],
 ) -> None:
     def fresh(cut_after: int | None = None) -> World:
-        return World(frozenset({"token"}), line=fakes.Line(cut_after=cut_after)).settle(*ends)
+        return World(frozenset({"token"}), line=doubles.Line(cut_after=cut_after)).settle(*ends)
 
     undisturbed = fresh()
     undisturbed.publish_run()
@@ -324,7 +326,7 @@ def test_killed_after_any_request_it_is_published_in_the_end_under_the_same_even
     assert requests >= 6  # claim, jobs, result, event, answer, note
     for cut_after in range(1, requests + 1):
         world = fresh(cut_after)
-        with pytest.raises(fakes.LineCut):
+        with pytest.raises(doubles.LineCut):
             world.publish_run()
         world.line.cut_after = None
         published_before = world.copy().is_published
@@ -339,10 +341,10 @@ def test_killed_after_any_request_it_is_published_in_the_end_under_the_same_even
 @pytest.mark.parametrize("failing", ["bucket", "bus"])
 def test_a_publication_that_failed_may_be_tried_again_at_once(failing: str) -> None:
     world = World(frozenset({"token"})).settle(PASSED, PASSED)
-    dead = fakes.Line(cut_after=0)
-    requested: dict[str, fakes.Bucket | fakes.Bus] = {"bucket": world.bucket, "bus": world.bus}
+    dead = doubles.Line(cut_after=0)
+    requested: dict[str, doubles.Bucket | doubles.Bus] = {"bucket": world.bucket, "bus": world.bus}
     requested[failing].line = dead
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         world.publish_run()
     assert not world.copy().is_published
     dead.cut_after = None
@@ -395,7 +397,7 @@ def test_the_claim_lasts_for_longer_than_its_maker_can_live() -> None:
 # --- tasks that cannot be answered, and those that wait --------------------------------------------------------------
 
 
-class PoisonedTasks(fakes.Tasks):
+class PoisonedTasks(doubles.Tasks):
     """Tasks of which some cannot be answered, nor told to wait on."""
 
     def __init__(self, *poisoned: str) -> None:
@@ -444,7 +446,7 @@ def test_it_is_answered_once_that_is_possible() -> None:
     tasks.poisoned.clear()
     world.clock.now += 2 * HEARTBEATS_APART
     world.publish.look_after_waiting()
-    assert tasks.answers["poison"] == fakes.Succeeded("poison", world.bus.events[0].detail)
+    assert tasks.answers["poison"] == doubles.Succeeded("poison", world.bus.events[0].detail)
     assert tasks.answered == ["a", "poison"]
     assert (world.copy().task_tokens, world.table.waited_for) == (frozenset(), {})
     assert len(world.bus.events) == 1

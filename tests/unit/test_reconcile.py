@@ -25,8 +25,8 @@ from icav2_copy_batch.stages.reconcile import (
     NotForAPerson,
     Reconcile,
 )
-from tests import fakes
-from tests.unit.small_ica import SmallIca
+from tests import doubles
+from tests.doubles import SmallIca
 
 PROJECT = "8a4c7e52-0b1f-4d3a-b6e9-5f2c8d7a6b10"
 SOURCE = "11111111-1111-4111-8111-111111111111"
@@ -79,13 +79,13 @@ class World:
     """Jobs whose launch has asked ICA for ``a`` and ``b`` into a folder each, and has not had its answer."""
 
     def __init__(self, jobs: int = 1, data: tuple[str, ...] = ("a", "b"), root: bool = False) -> None:
-        self.ica, self.clock, self.table, self.queue = RecentIca(), fakes.Clock(), fakes.Table(), fakes.Queue()
+        self.ica, self.clock, self.table, self.queue = RecentIca(), doubles.Clock(), doubles.Table(), doubles.Queue()
         self.reconcile = Reconcile(table=self.table, ica=self.ica, queue=self.queue, clock=self.clock)
         self.asked_at = self.clock()
         self.table.create_copy(Copy("run", "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
         sources = pack_sources([f"icav2://{SOURCE}/{name.replace('fol.', '')}" for name in data])
         planned = [PlannedJob(f"icav2://{PROJECT}/{'' if root else f'x{n}/'}", sources) for n in range(jobs)]
-        fakes.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
+        doubles.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
         for number, job in enumerate(list(self.table.jobs("run"))):
             claimed = self.claim(job)
             intent = Intent.of(timestamp(self.clock()), None if root else f"fol.{number}", data)

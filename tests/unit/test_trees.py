@@ -15,7 +15,7 @@ from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.uri import IcaUri
 from icav2_copy_batch.stages import trees
 from icav2_copy_batch.stages.trees import Tree, Walk
-from tests.unit.small_ica import SmallIca
+from tests.doubles import SmallIca
 
 PATHS = ["a", "b", "x/a", "x/b", "x/y/a", "x/y/b", "x/y/c", "y/a", "z/a", "z/deeper/still/a"]
 

@@ -1,4 +1,4 @@
-"""The fakes are as the adapters: the same methods, called in the same way."""
+"""The doubles have the methods of what they stand for, called in the same way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from icav2_copy_batch.adapters import aws
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import LaunchRequest
-from tests import fakes
+from tests import doubles
 
 
 def public_methods(of: type) -> dict[str, Any]:
@@ -18,11 +18,11 @@ def public_methods(of: type) -> dict[str, Any]:
 
 
 PAIRS: list[tuple[type, type]] = [
-    (CopyTable, fakes.Table),
-    (aws.LaunchQueue, fakes.Queue),
-    (aws.EventBus, fakes.Bus),
-    (aws.ManifestBucket, fakes.Bucket),
-    (aws.TaskTokens, fakes.Tasks),
+    (CopyTable, doubles.Table),
+    (aws.LaunchQueue, doubles.Queue),
+    (aws.EventBus, doubles.Bus),
+    (aws.ManifestBucket, doubles.Bucket),
+    (aws.TaskTokens, doubles.Tasks),
 ]
 
 
@@ -40,11 +40,11 @@ def test_each_method_of_an_adapter_has_its_double_with_the_same_signature(
 
 
 def test_a_line_that_is_cut_carries_out_the_request_and_no_later_one() -> None:
-    line = fakes.Line(cut_after=2)
-    queue = fakes.Queue(line)
+    line = doubles.Line(cut_after=2)
+    queue = doubles.Queue(line)
     requests = [LaunchRequest("copy", f"{number:06d}", 1) for number in (1, 2, 3)]
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         queue.send(requests)
-    with pytest.raises(fakes.LineCut):
+    with pytest.raises(doubles.LineCut):
         queue.send(requests)
     assert queue.sent == [(requests[0], 0), (requests[1], 0)]

@@ -1,19 +1,13 @@
-"""The outside world in memory: the table with the adapter's own conditions, and the rest, which records.
-
-Each request of a fake goes over a ``Line``, which can be cut after the n-th: so a test kills a use case anywhere.
-"""
+"""``CopyTable`` in memory, with the adapter's own conditions."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from datetime import datetime
+from typing import Any
 
-from icav2_copy_batch.adapters.ica.pacing import Pacing
-from icav2_copy_batch.domain.events import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,
@@ -28,58 +22,15 @@ from icav2_copy_batch.domain.job import (
     job_id_of,
     timestamp,
 )
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, Problem, Refused
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
-from icav2_copy_batch.domain.pace import Pace, first_pace
+from icav2_copy_batch.domain.pace import Pace
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.uri import parse_uri
-
-if TYPE_CHECKING:
-    from icav2_copy_batch.adapters.table import CopyTable
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-def in_turn(do: Callable[[T], R], each: Sequence[T]) -> list[R]:
-    """One after the other, where the product does things side by side."""
-    return [do(one) for one in each]
-
+from tests.doubles.line import Line
 
 FORGET_LAUNCH: dict[str, None] = dict.fromkeys(("lease_until", "intent", "answer_lost_at", "undecided_since"))
 """What a job that leaves LAUNCHING loses."""
-
-
-class LineCut(Exception):
-    """The caller dies here: the request was carried out, and its answer reached nobody."""
-
-
-@dataclass
-class Line:
-    """Counts the requests to the outside, and cuts after the one it is told."""
-
-    requests: int = 0
-    cut_after: int | None = None
-
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        if self.cut_after is not None and self.requests >= self.cut_after:
-            raise LineCut  # dead is dead: also what runs in an ``except`` reaches nobody
-        yield
-        self.requests += 1
-        if self.requests == self.cut_after:
-            raise LineCut
-
-
-@dataclass
-class Clock:
-    now: datetime = datetime(2024, 5, 28, 3, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def forward(self, **by: float) -> None:
-        self.now += timedelta(**by)
 
 
 @dataclass
@@ -582,154 +533,3 @@ class Table:
 
 def _folder(job: Job, ica_project_id: str) -> tuple[str, str]:
     return ica_project_id, parse_uri(job.destination).path
-
-
-def run(table: Table, job: Job, now: datetime, ica_job_id: str = "ica-job", ica_project_id: str = "project") -> Job:
-    """Bring a queued job to RUNNING; the job as it is then."""
-    assert table.claim_for_launch(job, ica_project_id, now, now, Slots()) is Claim.CLAIMED
-    claimed = table.job_items[job.copy_id, job.job_id]
-    assert table.mark_running(claimed, ica_job_id, f"batch-of-{ica_job_id}", now, now)
-    return table.job_items[job.copy_id, job.job_id]
-
-
-def create_due_jobs(
-    table: Table | CopyTable,
-    copy_id: str,
-    planned: Sequence[PlannedJob],
-    options: CopyOptions,
-    now: datetime,
-    due_at: datetime,
-) -> list[Job]:
-    """A copy's jobs, each as if it had had its first launch message."""
-    table.create_jobs(copy_id, planned, options, now)
-    for job in (job for job in table.jobs(copy_id) if job.due_at is None):
-        assert table.mark_sent(Waiting(LaunchRequest(copy_id, job.job_id, job.attempt), job.project), now, due_at)
-    return list(table.jobs(copy_id))
-
-
-def pacing(table: Table, clock: Clock) -> Pacing:
-    """The pacing of a use case that makes no call to ICA of its own."""
-    return Pacing(table, clock, sleep=lambda seconds: clock.forward(seconds=seconds), seconds_left=lambda: 900.0)
-
-
-def nobody_calls_until(table: Table, now: datetime, until: datetime) -> None:
-    """ICA has said, with a 429, how long nobody may call."""
-    table.pace_item = first_pace(0, now, (until - now).total_seconds())
-
-
-@dataclass
-class Queue:
-    """The launch queue: what was sent, with its delay."""
-
-    line: Line = field(default_factory=Line, compare=False)
-    sent: list[tuple[LaunchRequest, int]] = field(default_factory=list)
-
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
-        for request in requests:
-            with self.line.request():
-                self.sent.append((request, delay_seconds))
-
-
-class Event(NamedTuple):
-    detail_type: str
-    detail: Detail
-
-
-@dataclass
-class Bus:
-    line: Line = field(default_factory=Line, compare=False)
-    events: list[Event] = field(default_factory=list)
-
-    def put(self, detail_type: str, detail: Detail) -> None:
-        with self.line.request():
-            assert len(EVENT_SOURCE + detail_type + encode(detail)) < 256 * 1024, "EventBridge would refuse it"
-            self.events.append(Event(detail_type, detail))
-
-
-@dataclass
-class Bucket:
-    """Our bucket, and others that can be read: bucket and key → content."""
-
-    line: Line = field(default_factory=Line, compare=False)
-    name: str = "our-bucket"
-    objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    versions: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
-    """What a key held in a version: bucket, key and version id → content."""
-
-    def __getitem__(self, key: str) -> bytes:
-        return self.objects[self.name, key]
-
-    def keys(self) -> set[str]:
-        """The keys of our bucket."""
-        return {key for bucket, key in self.objects if bucket == self.name}
-
-    def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes:
-        with self.line.request():
-            content = self._content(bucket, key, version_id)
-        uri = f"s3://{bucket}/{key}"
-        if content is None:
-            raise Refused([Problem(uri, "does not exist, or not any more")])
-        if len(content) > max_bytes:
-            raise Refused([Problem(uri, f"is larger than {max_bytes:,} bytes; split the manifest")])
-        return content
-
-    def put(self, key: str, content: bytes, content_type: str = "application/json") -> str:
-        with self.line.request():
-            self.objects[self.name, key] = content
-            return f"s3://{self.name}/{key}"
-
-    def write(self, key: str, pieces: Iterable[str], content_type: str = "application/json") -> str:
-        return self.put(key, "".join(pieces).encode(), content_type)
-
-    def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None:
-        with self.line.request():
-            content = self._content(bucket, key, version_id)
-            if content is None:
-                return None
-            self.objects[self.name, target_key] = content
-            return f"s3://{self.name}/{target_key}"
-
-    def _content(self, bucket: str, key: str, version_id: str | None) -> bytes | None:
-        return self.versions.get((bucket, key, version_id)) if version_id else self.objects.get((bucket, key))
-
-
-class Succeeded(NamedTuple):
-    task_token: str
-    output: Detail
-
-
-class Failed(NamedTuple):
-    task_token: str
-    error: str
-    cause: Detail
-
-
-@dataclass
-class Tasks:
-    """Step Functions tasks that wait: the first answer of each counts, as there."""
-
-    line: Line = field(default_factory=Line, compare=False)
-    answers: dict[str, Succeeded | Failed] = field(default_factory=dict)
-    answered: list[str] = field(default_factory=list)
-    """The token of every answer, also of one that came to nobody."""
-    heartbeats: list[str] = field(default_factory=list)
-    """The token of every heartbeat."""
-
-    def succeed(self, task_token: str, output: Detail) -> None:
-        with self.line.request():
-            assert len(encode(output)) <= 256 * 1024, "Step Functions would refuse it"
-            self._answer(Succeeded(task_token, output))
-
-    def fail(self, task_token: str, error: str, cause: Detail) -> None:
-        with self.line.request():
-            assert len(encode(cause)) <= 32_768, "Step Functions would refuse it"
-            self._answer(Failed(task_token, error, cause))
-
-    def send_heartbeat(self, task_token: str) -> bool:
-        with self.line.request():
-            self.heartbeats.append(task_token)
-            return task_token not in self.answers
-
-    def _answer(self, answer: Succeeded | Failed) -> None:
-        self.answered.append(answer.task_token)
-        self.answers.setdefault(answer.task_token, answer)

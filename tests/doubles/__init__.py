@@ -1,0 +1,43 @@
+"""The doubles: what the stages talk to, in memory. Each is held by tests that run on it and on what it stands for.
+
+=============  ==========================  =====================================================
+double         stands for                  held by
+=============  ==========================  =====================================================
+Table          adapters.table.CopyTable    integration/test_table_contract.py
+Queue          adapters.aws.LaunchQueue    integration/test_doubles.py
+Bus            adapters.aws.EventBus       integration/test_doubles.py
+Bucket         adapters.aws.ManifestBucket  integration/test_doubles.py
+Tasks          adapters.aws.TaskTokens     integration/test_doubles.py
+=============  ==========================  =====================================================
+
+``unit/test_doubles.py`` holds that each has the methods of what it stands for, with the same arguments.
+A request to a double goes over a ``Line``, which can be cut after the n-th: so a test kills a stage anywhere.
+"""
+
+from tests.doubles.aws import Bucket, Bus, Event, Failed, Queue, Succeeded, Tasks
+from tests.doubles.clock import Clock, in_turn
+from tests.doubles.ica import SmallIca
+from tests.doubles.line import Line, LineCut
+from tests.doubles.prepared import create_due_jobs, nobody_calls_until, pacing, run
+from tests.doubles.table import ConditionRefused, Table
+
+__all__ = [
+    "Bucket",
+    "Bus",
+    "Clock",
+    "ConditionRefused",
+    "Event",
+    "Failed",
+    "Line",
+    "LineCut",
+    "Queue",
+    "SmallIca",
+    "Succeeded",
+    "Table",
+    "Tasks",
+    "create_due_jobs",
+    "in_turn",
+    "nobody_calls_until",
+    "pacing",
+    "run",
+]

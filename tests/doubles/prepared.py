@@ -1,0 +1,51 @@
+"""Jobs, and the pace of calls, brought to where a test needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from icav2_copy_batch.adapters.ica.pacing import Pacing
+from icav2_copy_batch.domain.job import Claim, Job, LaunchRequest
+from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
+from icav2_copy_batch.domain.pace import first_pace
+from icav2_copy_batch.domain.schedule import Slots, Waiting
+from tests.doubles.clock import Clock
+from tests.doubles.table import Table
+
+if TYPE_CHECKING:
+    from icav2_copy_batch.adapters.table import CopyTable
+
+
+def run(table: Table, job: Job, now: datetime, ica_job_id: str = "ica-job", ica_project_id: str = "project") -> Job:
+    """Bring a queued job to RUNNING; the job as it is then."""
+    assert table.claim_for_launch(job, ica_project_id, now, now, Slots()) is Claim.CLAIMED
+    claimed = table.job_items[job.copy_id, job.job_id]
+    assert table.mark_running(claimed, ica_job_id, f"batch-of-{ica_job_id}", now, now)
+    return table.job_items[job.copy_id, job.job_id]
+
+
+def create_due_jobs(
+    table: Table | CopyTable,
+    copy_id: str,
+    planned: Sequence[PlannedJob],
+    options: CopyOptions,
+    now: datetime,
+    due_at: datetime,
+) -> list[Job]:
+    """A copy's jobs, each as if it had had its first launch message."""
+    table.create_jobs(copy_id, planned, options, now)
+    for job in (job for job in table.jobs(copy_id) if job.due_at is None):
+        assert table.mark_sent(Waiting(LaunchRequest(copy_id, job.job_id, job.attempt), job.project), now, due_at)
+    return list(table.jobs(copy_id))
+
+
+def pacing(table: Table, clock: Clock) -> Pacing:
+    """The pacing of a use case that makes no call to ICA of its own."""
+    return Pacing(table, clock, sleep=lambda seconds: clock.forward(seconds=seconds), seconds_left=lambda: 900.0)
+
+
+def nobody_calls_until(table: Table, now: datetime, until: datetime) -> None:
+    """ICA has said, with a 429, how long nobody may call."""
+    table.pace_item = first_pace(0, now, (until - now).total_seconds())
