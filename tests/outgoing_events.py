@@ -13,8 +13,9 @@ from typing import Any
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.events import Detail, Sendable
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import Limits, Refused, flip, pack_sources
+from icav2_copy_batch.domain.manifest import Limits, flip, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
+from icav2_copy_batch.domain.problems import Refused
 from tests.event_files import EVENTS
 
 BUCKET = "s3://icav2-copy-batch-manifests"

@@ -80,7 +80,8 @@ def _measured(how: str, path: Path, repeats: int = REPEATS) -> tuple[float, floa
 
 def _measure(how: str, path: Path) -> None:
     import icav2_copy_batch.handlers  # noqa: F401 # sets the garbage collector, for json.loads as well
-    from icav2_copy_batch.domain.manifest import Limits, flip, read_json
+    from icav2_copy_batch.domain.json_text import read_json
+    from icav2_copy_batch.domain.manifest import Limits, flip
     from local.bench.baseline import quadratic_flip
 
     data = path.read_bytes()

@@ -12,11 +12,12 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, StartedCopyBatch
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Attempt, Claim, Copy, CopyStatus, Hold, Job, JobStatus, LaunchRequest
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.pace import Pace
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from icav2_copy_batch.domain.events import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.job import LaunchRequest
-from icav2_copy_batch.domain.manifest import Problem, Refused
+from icav2_copy_batch.domain.problems import Problem, Refused
 from tests.doubles.line import Line
 
 

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from icav2_copy_batch.adapters.ica.pacing import Pacing
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import Claim, Job, LaunchRequest
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.pace import first_pace
 from icav2_copy_batch.domain.schedule import Slots, Waiting
 from tests.doubles.clock import Clock

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,
@@ -22,7 +23,7 @@ from icav2_copy_batch.domain.job import (
     job_id_of,
     timestamp,
 )
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.pace import Pace
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting

@@ -244,7 +244,7 @@ def test_a_duplicate_source_is_refused_though_a_parser_would_drop_it(stack: Loca
     text = f'{{"{A}/x": ["{B}/1/"], "{A}/x": ["{B}/2/"]}}'
     upload(stack, "manifests/duplicate.json", text.encode())
 
-    event = subscriber.wait_for(lambda event: "stands more than once" in str(event["detail"].get("problems")))
+    event = subscriber.wait_for(lambda event: "is a key more than once" in str(event["detail"].get("problems")))
 
     assert event["detail"]["problems"][0]["about"] == f"{A}/x"
 

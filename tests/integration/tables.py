@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import Attempt, Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.schedule import Slots
 from tests import doubles
 from tests.integration import clients

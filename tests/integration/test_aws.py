@@ -29,7 +29,7 @@ from icav2_copy_batch.adapters.aws import (
     TaskTrouble,
 )
 from icav2_copy_batch.domain.job import LaunchRequest
-from icav2_copy_batch.domain.manifest import Refused
+from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.token import UnusableSecret
 from tests.doubles.simulated_ica import until
 from tests.integration import clients

@@ -10,8 +10,9 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import JobStatus
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.uri import parse_uri
 from local.bench.cost import PRICES
 from local.manifests import Manifest, bclconvert_manifest

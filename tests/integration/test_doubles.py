@@ -12,7 +12,7 @@ import pytest
 from icav2_copy_batch.adapters.aws import EventBus, LaunchQueue, ManifestBucket, TaskTokens
 from icav2_copy_batch.domain.events import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail
 from icav2_copy_batch.domain.job import LaunchRequest
-from icav2_copy_batch.domain.manifest import Refused
+from icav2_copy_batch.domain.problems import Refused
 from tests import doubles
 from tests.integration.aws_calls import AwsCalls, text_of
 from tests.integration.test_aws import content_of, create_bucket, create_queue, entries_of, listen, taken, upload

@@ -40,6 +40,7 @@ from icav2_copy_batch.adapters.ica.client import (
 )
 from icav2_copy_batch.adapters.ica.libica_light import ApiClient
 from icav2_copy_batch.adapters.ica.pacing import Pacing
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import (
     SECONDS_TO_START,
     CopyBatchItem,
@@ -53,7 +54,6 @@ from icav2_copy_batch.domain.ica import (
     StartedCopyBatch,
 )
 from icav2_copy_batch.domain.job import timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions
 from local.simulator.model import ActionOnExist, BatchItem, BatchRequest, DataStatus, Project
 from tests import doubles
 from tests.doubles import in_turn

@@ -27,8 +27,9 @@ from icav2_copy_batch.adapters.table.models import (
     WaitedForItem,
 )
 from icav2_copy_batch.adapters.table.writes import LONGEST_TROUBLE_SECONDS
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions, Limits, PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import Limits, PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import MAX_PACKED_BYTES
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from tests import doubles

@@ -15,6 +15,7 @@ import pytest
 from pynamodb.exceptions import UpdateError
 
 from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,
@@ -27,7 +28,7 @@ from icav2_copy_batch.domain.job import (
     LaunchRequest,
     timestamp,
 )
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.pace import first_pace

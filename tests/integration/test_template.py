@@ -15,7 +15,7 @@ import pytest
 from icav2_copy_batch.adapters.aws import redelivery_seconds
 from icav2_copy_batch.adapters.ica.client import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table.models import FolderItem
-from icav2_copy_batch.domain.manifest import read_message
+from icav2_copy_batch.domain.commands import read_submit
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import poll
@@ -385,7 +385,7 @@ def test_an_execution_asks_for_the_same_copy_each_time_it_sends_its_message() ->
     assert [message["task_token"] for message in sent] == ["a", "b"]
     (copy_id,) = {message["copy_id"] for message in sent}
     assert copy_id == "sfn-run_42__-1767225600000"
-    assert read_message({**sent[0], "manifest": {"a": []}}, "message").copy_id == copy_id
+    assert read_submit({**sent[0], "manifest": {"a": []}}, "message").copy_id == copy_id
 
 
 def test_another_execution_of_one_name_and_one_that_is_redriven_ask_for_another_copy() -> None:

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.stages.delay import Delay
 from icav2_copy_batch.stages.dispatch import NO_SLOT

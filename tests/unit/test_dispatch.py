@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import Copy, Hold, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, backlogs_of
 from icav2_copy_batch.stages.dispatch import (

@@ -14,8 +14,9 @@ import pytest
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.events import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, Sendable, encode, event_id
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Hold, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import Problem, Refused, pack_sources
+from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
+from icav2_copy_batch.domain.problems import Problem, Refused
 from tests.event_files import schema_faults
 from tests.outgoing_events import settled_result
 
@@ -473,7 +474,9 @@ def test_the_detail_of_a_rejected_submission_fits_a_cause(number: int, text: str
 
 
 def test_the_detail_of_a_rejected_submission_fits_however_long_its_copy_id_is() -> None:
-    refused = Refused([Problem("copy_id", "must be 1 to 128 letters, digits, '.', '_' or '-'")])
+    refused = Refused(
+        [Problem("copy_id", "must be 1 to 128 letters, digits, '.', '_' or '-', and begin with a letter or digit")]
+    )
     detail = documents.rejected_detail("sqs-1", "x" * 300_000, refused, STARTED_AT, STORED)
     assert len(encode(detail)) <= MAX_CAUSE_BYTES
 

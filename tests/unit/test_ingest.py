@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions, Limits
+from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.stages import ingest
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
@@ -852,7 +853,7 @@ REJECTED_BODIES: dict[str, tuple[object, str, str]] = {
     "duplicate source": (
         '{"manifest": {"icav2://f/a": [], "icav2://f/a": []}}',
         "icav2://f/a",
-        "stands more than once",
+        "is a key more than once",
     ),
     "no object": ([MANIFEST], "message", "must be a JSON object, not a list"),
     "bare map": (MANIFEST, f"icav2://{FROM}/", "is not a known key"),
@@ -863,7 +864,7 @@ REJECTED_BODIES: dict[str, tuple[object, str, str]] = {
     "null": ({"manifest": None}, "manifest", "must be an object of source to destinations, not null"),
     "empty map": ({"manifest": {}}, "manifest", "is empty"),
     "bad base64": ({"manifest_b64gz": "!"}, "manifest_b64gz", "is not base64: "),
-    "cut gzip": ({"manifest_b64gz": "H4sI"}, "manifest_b64gz", "is gzip cut short"),
+    "cut gzip": ({"manifest_b64gz": "H4sI"}, "manifest_b64gz", "is incomplete gzip"),
     "bomb": (
         {"manifest_b64gz": b64encode(gzip.compress(b" " * (MAX_BYTES + 1))).decode()},
         "manifest_b64gz",

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import MOVES, Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
+from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 
 QUEUED, LAUNCHING, RUNNING, PASSED, FAILED = JobStatus

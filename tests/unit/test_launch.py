@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.adapters.ica.pacing import CALLERS_AT_ONCE
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import (
     SECONDS_TO_START,
     IcaAnswerLost,
@@ -23,7 +24,7 @@ from icav2_copy_batch.domain.ica import (
 )
 from icav2_copy_batch.domain.intent import Intent, digest_of
 from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, LEAST_RATE, Pace, first_pace
 from icav2_copy_batch.domain.schedule import Slots

@@ -13,18 +13,10 @@ from random import Random
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from icav2_copy_batch.domain.manifest import (
-    CopyOptions,
-    Limits,
-    PlannedJob,
-    Refused,
-    decode_b64gz,
-    digest,
-    flip,
-    read_json,
-    read_message,
-    unpack_sources,
-)
+from icav2_copy_batch.domain.commands import CopyOptions, read_submit
+from icav2_copy_batch.domain.json_text import decode_b64gz, read_json
+from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip, unpack_sources
+from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.submission import uploads_in
 from icav2_copy_batch.domain.uri import UriError, parse_uri, uri_fault
 from tests.event_files import schema_faults
@@ -115,7 +107,7 @@ def test_any_json_is_flipped_or_refused(manifest: object) -> None:
     )
 )
 def test_any_json_is_a_message_or_refused(body: object) -> None:
-    assert refusal(lambda: read_message(body, "message")) != []
+    assert refusal(lambda: read_submit(body, "message")) != []
 
 
 @given(json_values)
@@ -266,4 +258,4 @@ messages = st.fixed_dictionaries(
 
 @given(messages)
 def test_the_schema_of_messages_takes_exactly_what_is_not_refused(message: dict[str, object]) -> None:
-    assert (schema_faults("message", message) == []) == (refusal(lambda: read_message(message, "message")) is None)
+    assert (schema_faults("message", message) == []) == (refusal(lambda: read_submit(message, "message")) is None)

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaJob, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import (
     ALL_THERE,
@@ -22,7 +23,7 @@ from icav2_copy_batch.domain.job import (
     LaunchRequest,
     timestamp,
 )
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots

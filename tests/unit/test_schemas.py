@@ -13,20 +13,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from icav2_copy_batch.adapters.table.models import CopyItem
+from icav2_copy_batch.domain.commands import ACTIONS_ON_EXIST, MESSAGE_KEYS, TAG_FLAGS, CopyOptions, read_submit
 from icav2_copy_batch.domain.events import EVENT_SOURCE, FAILED_SOURCES_LISTED
 from icav2_copy_batch.domain.ica import ended_job_of
 from icav2_copy_batch.domain.job import LaunchRequest
-from icav2_copy_batch.domain.manifest import (
-    ACTIONS_ON_EXIST,
-    MESSAGE_KEYS,
-    PROBLEMS_LISTED,
-    TAG_FLAGS,
-    CopyOptions,
-    Limits,
-    flip,
-    read_message,
-)
+from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.outcomes import REASON_CHARACTERS
+from icav2_copy_batch.domain.problems import PROBLEMS_LISTED
 from icav2_copy_batch.domain.submission import uploads_in
 from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS
 from tests.event_files import sample, sample_names, schema_faults, schemas, undocumented_keys
@@ -125,7 +118,7 @@ def test_the_sample_of_a_manifest_can_be_copied_and_shows_what_paths_may_hold() 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_each_sample_of_a_message_is_one(name: str) -> None:
     assert schema_faults("message", sample(name)) == []
-    message = read_message(sample(name), "message")
+    message = read_submit(sample(name), "message")
     assert message.manifest is None or flip(message.manifest, Limits())
 
 

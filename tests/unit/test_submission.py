@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.manifest import Refused, read_message
+from icav2_copy_batch.domain.commands import read_submit
+from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.submission import Sent, Upload, uploads_in
 from tests.event_files import sample
 
@@ -150,7 +151,7 @@ def test_without_versions_an_upload_of_other_content_has_another_id() -> None:
 
 def test_the_id_of_an_upload_can_be_the_id_of_a_copy() -> None:
     submission_id = Upload("bucket", "manifests/Übersicht #1.json", None, None).submission_id
-    assert read_message({"manifest": {}, "copy_id": submission_id}, "message").copy_id == submission_id
+    assert read_submit({"manifest": {}, "copy_id": submission_id}, "message").copy_id == submission_id
 
 
 def test_an_upload_has_a_uri() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import CopyOptions, pack_sources
+from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.stages.verify import (
     MISMATCH,

@@ -22,7 +22,7 @@ from botocore.session import Session, get_session
 
 from icav2_copy_batch.domain.events import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.job import LaunchRequest
-from icav2_copy_batch.domain.manifest import Problem, Refused
+from icav2_copy_batch.domain.problems import Problem, Refused
 from icav2_copy_batch.domain.token import UnusableSecret, bare_token
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Hold, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import Refused
+from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import as_spelled
 
 SCHEMA_VERSION = "1.0"

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
-from icav2_copy_batch.domain.manifest import CopyOptions, unpack_sources
+from icav2_copy_batch.domain.manifest import unpack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes, uncopied_sources, unpack_outcomes
 from icav2_copy_batch.domain.uri import parse_uri
 

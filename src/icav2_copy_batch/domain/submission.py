@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from icav2_copy_batch.domain.manifest import Problem, Refused, is_bucket_name, is_object_key
+from icav2_copy_batch.domain.problems import Problem, Refused
+from icav2_copy_batch.domain.s3 import is_bucket_name, is_object_key
 from icav2_copy_batch.domain.uri import is_encodable
 
 UPLOAD_PREFIX = "manifests/"

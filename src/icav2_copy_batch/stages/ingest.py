@@ -18,23 +18,12 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from icav2_copy_batch.domain import events as documents
+from icav2_copy_batch.domain.commands import CopyOptions, Submit, is_message, read_submit, readable_task_token
 from icav2_copy_batch.domain.ica import IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, timestamp
-from icav2_copy_batch.domain.manifest import (
-    CopyOptions,
-    Limits,
-    Message,
-    PlannedJob,
-    Problem,
-    Refused,
-    decode_b64gz,
-    digest,
-    flip,
-    is_message,
-    read_json,
-    read_message,
-    readable_task_token,
-)
+from icav2_copy_batch.domain.json_text import decode_b64gz, read_json
+from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
+from icav2_copy_batch.domain.problems import Problem, Refused
 from icav2_copy_batch.domain.projects import Projects, UnknownProject
 from icav2_copy_batch.domain.schedule import backlogs_of
 from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, uploads_in
@@ -123,12 +112,12 @@ class Ingest:
         data = self.bucket.read(upload.bucket, upload.key, upload.version_id, max_bytes)
         return read_json(data, upload.uri, max_bytes)
 
-    def _message(self, parsed: object, submission: Sent | Upload) -> Message:
+    def _message(self, parsed: object, submission: Sent | Upload) -> Submit:
         if isinstance(submission, Sent):
-            return read_message(parsed, "message")
-        return read_message(parsed, submission.uri) if is_message(parsed) else Message(manifest=parsed)
+            return read_submit(parsed, "message")
+        return read_submit(parsed, submission.uri) if is_message(parsed) else Submit(manifest=parsed)
 
-    def _manifest(self, message: Message, present: Copy | None) -> object:
+    def _manifest(self, message: Submit, present: Copy | None) -> object:
         """The manifest of a message, fetched and unpacked where need be."""
         if message.manifest_b64gz is not None:
             return decode_b64gz(message.manifest_b64gz, self.limits.max_manifest_bytes)
@@ -143,7 +132,7 @@ class Ingest:
             return read_json(data, uri, self.limits.max_manifest_bytes)
         return message.manifest
 
-    def _accept(self, submission: Sent | Upload, message: Message) -> None:
+    def _accept(self, submission: Sent | Upload, message: Submit) -> None:
         copy_id = message.copy_id or submission.submission_id
         present = self.table.get_copy(copy_id)
         manifest = self._manifest(message, present)
@@ -210,7 +199,7 @@ class Ingest:
         self.table.mark_ingested(copy.copy_id, self.clock())
         logger.info("copy accepted", extra={"copy_id": copy.copy_id, "jobs": len(planned)})
 
-    def _manifest_uri(self, submission: Sent | Upload, message: Message, manifest: object) -> str:
+    def _manifest_uri(self, submission: Sent | Upload, message: Submit, manifest: object) -> str:
         """Where the manifest can be read later; one that came inside a message is stored first."""
         if message.manifest_uri is not None:
             bucket, key = message.manifest_uri

@@ -43,6 +43,7 @@ from icav2_copy_batch.adapters.ica.libica_light import (
     ProjectDataApi,
     ProjectDataCopyBatchApi,
 )
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import (
     CONSEQUENCES,
     SECONDS_TO_START,
@@ -59,7 +60,6 @@ from icav2_copy_batch.domain.ica import (
     failure_of,
 )
 from icav2_copy_batch.domain.job import Clock
-from icav2_copy_batch.domain.manifest import CopyOptions
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.token import bare_token
 from icav2_copy_batch.domain.uri import is_project_id, nfc, parent_path

@@ -34,6 +34,7 @@ from icav2_copy_batch.adapters.table.models import (
     SourcesItem,
 )
 from icav2_copy_batch.adapters.table.writes import REFUSED, accepted, code, retried
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,
@@ -46,7 +47,7 @@ from icav2_copy_batch.domain.job import (
     job_id_of,
     timestamp,
 )
-from icav2_copy_batch.domain.manifest import CopyOptions, PlannedJob
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Slots
 from icav2_copy_batch.domain.uri import parse_uri
 
