@@ -19,7 +19,8 @@ from rich.progress import track
 from rich.table import Table
 
 from tests.simulation.freedoms import AWS, PEOPLE, SWITCHES
-from tests.simulation.simulation import Broken, Simulation, attempts_of
+from tests.simulation.invariants import Broken
+from tests.simulation.run import Simulation
 
 CHUNK = 20
 FREEDOMS = (*SWITCHES, *PEOPLE, *AWS)
@@ -61,31 +62,8 @@ def run_seeds(seeds: Iterable[int]) -> tuple[Counter[str], dict[int, str]]:
             simulation.run()
         except Broken as error:
             broken[seed] = str(error)
-        counts += simulation.counts + counts_of(simulation)
+        counts += simulation.counts()
     return counts, broken
-
-
-def counts_of(simulation: Simulation) -> Counter[str]:
-    attempts = attempts_of(simulation)
-    return Counter(
-        {
-            "= copies": len(simulation.table.copies),
-            "= jobs": len(simulation.table.job_items),
-            "= attempts": len(attempts),
-            "= jobs copied part by part": sum(
-                job.batch_limit is not None for job in simulation.table.job_items.values()
-            ),
-            "= ICA jobs": len(simulation.world.jobs),
-            "= calls to the outside": simulation.calls,
-            "= launches adopted": simulation.counts["metric LaunchesAdopted"],
-            "= launches released": simulation.counts["metric LaunchesReleased"],
-            "= copies delayed": sum(event.detail_type == "CopyDelayed" for event in simulation.bus.events),
-            "= answers to a start lost": simulation.counts["answer to a start lost"],
-            "= launches undecided, told to a person": simulation.counts["operator adopts"]
-            + simulation.counts["operator releases"],
-        }
-        | {f"~ {name}": 1 for name in simulation.scenario.freedoms}
-    )
 
 
 def _report(options: argparse.Namespace, counts: Counter[str], broken: dict[int, str]) -> None:
@@ -113,13 +91,14 @@ def replay(seed: int) -> int:
     """Run one seed and print each line that it logs, with the virtual time."""
     _quiet()
     simulation = Simulation(seed)
+    engine = simulation.world.engine
 
     class Print(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            process = simulation.engine.current.name if simulation.engine.current else ""
+            process = engine.current.name if engine.current else ""
             details: dict[str, Any] = {name: record.__dict__[name] for name in LOGGED if record.__dict__.get(name)}
             raised = repr(record.exc_info[1]) if record.exc_info else ""
-            print(f"{simulation.engine.now:%d %H:%M:%S.%f} {process:8} {record.getMessage()} {details} {raised}")  # noqa: T201
+            print(f"{engine.now:%d %H:%M:%S.%f} {process:8} {record.getMessage()} {details} {raised}")  # noqa: T201
 
     logging.disable(logging.NOTSET)
     logging.getLogger("icav2_copy_batch").addHandler(Print())
@@ -127,9 +106,9 @@ def replay(seed: int) -> int:
     try:
         simulation.run()
     except Broken as error:
-        print(f"BROKEN at {simulation.engine.now:%d %H:%M:%S}: {error}")  # noqa: T201
+        print(f"BROKEN at {engine.now:%d %H:%M:%S}: {error}")  # noqa: T201
         return 1
-    print(f"kept; {dict(simulation.counts + counts_of(simulation))}")  # noqa: T201
+    print(f"kept; {dict(simulation.counts())}")  # noqa: T201
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The promise, in a simulated world in which everything fails: see simulation.py. Many more seeds: ``make soak``."""
+"""The promise, in a simulated world in which everything fails: see invariants.py. Many more seeds: ``make soak``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome
 from tests import doubles
 from tests.doubles import table
+from tests.simulation.invariants import Broken
+from tests.simulation.run import Simulation
 from tests.simulation.scenario import Scenario, Submission, documented_scenario_of, with_stale_writers
-from tests.simulation.simulation import Broken, Simulation, attempts_of
 
 BLOCK = 25
 
@@ -75,15 +76,15 @@ def calm(**changes: Any) -> Scenario:
 
 
 def test_a_calm_world_launches_just_what_is_needed() -> None:
-    simulation = Simulation(1, calm()).run()
-    assert sorted(len(job.attempts) for job in simulation.table.job_items.values()) == [1, 1, 2]
-    assert len(simulation.world.jobs) == 4
-    assert [event.detail_type for event in simulation.bus.events].count("CopyCompleted") == 2
+    world = Simulation(1, calm()).run().world
+    assert sorted(len(job.attempts) for job in world.table.job_items.values()) == [1, 1, 2]
+    assert len(world.ica.jobs) == 4
+    assert [event.detail_type for event in world.bus.events].count("CopyCompleted") == 2
 
 
 @pytest.mark.parametrize("notified", [False, True])
 def test_whoever_dies_after_any_call_the_promise_is_kept(notified: bool) -> None:
-    calls = Simulation(1, calm(notified=notified)).run().calls
+    calls = Simulation(1, calm(notified=notified)).run().world.calls
     assert calls > 50
     for number in range(1, calls + 1):
         simulation = Simulation(1, calm(notified=notified), kill_at=number)
@@ -105,9 +106,9 @@ def test_a_seed_is_the_same_each_time_in_any_process() -> None:
 
 
 def test_an_outage_of_an_hour_uses_up_no_attempt() -> None:
-    simulation = Simulation(1, calm(scripts={}, outages=[(0.0, 3900.0)])).run()
-    assert simulation.counts["ICA 503"] > 10
-    assert {each.number for each in attempts_of(simulation)} == {1}
+    world = Simulation(1, calm(scripts={}, outages=[(0.0, 3900.0)])).run().world
+    assert world.counts["ICA 503"] > 10
+    assert {each.number for each in world.attempts()} == {1}
 
 
 @pytest.mark.parametrize("jobs", [1, 10])
@@ -123,15 +124,16 @@ def test_a_copy_engine_that_fails_everything_for_half_an_hour_has_no_job_given_u
     )
     submissions = [Submission(0, before), Submission(from_second + 1, within)]
     simulation = Simulation(1, calm(sources=[source], submissions=submissions, scripts={}))
+    world = simulation.world
 
     def fail(share: float) -> None:
-        simulation.world.switches = replace(simulation.world.switches, failure_rate=share)
+        world.ica.switches = replace(world.ica.switches, failure_rate=share)
 
-    simulation.engine.later(from_second, lambda: fail(1.0))
-    simulation.engine.later(from_second + 1800, lambda: fail(0.0))
+    world.engine.later(from_second, lambda: fail(1.0))
+    world.engine.later(from_second + 1800, lambda: fail(0.0))
     simulation.run()
-    assert {job.status for job in simulation.table.job_items.values()} == {JobStatus.PASSED}
-    assert max(len(job.attempts) for job in simulation.table.job_items.values()) == 6
+    assert {job.status for job in world.table.job_items.values()} == {JobStatus.PASSED}
+    assert max(len(job.attempts) for job in world.table.job_items.values()) == 6
 
 
 def test_a_large_copy_does_not_starve_a_small_one() -> None:
@@ -140,9 +142,9 @@ def test_a_large_copy_does_not_starve_a_small_one() -> None:
     small = {"manifest": {a: [f"icav2://to a/small {number}/" for number in range(4)]}, "copy_id": "small"}
     scenario = calm(submissions=[Submission(0, large), Submission(30, small)], slots=Slots(4, 4))
     slow = replace(scenario, switches=scenario.switches | {"job_seconds": "10:12"})
-    simulation = Simulation(1, slow).run()
-    assert simulation.world.most_live_jobs == 4
-    settled = [event.detail["copy_id"] for event in simulation.bus.events if event.detail_type == "CopyCompleted"]
+    world = Simulation(1, slow).run().world
+    assert world.ica.most_live_jobs == 4
+    settled = [event.detail["copy_id"] for event in world.bus.events if event.detail_type == "CopyCompleted"]
     assert settled == ["small", "large"]
 
 

@@ -29,7 +29,7 @@ from local.simulator.gate import BASE, Handler, Simulator
 from local.simulator.model import IcaError
 
 if TYPE_CHECKING:
-    from tests.simulation.simulation import Simulation
+    from tests.simulation.world import World
 
 TOKEN = "the-token-of-the-simulated-world"
 HOST = f"https://ica{BASE}"
@@ -92,8 +92,8 @@ class Exchange:
 class Wire:
     """Carries requests as libica's ``RESTClientObject`` does, and raises what urllib3 raises."""
 
-    def __init__(self, simulation: Simulation, simulator: Simulator) -> None:
-        self._simulation, self._simulator = simulation, simulator
+    def __init__(self, world: World, simulator: Simulator) -> None:
+        self._world, self._simulator = world, simulator
 
     def request(
         self,
@@ -115,36 +115,36 @@ class Wire:
             return received
         finally:
             if starts and not answered:
-                self._simulation.count("answer to a start lost")
+                self._world.count("answer to a start lost")
 
     def _carry(self, ask: Callable[[], Exchange], url: str, starts: bool) -> Received:
-        sim = self._simulation
-        sim.before("ICA", may_fail=False)
-        if sim.engine.now < sim.outage_until:
-            sim.count("ICA 503")
-            if starts and sim.engine.rng.random() < 0.3:
+        world = self._world
+        world.before("ICA", may_fail=False)
+        if world.engine.now < world.outage_until:
+            world.count("ICA 503")
+            if starts and world.engine.rng.random() < 0.3:
                 ask()
             return self._refused(503)
-        if sim.happens("ICA 429"):
+        if world.happens("ICA 429"):
             return self._refused(429)
-        if sim.happens("ICA 503"):
+        if world.happens("ICA 503"):
             return self._refused(503)
-        if sim.happens("ICA unreachable"):
+        if world.happens("ICA unreachable"):
             raise MaxRetryError(POOL, url, NewConnectionError(CONNECTION, "connection refused"))
-        if starts and sim.happens("ICA late"):
-            sim.engine.later(sim.engine.rng.uniform(READ_SECONDS, LATEST.total_seconds()), ask)
-            sim.engine.sleep(READ_SECONDS)
+        if starts and world.happens("ICA late"):
+            world.engine.later(world.engine.rng.uniform(READ_SECONDS, LATEST.total_seconds()), ask)
+            world.engine.sleep(READ_SECONDS)
             raise ReadTimeoutError(POOL, url, "timed out; carried out later")
-        if sim.happens("ICA slow"):
-            sim.engine.sleep(sim.engine.rng.uniform(2, READ_SECONDS - 1))
-        if sim.happens("ICA HTML"):
-            if sim.engine.rng.random() < 0.5:
+        if world.happens("ICA slow"):
+            world.engine.sleep(world.engine.rng.uniform(2, READ_SECONDS - 1))
+        if world.happens("ICA HTML"):
+            if world.engine.rng.random() < 0.5:
                 ask()
-            return Received(sim.engine.rng.choice([200, 403, 502]), {}, b"<html><body>of a proxy</body></html>")
+            return Received(world.engine.rng.choice([200, 403, 502]), {}, b"<html><body>of a proxy</body></html>")
         response = self._wait(ask(), url)
-        if sim.happens("ICA answer lost") or (starts and sim.happens("ICA start lost")):
+        if world.happens("ICA answer lost") or (starts and world.happens("ICA start lost")):
             raise ProtocolError("connection dropped")
-        sim.after("ICA", may_fail=False)
+        world.after("ICA", may_fail=False)
         return Received(response.status_code, response.headers, bytes(response.body))
 
     def _refused(self, status: int) -> Received:
@@ -154,12 +154,12 @@ class Wire:
 
     def _wait(self, exchange: Exchange, url: str) -> Response:
         """What ICA answers within the time that our client waits for it."""
-        engine = self._simulation.engine
+        engine = self._world.engine
         deadline = engine.now + timedelta(seconds=READ_SECONDS)
         while exchange.response is None:
             engine.sleep((min(exchange.goes_on_at, deadline) - engine.now).total_seconds())
             if exchange.response is None and engine.now >= deadline:
-                self._simulation.count("ICA hangs")
+                self._world.count("ICA hangs")
                 raise ReadTimeoutError(POOL, url, "timed out")
         if exchange.aborted:
             raise ProtocolError("connection dropped")
@@ -167,14 +167,14 @@ class Wire:
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Exchange:
         """Let ICA begin to carry out a request."""
-        exchange = Exchange(self._simulation.engine.now)
+        exchange = Exchange(self._world.engine.now)
         template, handler, request = self._routed(method, url, headers, body, exchange)
         exchange.steps = self._simulator.answer(handler, template, request)
         self._go_on(exchange)
         return exchange
 
     def _go_on(self, exchange: Exchange) -> None:
-        engine = self._simulation.engine
+        engine = self._world.engine
         assert exchange.steps
         try:
             seconds = exchange.steps.send(None)

@@ -1,0 +1,75 @@
+"""A seed: the world drawn from it, what is asked of that world, and whether the promise is kept in it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import partial
+
+from tests.simulation.invariants import Promise
+from tests.simulation.operator import LOOKS_EVERY_SECONDS, Operator
+from tests.simulation.scenario import Scenario, Submission
+from tests.simulation.world import TICK_SECONDS, World
+
+
+class Simulation:
+    """One run of one seed."""
+
+    def __init__(self, seed: int, scenario: Scenario | None = None, kill_at: int | None = None) -> None:
+        """``kill_at``: instead of faults by chance, whoever makes the n-th call to the outside dies after it."""
+        self.world = World(seed, scenario, kill_at)
+        self.promise = Promise(self.world)
+        self.operator = Operator(self.world)
+
+    def run(self) -> Simulation:
+        """To the end; raises ``Broken`` at the first broken promise."""
+        world = self.world
+        with world.wired():
+            self._plan()
+            try:
+                while world.step():
+                    self.promise.check()
+                    if world.is_over() and not world.engine.processes:
+                        break
+                    self.promise.check_that_it_goes_on()
+            finally:
+                world.engine.close()
+        self.promise.check_end()
+        return self
+
+    def counts(self) -> Counter[str]:
+        """What there was, and what went wrong how often."""
+        world = self.world
+        counts = world.counts
+        undecided = counts["operator adopts"] + counts["operator releases"]
+        there = {
+            "= copies": len(world.table.copies),
+            "= jobs": len(world.table.job_items),
+            "= attempts": len(world.attempts()),
+            "= jobs copied part by part": sum(it.batch_limit is not None for it in world.table.job_items.values()),
+            "= ICA jobs": len(world.ica.jobs),
+            "= calls to the outside": world.calls,
+            "= launches adopted": counts["metric LaunchesAdopted"],
+            "= launches released": counts["metric LaunchesReleased"],
+            "= copies delayed": sum(event.detail_type == "CopyDelayed" for event in world.bus.events),
+            "= answers to a start lost": counts["answer to a start lost"],
+            "= launches undecided, told to a person": undecided,
+        }
+        return counts + Counter(there | {f"~ {name}": 1 for name in world.scenario.freedoms})
+
+    def _plan(self) -> None:
+        """Put on the agenda what the scenario has: submissions, outages, ticks, and what people do."""
+        world, scenario, later = self.world, self.world.scenario, self.world.engine.later
+        for submission in scenario.submissions:
+            later(submission.at, partial(self._submit, submission))
+        for start, seconds in scenario.outages:
+            later(start, partial(world.fail_ica, seconds))
+        later(world.engine.rng.uniform(0, TICK_SECONDS), world.tick)
+        later(scenario.fault_seconds + 1, world.redrive)
+        later(LOOKS_EVERY_SECONDS, self.operator.look)
+        for happening in scenario.happenings:
+            later(happening.at, partial(world.others.let, happening))
+
+    def _submit(self, submission: Submission) -> None:
+        self.promise.note(submission)
+        self.world.ingest_queue.add(json.dumps(submission.body))
