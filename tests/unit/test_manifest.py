@@ -363,7 +363,10 @@ def test_a_project_is_called_by_its_first_name_and_rather_so_than_by_an_id_in_ca
             {f"icav2://{FIRST_ID}/x": [f"icav2://{FIRST_ID.upper()}/y/"]},
             (
                 f"icav2://{FIRST_ID.upper()}/x",
-                f"is in the same project as its destination icav2://{FIRST_ID.upper()}/y/; ICA copies between two projects",
+                (
+                    f"is in the same project as its destination icav2://{FIRST_ID.upper()}/y/; "
+                    "ICA copies between two projects"
+                ),
             ),
         ),
         (
