@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from functools import partial
 
+from tests.simulation.deployed import TICK_SECONDS
 from tests.simulation.invariants import Promise
 from tests.simulation.operator import LOOKS_EVERY_SECONDS, Operator
 from tests.simulation.scenario import Scenario, Submission
-from tests.simulation.world import TICK_SECONDS, World
+from tests.simulation.world import World
 
 
 class Simulation:

@@ -24,6 +24,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
 from icav2_copy_batch.adapters.ica.client import READ_SECONDS
+from icav2_copy_batch.stages.reconcile import LOST_ANSWER_AGE
 from local.simulator.app import ENDPOINTS, no_such_endpoint
 from local.simulator.gate import BASE, Handler, Simulator
 from local.simulator.model import IcaError
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 TOKEN = "the-token-of-the-simulated-world"
 HOST = f"https://ica{BASE}"
-LATEST = timedelta(seconds=100)
-"""Within this time ICA carries out what it carries out late: less than the ``LOST_ANSWER_AGE`` of launch."""
+LATEST = LOST_ANSWER_AGE - timedelta(seconds=20)
+"""Within this time ICA carries out what it carries out late: less than ``LOST_ANSWER_AGE``."""
 
 POOL, CONNECTION = HTTPConnectionPool("ica"), HTTPConnection("ica")
 ROUTES = [(method, compile_path(BASE + path)[0], path, handler) for method, path, handler in ENDPOINTS]
@@ -120,15 +121,8 @@ class Wire:
     def _carry(self, ask: Callable[[], Exchange], url: str, starts: bool) -> Received:
         world = self._world
         world.before("ICA", may_fail=False)
-        if world.engine.now < world.outage_until:
-            world.count("ICA 503")
-            if starts and world.engine.rng.random() < 0.3:
-                ask()
-            return self._refused(503)
-        if world.happens("ICA 429"):
-            return self._refused(429)
-        if world.happens("ICA 503"):
-            return self._refused(503)
+        if turned_away := self._turned_away(ask, starts):
+            return turned_away
         if world.happens("ICA unreachable"):
             raise MaxRetryError(POOL, url, NewConnectionError(CONNECTION, "connection refused"))
         if starts and world.happens("ICA late"):
@@ -146,6 +140,19 @@ class Wire:
             raise ProtocolError("connection dropped")
         world.after("ICA", may_fail=False)
         return Received(response.status_code, response.headers, bytes(response.body))
+
+    def _turned_away(self, ask: Callable[[], Exchange], starts: bool) -> Received | None:
+        """A 503 or a 429, if ICA answers so now. In an outage it may carry out the request nevertheless."""
+        world = self._world
+        if world.engine.now < world.outage_until:
+            world.count("ICA 503")
+            if starts and world.engine.rng.random() < 0.3:
+                ask()
+            return self._refused(503)
+        for status in (429, 503):
+            if world.happens(f"ICA {status}"):
+                return self._refused(status)
+        return None
 
     def _refused(self, status: int) -> Received:
         refusal = Request({"type": "http", "method": "", "path": "", "headers": [], "server": ("ica", 443)})

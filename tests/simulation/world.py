@@ -11,7 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import tenacity
 
+from icav2_copy_batch.adapters.aws import SQS_BATCH, redelivery_seconds
 from icav2_copy_batch.adapters.ica.client import IcaClient
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.job import Attempt, Copy, Job, JobStatus, LaunchRequest, timestamp
@@ -47,22 +48,14 @@ from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, Script, Su
 from local.simulator.switches import Switches, build
 from local.simulator.world import World as Ica
 from tests import doubles
-from tests.integration.template import properties
+from tests.simulation.deployed import DELAYED_AFTER, STREAM_RETRIES, TICK_SECONDS, TIMEOUTS, Feed
 from tests.simulation.engine import Engine, Killed, Process
 from tests.simulation.others import APART, Others
 from tests.simulation.scenario import Scenario, scenario_of
 from tests.simulation.wire import HOST, TOKEN, Tokens, Wire, pause
 
-TIMEOUTS = {
-    name: float(properties(f"{name.title()}Function")["Timeout"])
-    for name in ("ingest", "launch", "poll", "notify", "publish")
-}
-VISIBILITY = {
-    name: float(properties(queue)["VisibilityTimeout"])
-    for name, queue in (("ingest", "IngestQueue"), ("launch", "LaunchQueue"), ("notify", "NotificationQueue"))
-}
-MAX_RECEIVES = 9
-TICK_SECONDS = 60.0
+LONGEST_STREAM_PAUSE = 60.0
+"""Seconds between two tries of a stream's record; AWS does not say how long it waits."""
 
 
 class AwsTrouble(Exception):
@@ -82,9 +75,8 @@ class Message:
 class Queue:
     """An SQS queue with the function that it feeds."""
 
-    def __init__(self, world: World, function: str, batch_size: int, concurrency: int) -> None:
-        self.world, self.function = world, function
-        self.batch_size, self.concurrency = batch_size, concurrency
+    def __init__(self, world: World, feed: Feed) -> None:
+        self.world, self.feed = world, feed
         self.visible: list[Message] = []
         self.running = 0
         self.dead_letters: list[Message] = []
@@ -93,7 +85,7 @@ class Queue:
     def add(self, body: str, seconds: float = 0.0) -> None:
         world = self.world
         message = Message(body, f"message-{world.serial()}")
-        if world.happens("message lost") and self.function != "ingest":
+        if world.happens("message lost") and self.feed.function != "ingest":
             return
         world.engine.later(seconds + world.transit("message late"), lambda: self._show(message))
         if world.happens("message twice"):
@@ -106,9 +98,9 @@ class Queue:
 
     def _deliver(self) -> None:
         world = self.world
-        while self.visible and self.running < self.concurrency:
+        while self.visible and self.running < self.feed.concurrency:
             world.engine.rng.shuffle(self.visible)
-            batch = [self.visible.pop() for _ in range(min(len(self.visible), self.batch_size))]
+            batch = [self.visible.pop() for _ in range(min(len(self.visible), self.feed.batch_size))]
             self.running += 1
             for message in batch:
                 message.receives += 1
@@ -125,7 +117,7 @@ class Queue:
                     for message in batch
                 ]
             }
-            world.invoke(self.function, event, partial(self._done, batch))
+            world.invoke(self.feed.function, event, partial(self._done, batch))
 
     def _done(self, batch: Sequence[Message], result: Any) -> None:
         """Delete what was dealt with; the rest comes again."""
@@ -135,11 +127,11 @@ class Queue:
             if not died and message.message_id not in failed:
                 message.deleted = True
                 continue
-            if message.receives >= MAX_RECEIVES:
+            if message.receives >= self.feed.max_receives:
                 self.world.count("dead letter")
                 self.dead_letters.append(message)
                 continue
-            seconds = message.hidden_for if message.hidden_for is not None else VISIBILITY[self.function]
+            seconds = message.hidden_for if message.hidden_for is not None else self.feed.visibility_seconds
             self.world.engine.later(seconds, partial(self._show, message))
         self.running -= 1
         self.world.engine.later(0, self._deliver)
@@ -155,16 +147,15 @@ class Queue:
 
     def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
         requests = list(requests)
-        for start in range(0, len(requests), 10):
+        for start in range(0, len(requests), SQS_BATCH):
             with self.world.line("SQS").request():
-                for request in requests[start : start + 10]:
-                    body = {"copy_id": request.copy_id, "job_id": request.job_id, "attempt": request.attempt}
-                    self.add(json.dumps({**body, "deferrals": request.deferrals}), delay_seconds)
+                for request in requests[start : start + SQS_BATCH]:
+                    self.add(json.dumps(asdict(request)), delay_seconds)
 
     def deliver_again_soon(self, record: dict[str, Any]) -> None:
         with self.world.line("SQS").request():
             message = self.in_flight[record["messageId"]]
-            message.hidden_for = min(20 * 2 ** (message.receives - 1), 900)
+            message.hidden_for = redelivery_seconds(message.receives)
 
 
 class AwsLine(doubles.Line):
@@ -277,9 +268,9 @@ class World:
         self.bucket = doubles.Bucket(self.line("S3"))
         self.bus = doubles.Bus(self.line("EventBridge"))
         self.tasks = Tasks(self)
-        self.ingest_queue = Queue(self, "ingest", 1, 3)
-        self.launch_queue = Queue(self, "launch", 40, self.scenario.launch_concurrency)
-        self.notification_queue = Queue(self, "notify", 10, 2)
+        self.ingest_queue = Queue(self, Feed.of("ingest", "Submission"))
+        self.launch_queue = Queue(self, Feed.of("launch", "Due", self.scenario.launch_concurrency))
+        self.notification_queue = Queue(self, Feed.of("notify", "JobEnded"))
         self.max_attempts = self.scenario.max_attempts
         self.slots = self.scenario.slots
         self.stream_records = 0
@@ -442,7 +433,7 @@ class World:
                     spread=doubles.in_turn,
                 ),
                 items=Items(ica=ica.impatient(), spread=doubles.in_turn),
-                delay=Delay(table=self.table, bus=self.bus, clock=engine.clock, limit=timedelta(minutes=60)),
+                delay=Delay(table=self.table, bus=self.bus, clock=engine.clock, limit=DELAYED_AFTER),
                 clock=engine.clock,
                 seconds_left=engine.seconds_left,
                 sleep=engine.sleep,
@@ -543,8 +534,8 @@ class World:
 
     def _stream(self, record: dict[str, Any], tries: int) -> None:
         def done(result: Any) -> None:
-            if (isinstance(result, BaseException) or result["batchItemFailures"]) and tries < 20:
-                self.engine.later(min(2.0**tries, 60), partial(self._stream, record, tries + 1))
+            if (isinstance(result, BaseException) or result["batchItemFailures"]) and tries < STREAM_RETRIES:
+                self.engine.later(min(2.0**tries, LONGEST_STREAM_PAUSE), partial(self._stream, record, tries + 1))
 
         self.invoke("publish", {"Records": [record]}, done)
 
