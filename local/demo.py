@@ -38,13 +38,13 @@ def main() -> int:
             with console.status("Starting a local AWS and a simulated ICA; building and deploying template.yaml …"):
                 stack = running.enter_context(local_stack(options))
             status = _run(console, stack, manifest)
-        console.print("Taken down again; nothing is left behind.")
-        return status
     except StackError as error:
         console.print(f"[red]{error}[/]")
         return 1
     except KeyboardInterrupt:
         return 130
+    console.print("Taken down again; nothing is left behind.")
+    return status
 
 
 def _run(console: Console, stack: LocalStack, manifest: Manifest) -> int:

@@ -70,17 +70,17 @@ class Simulator:
         return self.base_url.removesuffix("/ica/rest") + "/_simulator"
 
     def get(self, path: str) -> Any:
-        with urlopen(f"{self.admin_url}{path}", timeout=30) as answer:  # noqa: S310
+        with urlopen(f"{self.admin_url}{path}", timeout=30) as answer:
             return json.load(answer)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         headers = {"Content-Type": "application/json"}
-        request = Request(f"{self.admin_url}{path}", json.dumps(body).encode(), headers)  # noqa: S310
-        with urlopen(request, timeout=30) as answer:  # noqa: S310
+        request = Request(f"{self.admin_url}{path}", json.dumps(body).encode(), headers)
+        with urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def clear_faults(self) -> None:
-        with urlopen(Request(f"{self.admin_url}/faults", method="DELETE"), timeout=30):  # noqa: S310
+        with urlopen(Request(f"{self.admin_url}/faults", method="DELETE"), timeout=30):
             pass
 
     def stock(self, manifest: Manifest) -> None:
@@ -130,8 +130,8 @@ class LocalStack:
     def _ica(self, path: str, body: Mapping[str, Any]) -> Any:
         media_type = "application/vnd.illumina.v3+json"
         headers = {"Authorization": f"Bearer {TOKEN}", "Accept": media_type, "Content-Type": media_type}
-        request = Request(f"{self.ica_base_url}{path}", json.dumps(body).encode(), headers)  # noqa: S310
-        with urlopen(request, timeout=30) as answer:  # noqa: S310
+        request = Request(f"{self.ica_base_url}{path}", json.dumps(body).encode(), headers)
+        with urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def client(self, service: str) -> Any:
@@ -177,7 +177,7 @@ def _start_build(directory: Path, cleanup: ExitStack) -> subprocess.Popen[bytes]
         "LAMBDA_PLATFORM": _wheel_platform(),
     }
     command = [TOOLS / "sam/bin/sam", "build", "--config-env", "local", "--build-dir", directory / "build"]
-    return _start("sam build", command, environment, directory / "build.log", cleanup)
+    return _start(command, environment, directory / "build.log", cleanup)
 
 
 def _wheel_platform() -> str:
@@ -196,7 +196,7 @@ def _start_aws(port: int, directory: Path, cleanup: ExitStack) -> None:
         "SFTP_ENABLED": "0",
         "TMPDIR": str(temporary),
     }
-    process = _start("ministack", [TOOLS / "ministack/bin/ministack"], environment, directory / "aws.log", cleanup)
+    process = _start([TOOLS / "ministack/bin/ministack"], environment, directory / "aws.log", cleanup)
     _wait_until_open(port, process, "ministack", directory / "aws.log")
 
 
@@ -213,7 +213,7 @@ def _start_simulator(options: StackOptions, aws_endpoint: str, directory: Path, 
     ]
     log = directory / "ica.log"
     environment = _environment() | {"AWS_ENDPOINT_URL": aws_endpoint}  # for its notifications
-    process = _start("the simulator", command, environment, log, cleanup, stdout=subprocess.PIPE)
+    process = _start(command, environment, log, cleanup, stdout=subprocess.PIPE)
     base_url = process.stdout.readline().decode().strip() if process.stdout else ""
     if not base_url:
         raise StackError(f"the simulator did not start:\n{_tail(log)}")
@@ -250,7 +250,6 @@ def _repair_concurrency(stack: LocalStack) -> None:
 
 
 def _start(
-    name: str,
     command: list[Any],
     environment: Mapping[str, str],
     log: Path,

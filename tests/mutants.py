@@ -90,7 +90,7 @@ def survives(mutant: Mutant) -> bool:
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
         command += ["-o", f"pythonpath={source} {ROOT}", *TESTS]
         environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{mutant}: the tests did not run\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.returncode == 0
@@ -104,13 +104,13 @@ def main() -> int:
     modules = sorted(path.relative_to(SOURCE) for path in SOURCE.glob(f"{TABLE}/*.py"))
     mutants = [mutant for path in modules for mutant in mutants_of(path)]
     if options.list:
-        print(*mutants, sep="\n")  # noqa: T201
+        print(*mutants, sep="\n")
         return 0
     with ThreadPoolExecutor(options.processes) as pool:
         survived = [mutant for mutant, alive in zip(mutants, pool.map(survives, mutants), strict=True) if alive]
     for mutant in survived:
-        print(f"survived: {mutant}")  # noqa: T201
-    print(f"{len(mutants)} mutants, {len(survived)} survived")  # noqa: T201
+        print(f"survived: {mutant}")
+    print(f"{len(mutants)} mutants, {len(survived)} survived")
     return 1 if survived else 0
 
 

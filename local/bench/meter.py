@@ -149,9 +149,9 @@ def _proxy(endpoint: str, meter: Meter) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
             meter.count(self.command, self.headers, body, answer.status, content)
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on  # noqa: N815
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on  # noqa: N815 # the names that http.server calls
 
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 # the name that http.server gives it
             pass
 
     return Proxy

@@ -4,7 +4,6 @@ No token is asked for, and no key is ignored: whatever is not understood is a 40
 """
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from local.simulator.bodies import Json, moment
 from local.simulator.gate import Fault, Simulator
 from local.simulator.model import DataStatus, Datum, IcaError, Job, JobStatus, Outcome, Project, Script
-from local.simulator.switches import Switches, build
+from local.simulator.switches import Switches, build, json_object
 
 T = TypeVar("T")
 
@@ -124,7 +123,7 @@ def delete_file(sim: Simulator, body: Place) -> Json:
     return datum_row(existing)
 
 
-def reset_counts(sim: Simulator, body: Nothing) -> Json:
+def reset_counts(sim: Simulator, _body: Nothing) -> Json:
     sim.calls.clear()
     sim.answers.clear()
     sim.world.most_live_jobs = sim.world.live_jobs
@@ -256,9 +255,7 @@ def _post(path: str, sim: Simulator, body: type[T], act: Callable[[Simulator, T]
     async def endpoint(request: Request) -> JSONResponse:
         sim.world.settle()
         try:
-            given = json.loads(await request.body() or b"{}")
-            if not isinstance(given, dict):
-                raise ValueError("the body must be a JSON object")
+            given = json_object(await request.body() or b"{}")
             base = sim.world.switches if body is Switches else None
             return JSONResponse(act(sim, build(body, given, base)))  # type: ignore[arg-type]
         except (ValueError, IcaError) as error:

@@ -6,10 +6,9 @@ a client cannot come to depend on something that was never simulated.
 
 import asyncio
 import base64
-import json
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,7 +40,7 @@ from local.simulator.model import (
     PendingFolder,
     SubscriptionRequest,
 )
-from local.simulator.switches import build
+from local.simulator.switches import build, json_object
 from local.simulator.world import ROOT
 
 MOST_ROWS_BY_OFFSET = 200_000
@@ -60,6 +59,8 @@ class Row(Protocol):
 
 R = TypeVar("R", bound=Row)
 SortKeys = Mapping[str, Callable[[R], Any]]
+Wanted = Callable[[Datum], bool]
+"""Whether a file or folder is to be listed."""
 
 
 def know(request: Request, *names: str) -> None:
@@ -141,10 +142,7 @@ async def read(request: Request, cls: type[T]) -> T:
     if request.headers.get("content-type", "").partition(";")[0] not in (V3, "application/json"):
         raise IcaError(415, f"the Content-Type must be {V3} or application/json")
     try:
-        given = json.loads(await request.body())
-        if not isinstance(given, dict):
-            raise ValueError("the body must be a JSON object")
-        return build(cls, _snake(given))
+        return build(cls, _snake(json_object(await request.body())))
     except ValueError as error:
         raise IcaError(400, str(error)) from error
 
@@ -192,49 +190,70 @@ async def list_data(sim: Simulator, request: Request) -> Answer:
     return paged(sim, request, rows, render, DATA_SORT_KEYS)
 
 
-def _data_filters(sim: Simulator, request: Request, project_id: str) -> list[Callable[[Datum], bool]]:
+def _data_filters(sim: Simulator, request: Request, project_id: str) -> list[Wanted]:
     """ICA's filters of a listing; paths and names are compared whatever their case."""
-    switches, normal = sim.world.switches, sim.world.normal
     know(
         request,
         *("id", "filePath", "filePathMatchMode", "filename", "filenameMatchMode", "parentFolderId"),
         *("parentFolderPath", "type", "status", "sort", *DATE_FILTERS),
     )
-    filters: list[Callable[[Datum], bool]] = []
+    return [
+        *_id_filter(sim, request),
+        *_path_filter(sim, request),
+        *_name_filter(sim, request),
+        *_parent_filters(sim, request, project_id),
+        *_kind_filters(request),
+        *(_date_filter(request, name) for name in DATE_FILTERS if name in request.query_params),
+    ]
+
+
+def _id_filter(sim: Simulator, request: Request) -> Iterator[Wanted]:
     if asked := many(request, "id"):
-        ids = set(asked[:1] if switches.several_ids == "first_only" else asked)
-        filters.append(lambda datum: datum.id in ids)
+        ids = set(asked[:1] if sim.world.switches.several_ids == "first_only" else asked)
+        yield lambda datum: datum.id in ids
+
+
+def _path_filter(sim: Simulator, request: Request) -> Iterator[Wanted]:
     path_mode = one(request, "filePathMatchMode", PATH_MODES)
-    if paths := [normal(path).lower() for path in many(request, "filePath")]:
-        several = switches.several_file_paths
-        if len(paths) > 1 and several == "refused":
-            raise IcaError(400, "only one filePath is allowed")
-        sought = tuple(paths[:1] if several == "first_only" else paths[-1:] if several == "last_only" else paths)
-        if path_mode == "FULL_CASE_INSENSITIVE":
-            folders = switches.full_matches_folders
-            filters.append(lambda datum: datum.path.lower() in sought and (folders or not datum.is_folder))
-        else:
-            filters.append(lambda datum: datum.path.lower().startswith(sought))
+    paths = [sim.world.normal(path).lower() for path in many(request, "filePath")]
+    several = sim.world.switches.several_file_paths
+    if len(paths) > 1 and several == "refused":
+        raise IcaError(400, "only one filePath is allowed")
+    sought = tuple(paths[:1] if several == "first_only" else paths[-1:] if several == "last_only" else paths)
+    if sought and path_mode == "FULL_CASE_INSENSITIVE":
+        folders = sim.world.switches.full_matches_folders
+        yield lambda datum: datum.path.lower() in sought and (folders or not datum.is_folder)
+    elif sought:
+        yield lambda datum: datum.path.lower().startswith(sought)
+
+
+def _name_filter(sim: Simulator, request: Request) -> Iterator[Wanted]:
     mode = one(request, "filenameMatchMode", ("EXACT", "EXCLUDE", "FUZZY"))
-    if names := [normal(name).lower() for name in many(request, "filename")]:
-        if mode == "FUZZY":
-            filters.append(lambda datum: any(name in datum.name.lower() for name in names))
-        else:
-            filters.append(lambda datum: (datum.name.lower() in names) == (mode != "EXCLUDE"))
+    names = [sim.world.normal(name).lower() for name in many(request, "filename")]
+    if names and mode == "FUZZY":
+        yield lambda datum: any(name in datum.name.lower() for name in names)
+    elif names:
+        yield lambda datum: (datum.name.lower() in names) == (mode != "EXCLUDE")
+
+
+def _parent_filters(sim: Simulator, request: Request, project_id: str) -> Iterator[Wanted]:
     if parents := set(many(request, "parentFolderId")):
-        filters.append(lambda datum: datum.parent_id != ROOT and datum.parent_id in parents)
+        yield lambda datum: datum.parent_id != ROOT and datum.parent_id in parents
     if (parent := one(request, "parentFolderPath")) is not None:
         if not (parent.startswith("/") and parent.endswith("/")):
             raise IcaError(400, f"parentFolderPath must start and end with '/': {parent!r}")
-        above = normal(parent).lower()
-        if switches.absent_folder == "404" and above != "/" and not sim.world.has_folder(project_id, above):
+        above = sim.world.normal(parent).lower()
+        is_404 = sim.world.switches.absent_folder == "404" and above != "/"
+        if is_404 and not sim.world.has_folder(project_id, above):
             raise IcaError(404, f"no folder {parent}")
-        filters.append(lambda datum: datum.path.rstrip("/").rpartition("/")[0].lower() + "/" == above)
+        yield lambda datum: datum.path.rstrip("/").rpartition("/")[0].lower() + "/" == above
+
+
+def _kind_filters(request: Request) -> Iterator[Wanted]:
     if kind := one(request, "type", ("FILE", "FOLDER")):
-        filters.append(lambda datum: datum.is_folder == (kind == "FOLDER"))
+        yield lambda datum: datum.is_folder == (kind == "FOLDER")
     if statuses := many(request, "status", tuple(DataStatus)):
-        filters.append(lambda datum: datum.status in statuses)
-    return [*filters, *(_date_filter(request, name) for name in DATE_FILTERS if name in request.query_params)]
+        yield lambda datum: datum.status in statuses
 
 
 PATH_MODES = ("STARTS_WITH_CASE_INSENSITIVE", "FULL_CASE_INSENSITIVE")
@@ -381,7 +400,7 @@ async def create_channel(sim: Simulator, request: Request) -> Answer:
     return Answer(bodies.channel(sim.world.add_channel(await read(request, ChannelRequest))), 201)
 
 
-async def list_channels(sim: Simulator, request: Request) -> Answer:
+async def list_channels(sim: Simulator, _request: Request) -> Answer:
     return Answer({"items": [bodies.channel(channel) for channel in sim.world.channels.values()]})
 
 
@@ -398,12 +417,12 @@ async def list_subscriptions(sim: Simulator, request: Request) -> Answer:
     return Answer({"items": [bodies.subscription(it) for it in rows]})
 
 
-async def list_event_codes(sim: Simulator, request: Request) -> Answer:
+async def list_event_codes(_sim: Simulator, _request: Request) -> Answer:
     codes = bodies.EVENT_CODES.items()
     return Answer({"items": [{"eventCode": code, "description": meaning} for code, meaning in codes]})
 
 
-async def no_such_endpoint(sim: Simulator, request: Request) -> Answer:
+async def no_such_endpoint(_sim: Simulator, request: Request) -> Answer:
     raise IcaError(404, f"{request.method} {request.url.path} does not exist or is not simulated")
 
 
@@ -440,7 +459,7 @@ def application(sim: Simulator, extra_routes: Sequence[BaseRoute] = ()) -> Starl
     routes.append(Route("/api/{rest:path}", unknown, methods=METHODS))
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         delivery = asyncio.create_task(sim.deliver_for_ever())
         yield
         delivery.cancel()

@@ -24,6 +24,8 @@ V3 = "application/vnd.illumina.v3+json"
 TICK_SECONDS = 0.2
 HANG_SECONDS = 300.0
 """A call that hangs is cut off after this; no client waits so long."""
+HANGS_BEFORE = 0.5
+"""Share of the calls that hang which are not carried out."""
 STATUS_NEVER_SEEN = '"status":"FROBNICATED"'
 ANY_JOB_STATUS = re.compile('"status":"(' + "|".join(JobStatus) + ')"')
 
@@ -102,7 +104,7 @@ class Simulator:
         self,
         world: World,
         token: str,
-        notify: Notify = lambda queue_url, body: None,
+        notify: Notify = lambda _queue_url, _body: None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """`sleep` lets a call take its time; the handlers wait for nothing else."""
@@ -139,35 +141,44 @@ class Simulator:
             if fault.kind == "delay":
                 await self.sleep(fault.delay)
         kinds = {fault.kind for fault in faults}
-        switches, chance = self.world.switches, self.world.rng.random
-        hangs = switches.hang_rate and chance() < switches.hang_rate
-        if hangs and chance() < 0.5:
+        hangs = self._happens(self.world.switches.hang_rate)
+        if hangs and self._happens(HANGS_BEFORE):
             await self.sleep(HANG_SECONDS)
             return None
         if "drop_before" in kinds:
             return None
-        error = next((fault for fault in faults if fault.kind in ("status", "html")), None)
-        if switches.url_limit_answer == "html" and self._is_too_long(request):
-            error = Fault("html", status=switches.url_limit_status)
+        error = self._error_of(faults, request)
         if error and not error.processed:
             return self._error(error, request)
-        try:
-            self.admit(request)
-            self.world.settle()
-            answer = await handler(self, request)
-        except IcaError as refusal:
-            response = self.refuse(refusal, request)
-        else:
-            text = "" if answer.body is None else json.dumps(answer.body, separators=(",", ":"))
-            if "unknown_status" in kinds:
-                text = ANY_JOB_STATUS.sub(STATUS_NEVER_SEEN, text)
-            response = Response(text, answer.status, media_type=V3 if text else None)
+        response = await self._carried_out(handler, request, "unknown_status" in kinds)
         if hangs:
             await self.sleep(HANG_SECONDS)
             return None
         if error:
             return self._error(error, request)
         return None if "drop_after" in kinds else response
+
+    def _happens(self, rate: float) -> bool:
+        return bool(rate) and self.world.rng.random() < rate
+
+    def _error_of(self, faults: list[Fault], request: Request) -> Fault | None:
+        """The fault that is answered instead of what the handler says."""
+        switches = self.world.switches
+        if switches.url_limit_answer == "html" and self._is_too_long(request):
+            return Fault("html", status=switches.url_limit_status)
+        return next((fault for fault in faults if fault.kind in ("status", "html")), None)
+
+    async def _carried_out(self, handler: "Handler", request: Request, has_unknown_status: bool) -> Response:
+        try:
+            self.admit(request)
+            self.world.settle()
+            answer = await handler(self, request)
+        except IcaError as refusal:
+            return self.refuse(refusal, request)
+        text = "" if answer.body is None else json.dumps(answer.body, separators=(",", ":"))
+        if has_unknown_status:
+            text = ANY_JOB_STATUS.sub(STATUS_NEVER_SEEN, text)
+        return Response(text, answer.status, media_type=V3 if text else None)
 
     def _error(self, fault: Fault, request: Request) -> Response:
         if fault.kind == "html":
@@ -239,7 +250,7 @@ class Simulator:
             try:
                 await asyncio.to_thread(self.notify, notice.queue_url, body)
                 self.notices_sent += 1
-            except Exception as error:  # whatever the queue's client raises
+            except Exception as error:  # noqa: BLE001 # whatever the queue's client raises
                 self.notices_failed += 1
                 print(f"no notification to {notice.queue_url}: {error}", file=sys.stderr)
 

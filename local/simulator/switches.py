@@ -5,6 +5,7 @@ default is the answer that is hardest on a client.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import StrEnum
@@ -117,7 +118,7 @@ def build(cls: type[T], given: Mapping[str, Any], base: T | None = None) -> T:
     """
     hints = get_type_hints(cls)
     if unknown := given.keys() - hints.keys():
-        raise ValueError(f"unknown key {', '.join(sorted(unknown))}; known are {', '.join(sorted(hints))}")
+        raise ValueError(f"unknown key {', '.join(sorted(unknown))}; the known keys are {', '.join(sorted(hints))}")
     values = {name: convert(hints[name], value, name) for name, value in given.items()}
     if base is not None:
         return dataclasses.replace(base, **values)  # type: ignore[type-var]
@@ -131,34 +132,51 @@ def build(cls: type[T], given: Mapping[str, Any], base: T | None = None) -> T:
     return cls(**values)
 
 
+def json_object(text: bytes) -> dict[str, Any]:
+    """The JSON object in a text, or ValueError."""
+    given = json.loads(text)
+    if isinstance(given, dict):
+        return given
+    raise ValueError("the body must be a JSON object")
+
+
 def convert(hint: Any, value: Any, name: str) -> Any:
     """`value` as the type `hint`, or ValueError naming what was expected of `name`."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint == Range:
         return _range(value, name)
     if origin is UnionType:
-        if value is None and NoneType in arguments:
-            return None
-        kinds = [argument for argument in arguments if argument is not NoneType]
-        fitting = (kind for kind in kinds if is_dataclass(kind) == isinstance(value, dict))
-        return convert(next(fitting, kinds[0]), value, name)
-    choices = arguments if origin is Literal else tuple(hint) if _is_enumeration(hint) else ()
-    if choices:
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-        return choices[choices.index(value)]
+        return _one_of_types(arguments, value, name)
+    if origin is Literal:
+        return _one_of(arguments, value, name)
+    if _is_enumeration(hint):
+        return _one_of(tuple(hint), value, name)
     if origin is list and isinstance(value, list):
         return [convert(arguments[0], each, name) for each in value]
     if origin is dict and isinstance(value, dict):
         return {convert(arguments[0], k, name): convert(arguments[1], v, name) for k, v in value.items()}
-    if isinstance(hint, type):
-        if is_dataclass(hint) and isinstance(value, dict):
-            return build(hint, value)
-        if hint is float and type(value) is int:
-            return float(value)
-        if type(value) is hint:
-            return value
+    if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
+        return build(hint, value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
     raise ValueError(f"{name} must be {getattr(hint, '__name__', hint)}, not {value!r}")
+
+
+def _one_of_types(types: tuple[Any, ...], value: Any, name: str) -> Any:
+    """`value` as one of several types, of which one may be None."""
+    if value is None and NoneType in types:
+        return None
+    kinds = [kind for kind in types if kind is not NoneType]
+    fitting = (kind for kind in kinds if is_dataclass(kind) == isinstance(value, dict))
+    return convert(next(fitting, kinds[0]), value, name)
+
+
+def _one_of(choices: tuple[Any, ...], value: Any, name: str) -> Any:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return choices[choices.index(value)]
 
 
 def _is_enumeration(hint: Any) -> bool:

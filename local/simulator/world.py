@@ -535,21 +535,9 @@ class World:
             job.outcome = Outcome(JobStatus.FAILED)
         wanted = [copy for copy in job.copies if not copy.source.is_folder]
         files = [copy for copy in wanted if not copy.skipped]
-        for copy in files:
-            if copy.target is None or not self._still_writing(copy.target):
-                copy.target, copy.reason = None, copy.reason or "the destination file was deleted"
-        for copy in self._unlucky(job, [copy for copy in files if not copy.reason]):
-            copy.reason = f"copy {'stopped' if job.outcome.status is JobStatus.STOPPED else 'failed'}"
-        for copy in files:
-            self._end_copy(job, copy)
-        self._copied(job, [copy for copy in files if copy.target and not copy.reason])
+        self._end_copies(job, files)
+        status = self._end_status(job, wanted, files)
         failures = [copy for copy in job.copies if copy.reason]
-        status = job.outcome.status
-        if status is JobStatus.SUCCEEDED and failures:
-            some = any(not copy.reason for copy in wanted)
-            status = JobStatus.PARTIALLY_SUCCEEDED if some else JobStatus.FAILED
-        if status is JobStatus.SUCCEEDED and wanted and not files:
-            status = JobStatus(self.switches.all_skipped_status)
         if failures or status is not JobStatus.SUCCEEDED:
             first = f": {failures[0].reason} ({failures[0].below})" if failures else ""
             job.reason = f"{len(failures)} of {len(files)} files were not copied{first}"
@@ -561,6 +549,27 @@ class World:
             self.live_jobs -= 1
         job.finished = self.stamp
         self._move(job, status)
+
+    def _end_copies(self, job: Job, files: list[Copy]) -> None:
+        """Have each file copied, or say why it is not."""
+        for copy in files:
+            if copy.target is None or not self._still_writing(copy.target):
+                copy.target, copy.reason = None, copy.reason or "the destination file was deleted"
+        for copy in self._unlucky(job, [copy for copy in files if not copy.reason]):
+            copy.reason = f"copy {'stopped' if job.outcome.status is JobStatus.STOPPED else 'failed'}"
+        for copy in files:
+            self._end_copy(job, copy)
+        self._copied(job, [copy for copy in files if copy.target and not copy.reason])
+
+    def _end_status(self, job: Job, wanted: list[Copy], files: list[Copy]) -> JobStatus:
+        """The status in which a job ends, once it is known which of its copies have failed."""
+        status = job.outcome.status
+        if status is JobStatus.SUCCEEDED and any(copy.reason for copy in job.copies):
+            some = any(not copy.reason for copy in wanted)
+            return JobStatus.PARTIALLY_SUCCEEDED if some else JobStatus.FAILED
+        if status is JobStatus.SUCCEEDED and wanted and not files:
+            return JobStatus(self.switches.all_skipped_status)
+        return status
 
     def _engine_is_down(self) -> bool:
         start, end = self.switches.engine_down

@@ -407,7 +407,7 @@ def test_calls_that_hang_are_made_again(stack: LocalStack, subscriber: Subscribe
     assert all_hit(stack, runs["calls-hang"])
 
 
-@pytest.mark.parametrize("freedom", FREEDOMS, ids=lambda freedom: ", ".join(freedom))
+@pytest.mark.parametrize("freedom", FREEDOMS, ids=", ".join)
 def test_a_start_whose_answer_was_lost_is_adopted_whatever_ica_shows_of_it(
     stack: LocalStack, freedom: dict[str, object]
 ) -> None:

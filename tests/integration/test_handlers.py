@@ -306,6 +306,7 @@ def test_a_launch_whose_answer_was_lost_is_settled_by_looking_and_started_once(
     pipeline: Pipeline,
     table: CopyTable,
     capsys: pytest.CaptureFixture[str],
+    *,
     fault: Literal["drop_after", "drop_before"],
     seconds: float,
     end: str,

@@ -722,7 +722,7 @@ class MeetingTokens(Tokens):
         (["/run/a/x/", "/run/a/y/"], ["/run/a/y/", "/run/b/"]),
         (["/run/"], ["/run/a/"]),
     ],
-    ids=lambda folders: "+".join(folders),
+    ids="+".join,
 )
 def test_two_who_make_folders_at_once_end_with_one_of_each_path(
     ica: SimulatedIca, first: list[str], second: list[str], on_existing: str
@@ -1371,7 +1371,10 @@ def test_jobs_are_listed_from_a_moment_on_by_our_clock(ica: SimulatedIca, ahead:
     """Whatever ICA's clock shows: it is measured from its answers."""
     start = ica.clock()
     ids = stock_jobs(ica, 12, seconds_apart=10)
-    skewed = lambda: ica.clock() - timedelta(seconds=ahead)  # noqa: E731
+
+    def skewed() -> datetime:
+        return ica.clock() - timedelta(seconds=ahead)
+
     for since, expected in ((0, 12), (65, 6), (119, 1), (130, 0)):
         moment = timestamp(start + timedelta(seconds=since - ahead))
         found = ica.client(clock=skewed).recent_jobs(moment)
@@ -1687,7 +1690,7 @@ def test_only_the_part_of_libica_that_is_needed_is_imported() -> None:
     """In an interpreter of its own, as a cold start is; all of libica takes seconds."""
     module = "icav2_copy_batch.adapters.ica.client"
     count = f"import {module}, sys; print(sum(name.startswith('libica.') for name in sys.modules))"
-    printed = subprocess.run(  # noqa: S603 # a command of our own
+    printed = subprocess.run(
         [sys.executable, "-c", count],
         env={**os.environ, "PYTHONPATH": str(Path(icav2_copy_batch.__file__).parents[1])},
         capture_output=True,

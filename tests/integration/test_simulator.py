@@ -1185,7 +1185,7 @@ def test_the_command_prints_its_address_and_ends_cleanly(tmp_path: Path) -> None
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"icav2://from/x.txt": ["icav2://to/out/"]}))
     command = [sys.executable, "-m", "local.simulator", "--token", "t", "--manifest", str(manifest)]
-    with subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(
         [*command, "--job-seconds", "1:2", "--skip-counts-partial", "false"],
         stdout=subprocess.PIPE,
         text=True,

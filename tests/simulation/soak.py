@@ -98,7 +98,7 @@ def replay(seed: int) -> int:
             process = engine.current.name if engine.current else ""
             details: dict[str, Any] = {name: record.__dict__[name] for name in LOGGED if record.__dict__.get(name)}
             raised = repr(record.exc_info[1]) if record.exc_info else ""
-            print(f"{engine.now:%d %H:%M:%S.%f} {process:8} {record.getMessage()} {details} {raised}")  # noqa: T201
+            print(f"{engine.now:%d %H:%M:%S.%f} {process:8} {record.getMessage()} {details} {raised}")
 
     logging.disable(logging.NOTSET)
     logging.getLogger("icav2_copy_batch").addHandler(Print())
@@ -106,9 +106,9 @@ def replay(seed: int) -> int:
     try:
         simulation.run()
     except Broken as error:
-        print(f"BROKEN at {engine.now:%d %H:%M:%S}: {error}")  # noqa: T201
+        print(f"BROKEN at {engine.now:%d %H:%M:%S}: {error}")
         return 1
-    print(f"kept; {dict(simulation.counts())}")  # noqa: T201
+    print(f"kept; {dict(simulation.counts())}")
     return 0
 
 

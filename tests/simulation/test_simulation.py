@@ -100,7 +100,7 @@ def test_a_seed_is_the_same_each_time_in_any_process() -> None:
     printed = set()
     for hash_seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": "src"}
-        run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
+        run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         printed.add(run.stdout)
     assert len(printed) == 1
 

@@ -73,7 +73,7 @@ def imported_with(module: str) -> set[str]:
 
 
 def ours(module: str) -> bool:
-    return module.split(".")[0] == PACKAGE
+    return module.partition(".")[0] == PACKAGE
 
 
 def test_the_layers_are_all_there() -> None:

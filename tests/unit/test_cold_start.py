@@ -24,7 +24,7 @@ def in_a_fresh_process(*lines: str) -> Any:
     code = "\n".join(["import gc, json, sys", *lines[:-1], f"print(json.dumps({lines[-1]}))"])
     environment = os.environ | {"PYTHONPATH": str(SOURCE)}
     command = [sys.executable, "-c", code]
-    answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)  # noqa: S603 # our own code
+    answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     return json.loads(answer.stdout)
 
 

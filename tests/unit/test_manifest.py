@@ -213,7 +213,7 @@ def test_a_refusal_says_its_first_problems() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "sizes"), [(1, [1] * 7), (3, [3, 3, 1]), (6, [6, 1]), (7, [7]), (1000, [7])], ids=lambda value: str(value)
+    ("limit", "sizes"), [(1, [1] * 7), (3, [3, 3, 1]), (6, [6, 1]), (7, [7]), (1000, [7])], ids=str
 )
 def test_a_destination_with_more_sources_than_the_limit_becomes_several_jobs(limit: int, sizes: list[int]) -> None:
     sources = [f"icav2://from/{number}" for number in range(7)]

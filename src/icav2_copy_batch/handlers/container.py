@@ -218,7 +218,7 @@ def pacing() -> Pacing:
 @cache
 def ica() -> IcaClient:
     """Imported only where it is used: publish knows nothing of ICA, and ingest asks it only for names."""
-    from icav2_copy_batch.adapters.ica.client import IcaClient
+    from icav2_copy_batch.adapters.ica.client import IcaClient  # noqa: PLC0415 # it takes half of a cold start
 
     token = SecretToken(settings().token_secret_arn)
     return IcaClient(settings().ica_base_url, token, deadline.seconds_left, clock=utc_now, pacing=pacing())

@@ -100,7 +100,7 @@ REMEMBERED_SECONDS = 300.0
 MOST_REMEMBERED = 100_000
 
 
-TOKEN_REFUSED = "ICA does not take the token"  # noqa: S105
+TOKEN_REFUSED = "ICA does not take the token"  # noqa: S105 # a message about the token
 """Logged when ICA refuses a fresh token, or none can be read. The template counts this very text, for an alarm."""
 
 logger = logging.getLogger(__name__)
