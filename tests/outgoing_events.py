@@ -16,6 +16,7 @@ from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatu
 from icav2_copy_batch.domain.manifest import Limits, flip, pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
 from icav2_copy_batch.domain.problems import Refused
+from tests import doubles
 from tests.event_files import EVENTS
 
 BUCKET = "s3://icav2-copy-batch-manifests"
@@ -61,9 +62,9 @@ def ended_job(number: int, status: JobStatus, folder: str, sources: list[str], *
     )
 
 
-def open_job(number: int, status: JobStatus, folder: str, **known: str) -> Job:
+def open_job(number: int, status: JobStatus, folder: str, **known: Any) -> Job:
     """As it is read through the table's index."""
-    return Job(STARTED.copy_id, f"{number:06d}", status, attempt=1, destination=f"{DESTINATION}/{folder}", **known)  # type: ignore[arg-type]
+    return Job(STARTED.copy_id, f"{number:06d}", status, attempt=1, destination=f"{DESTINATION}/{folder}", **known)
 
 
 def attempt(number: int, outcome: str, ica_job_id: str | None, reason: str | None = None) -> Attempt:
@@ -124,7 +125,7 @@ QUEUED = open_job(
     JobStatus.QUEUED,
     "Reports/",
     queued_at="2024-05-28T03:11:58.700Z",
-    held_up_by="ICA answered 503 (not a Problem document)",
+    hold=doubles.hold("ICA answered 503 (not a Problem document)"),
 )
 LOST_REPORTS = ended_job(
     2,

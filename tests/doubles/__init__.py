@@ -18,7 +18,7 @@ from tests.doubles.aws import Bucket, Bus, Event, Failed, Queue, Succeeded, Task
 from tests.doubles.clock import Clock, in_turn
 from tests.doubles.ica import SmallIca
 from tests.doubles.line import Line, LineCut
-from tests.doubles.prepared import create_due_jobs, nobody_calls_until, pacing, run
+from tests.doubles.prepared import create_due_jobs, hold, nobody_calls_until, pacing, run
 from tests.doubles.table import ConditionRefused, Table
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Table",
     "Tasks",
     "create_due_jobs",
+    "hold",
     "in_turn",
     "nobody_calls_until",
     "pacing",

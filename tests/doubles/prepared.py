@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.job import Claim, Job, LaunchRequest
+from icav2_copy_batch.domain.job import Claim, Hold, HoldReason, Job, LaunchRequest
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.pace import first_pace
 from icav2_copy_batch.domain.schedule import Slots, Waiting
@@ -40,6 +40,11 @@ def create_due_jobs(
     for job in (job for job in table.jobs(copy_id) if job.due_at is None):
         assert table.mark_sent(Waiting(LaunchRequest(copy_id, job.job_id, job.attempt), job.project), now, due_at)
     return list(table.jobs(copy_id))
+
+
+def hold(detail: str, reason: HoldReason = HoldReason.ICA_UNAVAILABLE) -> Hold:
+    """Why a job does not move on."""
+    return Hold(reason, detail)
 
 
 def pacing(table: Table, clock: Clock) -> Pacing:

@@ -161,15 +161,13 @@ class Table:
                 due_at=timestamp(lease_until),
                 lease_until=timestamp(lease_until),
                 ica_project_id=ica_project_id,
-                held_up_by=None,
+                hold=None,
             )
             return Claim.CLAIMED
 
-    def release(
-        self, job: Job, now: datetime, due_at: datetime, held_up_by: str, batch_limit: int | None = None
-    ) -> bool:
+    def release(self, job: Job, now: datetime, due_at: datetime, hold: Hold, batch_limit: int | None = None) -> bool:
         with self.line.request():
-            changes: dict[str, Any] = {"claimed_at": None, "due_at": timestamp(due_at), "held_up_by": held_up_by}
+            changes: dict[str, Any] = {"claimed_at": None, "due_at": timestamp(due_at), "hold": hold}
             changes |= {"batch_limit": batch_limit} if batch_limit else {}
             return self._leave("release", job, now, **changes, **FORGET_LAUNCH)
 
@@ -185,7 +183,7 @@ class Table:
                 due_at=timestamp(due_at),
                 ica_job_id=ica_job_id,
                 ica_batch_id=ica_batch_id,
-                held_up_by=None,
+                hold=None,
                 **FORGET_LAUNCH,
             )
             return True
@@ -240,12 +238,12 @@ class Table:
                 self.settled(row.copy)
             return True
 
-    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool:
+    def wait(self, request: LaunchRequest, due_at: datetime, hold: Hold) -> bool:
         with self.line.request():
             job = self.job_items.get((request.copy_id, request.job_id))
             if job is None or job.status is not JobStatus.QUEUED or job.attempt != request.attempt:
                 return False
-            waiting = replace(job, due_at=timestamp(due_at), held_up_by=held_up_by)
+            waiting = replace(job, due_at=timestamp(due_at), hold=hold)
             self.job_items[request.copy_id, request.job_id] = waiting
             return True
 
@@ -257,7 +255,7 @@ class Table:
             if job is None or (job.status, job.attempt, job.due_at) != seen:
                 return False
             queued_at = timestamp(now) if waiting.waited_for_a_slot else job.queued_at
-            sent = replace(job, due_at=timestamp(due_at), queued_at=queued_at, held_up_by=None, hold=None)
+            sent = replace(job, due_at=timestamp(due_at), queued_at=queued_at, hold=None)
             self.job_items[request.copy_id, request.job_id] = sent
             return True
 
@@ -270,29 +268,29 @@ class Table:
             elif present and present.next < to:
                 self.backlog_items[key] = replace(present, next=to)
 
-    def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool:
+    def postpone(self, job: Job, due_at: datetime, hold: Hold | None = None) -> bool:
         with self.line.request():
             present = self.job_items.get((job.copy_id, job.job_id))
             seen = (job.status, job.attempt, job.due_at)
             if present is None or (present.status, present.attempt, present.due_at) != seen:
                 return False
-            later = replace(present, due_at=timestamp(due_at), held_up_by=held_up_by or present.held_up_by)
+            later = replace(present, due_at=timestamp(due_at), hold=hold or present.hold)
             self.job_items[job.copy_id, job.job_id] = later
             return True
 
     def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool:
         return self._change_claimed(job, lambda present: replace(present, intent=intent, due_at=timestamp(due_at)))
 
-    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
+    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, hold: Hold) -> bool:
         def lost(present: Job) -> Job:
-            return replace(present, answer_lost_at=timestamp(now), due_at=timestamp(due_at), held_up_by=held_up_by)
+            return replace(present, answer_lost_at=timestamp(now), due_at=timestamp(due_at), hold=hold)
 
         return self._change_claimed(job, lost)
 
-    def mark_undecided(self, job: Job, now: datetime, held_up_by: str) -> bool:
+    def mark_undecided(self, job: Job, now: datetime, hold: Hold) -> bool:
         def undecided(present: Job) -> Job:
             since = present.undecided_since or timestamp(now)
-            return replace(present, undecided_since=since, held_up_by=held_up_by)
+            return replace(present, undecided_since=since, hold=hold)
 
         return self._change_claimed(job, undecided)
 

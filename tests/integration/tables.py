@@ -99,7 +99,7 @@ def settle(table: EitherTable, copy_id: str = "c", task_tokens: Sequence[str] = 
 
 MOVE: dict[str, Callable[[EitherTable, Job], bool]] = {
     "claim_for_launch": lambda table, job: claim(table, job, 100, "another-project") is Claim.CLAIMED,
-    "release": lambda table, job: table.release(job, at(100), at(200), "ICA was unavailable"),
+    "release": lambda table, job: table.release(job, at(100), at(200), doubles.hold("ICA was unavailable")),
     "mark_running": lambda table, job: table.mark_running(job, "job", "batch", at(100), at(100)),
     "requeue": lambda table, job: requeue(table, job, 100),
     "mark_passed": lambda table, job: table.mark_passed(job, passed(job, 100), at(100)),

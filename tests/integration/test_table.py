@@ -83,7 +83,7 @@ def test_a_job_that_cannot_be_made_to_wait_is_an_error(table: CopyTable, aws: Aw
     (job,) = create(table)
     aws.refuse("UpdateItem", "AccessDeniedException")
     with pytest.raises(UpdateError, match="AccessDenied"):
-        table.wait(request(job), at(100), "no slot")
+        table.wait(request(job), at(100), doubles.hold("no slot"))
     with pytest.raises(UpdateError, match="AccessDenied"):
         table.postpone(job, at(100))
 
@@ -252,8 +252,8 @@ def test_a_write_that_dynamodb_does_not_take_now_is_made_again(
     for_a_while(aws, "PutItem", answer, 2 * BOTOCORES_TRIES)
     (job,) = create(table)
     for_a_while(aws, "UpdateItem", answer, 2 * BOTOCORES_TRIES)
-    assert table.wait(request(job), at(50), "ICA is busy")
-    assert now(table, job).held_up_by == "ICA is busy"
+    assert table.wait(request(job), at(50), doubles.hold("ICA is busy"))
+    assert now(table, job).hold == doubles.hold("ICA is busy")
     for_a_while(aws, "PutItem", answer, 2 * BOTOCORES_TRIES)
     assert table.hold_lease("poller", "me", at(0), at(60))
     for_a_while(aws, "DeleteItem", answer, 2 * BOTOCORES_TRIES)
@@ -291,7 +291,7 @@ def test_a_write_that_is_wrong_is_not_made_again(table: CopyTable, aws: AwsCalls
     (job,) = create(table)
     aws.refuse("UpdateItem", "ValidationException")
     with pytest.raises(UpdateError):
-        table.wait(request(job), at(50), "ICA is busy")
+        table.wait(request(job), at(50), doubles.hold("ICA is busy"))
     assert aws.count("UpdateItem") == 2  # that which made the job due, and this
 
 
@@ -403,13 +403,15 @@ ACTS: dict[str, Act] = {
         Slots(total=4, per_project=3),
     ),
     "mark_running": lambda table, job, second, ended: table.mark_running(job, "job", "batch", at(second), at(second)),
-    "release": lambda table, job, second, ended: table.release(job, at(second), at(second + 9), "a reason"),
+    "release": lambda table, job, second, ended: table.release(
+        job, at(second), at(second + 9), doubles.hold("a reason")
+    ),
     "requeue": lambda table, job, second, ended: table.requeue(job, ended, b"\x01", at(second), at(second + 9)),
     "mark_passed": lambda table, job, second, ended: table.mark_passed(job, ended, at(second)),
     "give_up": lambda table, job, second, ended: table.give_up(job, ended, at(second)),
-    "wait": lambda table, job, second, ended: table.wait(request(job), at(second + 9), "a reason"),
+    "wait": lambda table, job, second, ended: table.wait(request(job), at(second + 9), doubles.hold("why")),
     "postpone": lambda table, job, second, ended: table.postpone(job, at(second + 9)),
-    "postpone with a reason": lambda table, job, second, ended: table.postpone(job, at(second + 9), "another reason"),
+    "postpone with a reason": lambda table, job, second, ended: table.postpone(job, at(second + 9), doubles.hold("b")),
 }
 
 

@@ -22,7 +22,7 @@ from icav2_copy_batch.domain.job import (
     Attempt,
     Claim,
     CopyStatus,
-    Hold,
+    HoldReason,
     Job,
     JobStatus,
     LaunchRequest,
@@ -59,6 +59,7 @@ from tests.integration.tables import (
     taken,
 )
 
+OUTAGE = doubles.hold("ICA fails what it is given", HoldReason.OUTAGE)
 ENDED = (JobStatus.PASSED, JobStatus.FAILED)
 LEAVING = ["release", "requeue", "mark_passed", "give_up"]
 """The moves that give back what the claim has taken."""
@@ -109,7 +110,7 @@ def test_a_claim_that_was_released_and_taken_anew_is_not_ended_by_its_former_hol
     """The same attempt is LAUNCHING again, and its new holder may have started a copy batch."""
     (job,) = create(either_table)
     former = launch(either_table, job, 10)
-    assert either_table.release(former, at(20), at(920), "its launch has died")
+    assert either_table.release(former, at(20), at(920), doubles.hold("its launch has died"))
     latter = launch(either_table, now(either_table, job), 30)
     assert (former.status, former.attempt) == (latter.status, latter.attempt)
     before = everything(either_table)
@@ -121,7 +122,7 @@ def test_a_claim_that_was_released_and_taken_anew_is_not_ended_by_its_former_hol
 def test_a_job_that_runs_is_not_given_up_by_the_holder_of_a_former_claim(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     former = launch(either_table, job, 10)
-    either_table.release(former, at(20), at(920), "its launch has died")
+    either_table.release(former, at(20), at(920), doubles.hold("its launch has died"))
     running = run(either_table, now(either_table, job), 30)
     before = everything(either_table)
     assert not either_table.give_up(former, failed(former), at(40))
@@ -134,7 +135,7 @@ def test_a_claimed_job_is_known_as_such(either_table: EitherTable) -> None:
     either_table.create_copy(copy_of())
     planned = [PlannedJob(DESTINATION, pack_sources(SOURCES))]
     (job,) = doubles.create_due_jobs(either_table, "c", planned, options, at(0), at(900))
-    assert either_table.wait(request(job), at(5), "no slot")
+    assert either_table.wait(request(job), at(5), doubles.hold("no slot"))
     assert claim(either_table, job, 10) is Claim.CLAIMED
     claimed = now(either_table, job)
     assert claimed == Job(
@@ -165,9 +166,11 @@ def test_options_come_back_as_they_were_written(either_table: EitherTable, actio
 def test_a_job_whose_copy_batch_was_too_large_keeps_how_many_sources_it_may_have(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     assert job.batch_limit is None
-    assert either_table.release(launch(either_table, job), at(30), at(930), "too large", batch_limit=2)
+    assert either_table.release(launch(either_table, job), at(30), at(930), doubles.hold("too large"), batch_limit=2)
     assert now(either_table, job).batch_limit == 2
-    assert either_table.release(launch(either_table, now(either_table, job), 40), at(50), at(950), "ICA answered 503")
+    assert either_table.release(
+        launch(either_table, now(either_table, job), 40), at(50), at(950), doubles.hold("ICA failed")
+    )
     assert requeue(either_table, run(either_table, now(either_table, job), 60), 70)
     assert now(either_table, job).batch_limit == 2
 
@@ -176,8 +179,8 @@ def test_a_released_job_is_queued_in_the_same_attempt_since_when_it_was_before(e
     (job,) = create(either_table)
     claimed = launch(either_table, job)
     note_all_that_a_launch_notes(either_table, claimed)
-    assert either_table.release(claimed, at(30), at(930), "ICA was unavailable")
-    expected = replace(job, due_at=timestamp(at(930)), ica_project_id=PROJECT, held_up_by="ICA was unavailable")
+    assert either_table.release(claimed, at(30), at(930), doubles.hold("ICA was unavailable"))
+    expected = replace(job, due_at=timestamp(at(930)), ica_project_id=PROJECT, hold=doubles.hold("ICA was unavailable"))
     assert now(either_table, job) == expected
     assert launch(either_table, expected, 40).claimed_at == timestamp(at(40))
 
@@ -244,11 +247,11 @@ def test_a_requeued_job_knows_that_it_is_held_also_in_the_index_until_its_messag
 ) -> None:
     (job,) = create(either_table)
     running = run(either_table, job, 10)
-    assert either_table.requeue(running, failed(running, 20), b"", at(21), due_at=at(921), hold=Hold.OUTAGE)
+    assert either_table.requeue(running, failed(running, 20), b"", at(21), due_at=at(921), hold=OUTAGE)
     held = now(either_table, job)
-    assert held.hold is Hold.OUTAGE
+    assert held.hold == OUTAGE
     (listed,) = either_table.jobs_in(JobStatus.QUEUED)
-    assert (listed.hold, listed.ica_project_id) == (Hold.OUTAGE, PROJECT)
+    assert (listed.hold, listed.ica_project_id) == (OUTAGE, PROJECT)
     assert either_table.mark_sent(Waiting(request(held), held.project, held.due_at), at(921), at(1221))
     assert now(either_table, job).hold is None
 
@@ -319,8 +322,10 @@ def test_a_job_that_was_refused_ends_without_ever_running(either_table: EitherTa
 INTENT = Intent.of(timestamp(at(11)), "fol.to", ["fil.a", "fil.b"])
 NOTE: dict[str, Callable[[EitherTable, Job], bool]] = {
     "record_intent": lambda table, job: table.record_intent(job, INTENT, at(71)),
-    "mark_answer_lost": lambda table, job: table.mark_answer_lost(job, at(12), at(13), "the answer was lost"),
-    "mark_undecided": lambda table, job: table.mark_undecided(job, at(500), "nobody can tell"),
+    "mark_answer_lost": lambda table, job: table.mark_answer_lost(
+        job, at(12), at(13), doubles.hold("the answer was lost")
+    ),
+    "mark_undecided": lambda table, job: table.mark_undecided(job, at(500), doubles.hold("nobody can tell")),
 }
 
 
@@ -335,12 +340,12 @@ def test_a_claimed_job_knows_what_was_about_to_be_asked_for_and_what_came_of_it(
     assert either_table.record_intent(claimed, INTENT, at(71))
     asked = replace(claimed, intent=INTENT, due_at=timestamp(at(71)))
     assert now(either_table, job) == asked
-    assert either_table.mark_answer_lost(claimed, at(12), at(13), "lost")
-    lost = replace(asked, answer_lost_at=timestamp(at(12)), due_at=timestamp(at(13)), held_up_by="lost")
+    assert either_table.mark_answer_lost(claimed, at(12), at(13), doubles.hold("lost"))
+    lost = replace(asked, answer_lost_at=timestamp(at(12)), due_at=timestamp(at(13)), hold=doubles.hold("lost"))
     assert now(either_table, job) == lost
     for second in (500, 900):
-        assert either_table.mark_undecided(claimed, at(second), f"undecided at {second}")
-    undecided = replace(lost, undecided_since=timestamp(at(500)), held_up_by="undecided at 900")
+        assert either_table.mark_undecided(claimed, at(second), doubles.hold(f"undecided at {second}"))
+    undecided = replace(lost, undecided_since=timestamp(at(500)), hold=doubles.hold("undecided at 900"))
     assert now(either_table, job) == undecided
     (listed,) = either_table.jobs_in(JobStatus.LAUNCHING)
     assert listed.undecided_since == timestamp(at(500))
@@ -390,15 +395,15 @@ def test_what_a_launch_has_noted_is_gone_with_its_claim(either_table: EitherTabl
 
 def test_a_queued_job_waits_until_it_is_due_and_knows_for_what(either_table: EitherTable) -> None:
     job = in_status(either_table, JobStatus.QUEUED)
-    assert either_table.wait(request(job), at(5000), "no slot")
-    assert now(either_table, job) == replace(job, due_at=timestamp(at(5000)), held_up_by="no slot")
+    assert either_table.wait(request(job), at(5000), doubles.hold("no slot"))
+    assert now(either_table, job) == replace(job, due_at=timestamp(at(5000)), hold=doubles.hold("no slot"))
 
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.QUEUED])
 def test_a_job_that_is_not_queued_does_not_wait(either_table: EitherTable, status: JobStatus) -> None:
     job = in_status(either_table, status)
     before = everything(either_table)
-    assert not either_table.wait(request(job), at(5000), "no slot")
+    assert not either_table.wait(request(job), at(5000), doubles.hold("no slot"))
     assert everything(either_table) == before
 
 
@@ -406,12 +411,12 @@ def test_a_job_that_is_not_queued_does_not_wait(either_table: EitherTable, statu
 def test_a_message_about_another_attempt_has_no_job_wait(either_table: EitherTable, attempt: int) -> None:
     job = in_status(either_table, JobStatus.QUEUED)
     before = everything(either_table)
-    assert not either_table.wait(replace(request(job), attempt=attempt), at(5000), "no slot")
+    assert not either_table.wait(replace(request(job), attempt=attempt), at(5000), doubles.hold("no slot"))
     assert everything(either_table) == before
 
 
 def test_a_job_that_is_not_there_does_not_wait_and_is_not_made(either_table: EitherTable) -> None:
-    assert not either_table.wait(LaunchRequest("c", "000001", 1), at(5000), "no slot")
+    assert not either_table.wait(LaunchRequest("c", "000001", 1), at(5000), doubles.hold("no slot"))
     assert everything(either_table) == []
 
 
@@ -420,8 +425,8 @@ def test_a_postponed_job_is_due_at_another_moment_and_else_the_same(
     either_table: EitherTable, status: JobStatus
 ) -> None:
     job = in_status(either_table, status)
-    assert either_table.postpone(job, at(5000), "the answer was lost")
-    told = replace(job, due_at=timestamp(at(5000)), held_up_by="the answer was lost")
+    assert either_table.postpone(job, at(5000), doubles.hold("the answer was lost"))
+    told = replace(job, due_at=timestamp(at(5000)), hold=doubles.hold("the answer was lost"))
     assert now(either_table, job) == told
     assert either_table.postpone(told, at(6000))
     assert now(either_table, job) == replace(told, due_at=timestamp(at(6000)))
@@ -534,7 +539,7 @@ def test_a_job_of_a_backlog_is_marked_sent_once(either_table: EitherTable) -> No
 @pytest.mark.parametrize("waited_for_a_slot", [True, False])
 def test_a_job_that_is_due_is_marked_sent_once(either_table: EitherTable, waited_for_a_slot: bool) -> None:
     job = in_status(either_table, JobStatus.QUEUED)
-    assert either_table.wait(request(job), at(40), "no slot")
+    assert either_table.wait(request(job), at(40), doubles.hold("no slot"))
     due = Waiting(request(job), job.project, timestamp(at(40)), waited_for_a_slot)
     assert either_table.mark_sent(due, at(50), at(350))
     queued_at = timestamp(at(50)) if waited_for_a_slot else job.queued_at
@@ -1132,7 +1137,7 @@ def test_the_index_holds_the_open_jobs_and_what_the_poller_needs_of_them(
 ) -> None:
     job = in_status(either_table, status)
     if status not in ENDED:
-        either_table.postpone(job, at(5000), "held up")
+        either_table.postpone(job, at(5000), doubles.hold("held up"))
         job = now(either_table, job)
     unread = {"packed_sources": b"", "options": CopyOptions(), "attempts": (), "lease_until": None}
     found = [] if status in ENDED else [replace(job, **unread)]  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ class Promise:
             return
         jobs = [job for job in world.table.job_items.values() if job.status in OPEN_STATUSES]
         rows = [row for row in world.table.copies.values() if not row.copy.is_published]
-        shown = [(job.copy_id, job.job_id, job.status, job.due_at, job.held_up_by) for job in jobs]
+        shown = [(job.copy_id, job.job_id, job.status, job.due_at, job.hold) for job in jobs]
         raise Broken(f"stuck: {shown} {rows}")
 
     # --- at each move of a job ---------------------------------------------------------------------------------------

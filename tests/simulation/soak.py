@@ -24,7 +24,7 @@ from tests.simulation.run import Simulation
 
 CHUNK = 20
 FREEDOMS = (*SWITCHES, *PEOPLE, *AWS)
-LOGGED = ("copy_id", "job_id", "attempt", "ica_job_id", "outcome", "reason", "held_up_by", "until")
+LOGGED = ("copy_id", "job_id", "attempt", "ica_job_id", "outcome", "reason", "hold", "until")
 
 
 def main(arguments: list[str] | None = None) -> int:

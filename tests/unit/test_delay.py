@@ -9,15 +9,15 @@ import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import Detail
-from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Copy, CopyStatus, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.stages.delay import Delay
-from icav2_copy_batch.stages.dispatch import NO_SLOT
 from tests import doubles
 from tests.event_files import schema_faults
 
 LIMIT = timedelta(hours=1)
+NO_SLOT = doubles.hold("all slots are taken", HoldReason.NO_SLOT)
 
 
 class FailingBus(doubles.Bus):
@@ -56,7 +56,7 @@ class World:
     def run(self, job: Job) -> Job:
         return doubles.run(self.table, job, self.clock())
 
-    def hold_up(self, job: Job, by: str) -> None:
+    def hold(self, job: Job, by: Hold) -> None:
         self.table.wait(LaunchRequest(job.copy_id, job.job_id, job.attempt), self.clock(), by)
 
     def told(self) -> list[tuple[str, list[str]]]:
@@ -110,7 +110,7 @@ def test_launches_that_are_put_off_again_and_again_do_not_begin_the_time_anew(wo
     for _ in range(7):
         claimed = world.launch(world.table.job_items["run", job.job_id])
         world.clock.forward(minutes=10)
-        world.table.release(claimed, world.clock(), world.clock(), "ICA answered 503")
+        world.table.release(claimed, world.clock(), world.clock(), doubles.hold("ICA answered 503"))
     assert world.report() == 1
     assert world.bus.events[0].detail["delayed_jobs"][0]["reason"] == "ICA answered 503"
 
@@ -145,8 +145,8 @@ def test_each_copy_has_an_event_of_its_own(world: World) -> None:
 
 def test_a_copy_that_waits_for_a_slot_is_only_queueing(world: World) -> None:
     waiting, blocked = world.create(jobs=2)
-    world.hold_up(waiting, NO_SLOT)
-    world.hold_up(blocked, "another copy writes into icav2://to/run/1/")
+    world.hold(waiting, NO_SLOT)
+    world.hold(blocked, doubles.hold("another copy writes into it", HoldReason.FOLDER_BUSY))
     world.clock.forward(hours=2)
     assert world.report() == 1
     assert world.told() == [("run", ["000002"])]
@@ -169,7 +169,7 @@ def test_a_copy_of_which_no_job_has_had_its_turn_for_too_long_is_told_of(world: 
 
 def test_a_running_job_that_once_waited_for_a_slot_is_not_queueing(world: World) -> None:
     (job,) = world.create()
-    world.hold_up(job, NO_SLOT)
+    world.hold(job, NO_SLOT)
     world.run(world.table.job_items["run", job.job_id])
     world.clock.forward(hours=2)
     assert world.report() == 1
@@ -178,9 +178,9 @@ def test_a_running_job_that_once_waited_for_a_slot_is_not_queueing(world: World)
 def test_a_launch_about_which_ica_cannot_tell_is_told_of_at_once(world: World) -> None:
     (job,) = world.create()
     claimed = world.launch(job)
-    world.table.postpone(claimed, world.clock(), "the answer was lost")
+    world.table.postpone(claimed, world.clock(), doubles.hold("the answer was lost"))
     assert world.report() == 0
-    world.table.mark_undecided(claimed, world.clock(), "ICA job 1 cannot be read")
+    world.table.mark_undecided(claimed, world.clock(), doubles.hold("ICA job 1 cannot be read", HoldReason.UNDECIDED))
     assert world.report() == 1
     assert world.bus.events[0].detail["delayed_jobs"][0]["reason"] == "ICA job 1 cannot be read"
 

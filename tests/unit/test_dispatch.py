@@ -9,18 +9,15 @@ from datetime import datetime, timedelta
 import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.job import Copy, Hold, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import CONSEQUENCES, Copy, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, backlogs_of
-from icav2_copy_batch.stages.dispatch import (
-    FEWER_CALLS,
-    FOLDER_BUSY,
-    LOST_MESSAGE_AGE,
-    NO_SLOT,
-    Dispatch,
-)
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
 from tests import doubles
+
+OUTAGE = doubles.hold("ICA fails what it is given", HoldReason.OUTAGE)
+QUEUED = [reason for reason in HoldReason if reason not in (HoldReason.ANSWER_LOST, HoldReason.UNDECIDED)]
 
 
 @dataclass
@@ -53,12 +50,12 @@ class World:
         self.slots = slots
         self.queue.sent.clear()
         for job in self.table.jobs(copy_id):
-            self.wait(job, NO_SLOT)
+            self.wait(job, HoldReason.NO_SLOT)
         return list(self.table.jobs(copy_id))
 
-    def wait(self, job: Job, held_up_by: str, seconds: float = 0) -> None:
+    def wait(self, job: Job, reason: HoldReason, seconds: float = 0) -> None:
         request = LaunchRequest(job.copy_id, job.job_id, job.attempt)
-        assert self.table.wait(request, self.clock() + timedelta(seconds=seconds), held_up_by)
+        assert self.table.wait(request, self.clock() + timedelta(seconds=seconds), doubles.hold("held", reason))
 
     def run(self, job: Job) -> Job:
         return doubles.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}")
@@ -67,7 +64,7 @@ class World:
         """It failed in an outage, and waits so long."""
         running, now = self.run(job), self.clock()
         ended = running.ended_attempt("FAILED", "disk full", now)
-        assert self.table.requeue(running, ended, b"", now, now + timedelta(minutes=minutes), Hold.OUTAGE)
+        assert self.table.requeue(running, ended, b"", now, now + timedelta(minutes=minutes), OUTAGE)
         return self.now(job)
 
     def dispatch(self) -> Dispatch:
@@ -179,11 +176,11 @@ def test_a_job_whose_message_is_lost_gets_another(world: World) -> None:
     assert world.send() == Counter()
 
 
-@pytest.mark.parametrize("held_up_by", [NO_SLOT, FEWER_CALLS, f"{FOLDER_BUSY} icav2://p/run/0/", "ICA answered 503"])
-def test_no_more_are_sent_again_than_slots_are_free(world: World, held_up_by: str) -> None:
+@pytest.mark.parametrize("reason", QUEUED)
+def test_no_more_are_sent_again_than_slots_are_free(world: World, reason: HoldReason) -> None:
     jobs = world.submit_sent(jobs=10)
     for job in jobs:
-        world.wait(job, held_up_by)
+        world.wait(job, reason)
     world.slots = Slots(total=5)
     world.run(jobs[0])
     world.table.claim_for_launch(jobs[1], "project", world.clock(), world.clock() + timedelta(hours=1), Slots())
@@ -192,16 +189,16 @@ def test_no_more_are_sent_again_than_slots_are_free(world: World, held_up_by: st
     assert world.send() == Counter(), "with these all slots will be taken"
 
 
-@pytest.mark.parametrize(("held_up_by", "since"), [(NO_SLOT, 3600), (FEWER_CALLS, 0), ("ICA answered 503", 0)])
-def test_what_a_job_has_waited_for_a_slot_is_not_late(world: World, held_up_by: str, since: float) -> None:
+@pytest.mark.parametrize("reason", QUEUED)
+def test_what_a_job_has_waited_for_a_slot_is_not_late(world: World, reason: HoldReason) -> None:
     (job,) = world.submit()
     world.send()
     sent_at = world.clock()
-    world.wait(job, held_up_by)
+    world.wait(job, reason)
     world.clock.forward(seconds=3599)
     assert world.send()["sent_again"] == 1
     sent = world.now(job)
-    assert (sent.held_up_by, sent.status_since) == (None, timestamp(sent_at + timedelta(seconds=since)))
+    assert (sent.hold, sent.status_since) == (None, timestamp(sent_at + timedelta(hours=reason is HoldReason.NO_SLOT)))
 
 
 def test_what_was_sent_before_goes_before_the_backlog_of_its_copy(world: World) -> None:
@@ -209,18 +206,18 @@ def test_what_was_sent_before_goes_before_the_backlog_of_its_copy(world: World) 
     jobs = world.submit(jobs=4)
     world.send()
     world.queue.sent.clear()
-    world.wait(jobs[1], NO_SLOT)
+    world.wait(jobs[1], HoldReason.NO_SLOT)
     world.run(jobs[0])
     world.send()
     assert world.sent() == ["run 2"]
 
 
-@pytest.mark.parametrize("held_up_by", [FEWER_CALLS, f"{FOLDER_BUSY} icav2://p/run/0/"])
-def test_what_waits_without_a_message_under_way_takes_no_slot_from_others(world: World, held_up_by: str) -> None:
+@pytest.mark.parametrize("reason", [reason for reason in QUEUED if not CONSEQUENCES[reason].holds_backlog])
+def test_what_waits_without_a_message_under_way_takes_no_slot_from_others(world: World, reason: HoldReason) -> None:
     world.slots = Slots(total=1)
-    (held_up, *_) = world.submit(jobs=2)
+    (held, *_) = world.submit(jobs=2)
     world.send()
-    world.wait(held_up, held_up_by, seconds=30)
+    world.wait(held, reason, seconds=30)
     assert world.send()["sent"] == 1
     assert world.sent() == ["run 1", "run 2"]
 
@@ -231,7 +228,7 @@ def test_what_was_put_off_holds_back_the_backlog_behind_it_and_no_other(world: W
     jobs = world.submit("a", jobs=4, projects="p q")
     world.send()
     for job in jobs[:2]:
-        world.wait(job, "ICA answered 503", seconds=900)
+        world.wait(job, HoldReason.ICA_UNAVAILABLE, seconds=900)
     for job in jobs[4:6]:
         world.run(job)
     assert world.send() == Counter(sent=0, sent_again=0)
@@ -295,7 +292,7 @@ def test_what_is_held_goes_as_soon_as_attempts_into_its_project_succeed_again(wo
         running = doubles.run(world.table, world.now(job), world.clock(), ica_project_id=project)
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
         due_at = world.clock() + timedelta(minutes=27)
-        assert world.table.requeue(running, ended, b"", world.clock(), due_at, Hold.OUTAGE)
+        assert world.table.requeue(running, ended, b"", world.clock(), due_at, OUTAGE)
     assert world.send() == Counter()
     world.table.outcomes_of["well"] = world.table.outcomes_of["well"].plus(2, 0, world.clock())
     assert world.send()["sent_again"] == 1
@@ -367,7 +364,7 @@ def test_two_at_once_send_each_message_once(world: World) -> None:
 def test_another_between_any_two_reads_does_not_have_the_slots_filled_twice(read: int) -> None:
     world = World(slots=Slots(total=4))
     for job in world.submit_sent("again", jobs=2):
-        world.wait(job, NO_SLOT)
+        world.wait(job, HoldReason.NO_SLOT)
     jobs = world.submit(jobs=10)
     world.clock.forward(seconds=1)
     reads = 0

@@ -13,10 +13,11 @@ import pytest
 
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.events import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, Sendable, encode, event_id
-from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Hold, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
 from icav2_copy_batch.domain.problems import Problem, Refused
+from tests import doubles
 from tests.event_files import schema_faults
 from tests.outgoing_events import settled_result
 
@@ -222,7 +223,7 @@ RUNNING = Job(
     ica_job_id="ica-1",
 )
 LAUNCHING = replace(RUNNING, status=JobStatus.LAUNCHING, ica_job_id=None)
-QUEUED = replace(RUNNING, status=JobStatus.QUEUED, ica_job_id=None, held_up_by="ICA answered 503")
+QUEUED = replace(RUNNING, status=JobStatus.QUEUED, ica_job_id=None, hold=doubles.hold("ICA answered 503"))
 
 
 def test_the_detail_of_a_delayed_copy_says_what_is_waited_for() -> None:
@@ -254,11 +255,6 @@ def test_the_detail_of_a_delayed_copy_says_what_is_waited_for() -> None:
     ]
 
 
-def test_a_job_that_waits_out_an_outage_says_so() -> None:
-    (held,) = documents.delayed_detail(copy(open_jobs=1), [replace(QUEUED, hold=Hold.OUTAGE)], NOW)["delayed_jobs"]
-    assert "failed most of the recent attempts into its project" in held["reason"]
-
-
 def test_a_copy_whose_jobs_were_never_all_written_is_delayed_without_a_job() -> None:
     detail = documents.delayed_detail(copy(open_jobs=3), [], NOW)
     assert (detail["all_jobs_written"], detail["delayed_jobs"]) == (False, [])
@@ -273,14 +269,14 @@ def test_a_delayed_job_is_told_with_its_project_called_as_its_client_does() -> N
     assert delayed["dest_uri"] == f"icav2://a [project]/{path}"
 
 
-@pytest.mark.parametrize("job", [RUNNING, LAUNCHING, QUEUED, replace(QUEUED, held_up_by=None)])
+@pytest.mark.parametrize("job", [RUNNING, LAUNCHING, QUEUED, replace(QUEUED, hold=None)])
 def test_the_detail_of_a_delayed_copy_is_as_its_schema_says(job: Job) -> None:
     assert schema_faults("copy-delayed", documents.delayed_detail(copy(open_jobs=1), [job], NOW)) == []
 
 
 @pytest.mark.parametrize(("number", "reason"), [(5000, "disk full"), (300, "概" * 5000)])
 def test_the_detail_of_a_delayed_copy_fits(number: int, reason: str) -> None:
-    jobs = [replace(QUEUED, job_id=f"{index:06d}", held_up_by=reason) for index in range(number)]
+    jobs = [replace(QUEUED, job_id=f"{index:06d}", hold=doubles.hold(reason)) for index in range(number)]
     detail = documents.delayed_detail(copy(open_jobs=number), jobs, NOW)
     assert len(encode(detail)) <= MAX_CAUSE_BYTES
     assert detail["delayed_jobs"]

@@ -8,7 +8,19 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.job import MOVES, Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import (
+    CONSEQUENCES,
+    MOVES,
+    Attempt,
+    Consequences,
+    Copy,
+    CopyStatus,
+    Hold,
+    HoldReason,
+    Job,
+    JobStatus,
+    timestamp,
+)
 from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 
@@ -170,3 +182,13 @@ def test_a_timestamp_is_utc_with_milliseconds_wherever_the_moment_was_taken() ->
 def test_timestamps_sort_as_text_in_the_order_of_time() -> None:
     moments = [NOW + timedelta(milliseconds=step) for step in (-(10**9), -877, -1, 0, 1, 876, 10**9)]
     assert sorted(map(timestamp, moments)) == [timestamp(moment) for moment in moments]
+
+
+def test_what_follows_is_known_of_each_reason_for_which_a_job_is_held() -> None:
+    assert CONSEQUENCES.keys() == set(HoldReason)
+    assert job().held == Consequences(), "of a job that is not held, nothing follows"
+    assert {reason: job(hold=Hold(reason, "")).held for reason in HoldReason} == CONSEQUENCES
+
+
+def test_a_long_sentence_is_cut_to_what_an_item_can_hold() -> None:
+    assert Hold.of(HoldReason.ANSWER_LOST, "x" * 1001) == Hold(HoldReason.ANSWER_LOST, "x" * 1000)

@@ -23,14 +23,14 @@ from icav2_copy_batch.domain.ica import (
     IcaUnavailable,
 )
 from icav2_copy_batch.domain.intent import Intent, digest_of
-from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Claim, Copy, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.outcomes import copied_bits
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, LEAST_RATE, Pace, first_pace
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
-from icav2_copy_batch.stages.dispatch import FEWER_CALLS, LOST_MESSAGE_AGE, NO_SLOT
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.launch import (
     CALLS_A_LAUNCH,
     CLEARING_PAUSES,
@@ -43,11 +43,15 @@ from icav2_copy_batch.stages.launch import (
     MAX_DEFERRAL_SECONDS,
     MOST_LOOKED_UP_ANEW,
     MOST_PARTS,
+    NO_SLOT,
     NOT_STARTED,
     SECONDS_TO_LAUNCH,
     TRIGGERS_APART,
     Launch,
     Launched,
+)
+from icav2_copy_batch.stages.launch import (
+    THROTTLED as NOBODY_CALLS,
 )
 from tests import doubles
 from tests.doubles import SmallIca
@@ -251,7 +255,7 @@ def test_a_copy_batch_of_a_job_that_has_moved_on_meanwhile_is_told_and_changes_n
 
     def taken_away(_: object) -> None:
         claimed = world.now(job)
-        world.table.release(claimed, world.clock(), world.clock(), "its launch has died")
+        world.table.release(claimed, world.clock(), world.clock(), doubles.hold("its launch has died"))
 
     world.ica.troubles["start_copy_batch"] = taken_away
     world.launch(job)
@@ -299,7 +303,7 @@ def test_a_job_for_which_there_is_no_slot_waits_for_the_poller_to_have_its_turn(
     assert world.launch(first, second) == Launched(started=1, held=1)
     waiting = world.now(second)
     assert (waiting.status, waiting.attempt, waiting.queued_at) == (JobStatus.QUEUED, 1, second.queued_at)
-    assert (waiting.due_at, waiting.held_up_by) == (timestamp(world.clock()), NO_SLOT)
+    assert (waiting.due_at, waiting.hold) == (timestamp(world.clock()), NO_SLOT)
     assert world.queue.sent == []
     assert len(world.ica.called("start_copy_batch")) == 1
 
@@ -310,7 +314,7 @@ def test_a_job_whose_folder_is_busy_waits_a_while(world: World) -> None:
     assert world.launch(first, second) == Launched(started=1, held=1)
     waiting = world.now(second)
     assert waiting.status is JobStatus.QUEUED
-    assert waiting.held_up_by == "another copy writes into icav2://to/x/"
+    assert waiting.hold == Hold(HoldReason.FOLDER_BUSY, "another copy writes into icav2://to/x/")
     assert waiting.due_at == world.after(2 * FOLDER_BUSY_SECONDS), "with jitter"
     assert world.queue.sent == []
 
@@ -323,7 +327,7 @@ def test_nobody_launches_while_nobody_may_call_ica(world: World) -> None:
     assert world.launch(*jobs) == Launched(held=2)
     assert world.ica.calls == []
     for job in map(world.now, jobs):
-        assert (job.status, job.due_at, job.held_up_by) == (JobStatus.QUEUED, timestamp(until), FEWER_CALLS)
+        assert (job.status, job.due_at, job.hold) == (JobStatus.QUEUED, timestamp(until), NOBODY_CALLS)
     world.clock.now = until
     assert world.launch(*jobs) == Launched(started=2)
 
@@ -355,7 +359,7 @@ def test_no_more_is_claimed_than_can_be_launched_at_the_pace_that_ica_takes(worl
     world.seconds_left, world.jitter = SECONDS_TO_START + seconds, min
     assert world.launch(*jobs) == Launched(started=3, held=3)
     for job in map(world.now, jobs[3:]):
-        assert (job.status, job.held_up_by) == (JobStatus.QUEUED, FEWER_CALLS)
+        assert (job.status, job.hold) == (JobStatus.QUEUED, NOBODY_CALLS)
         assert job.due_at == world.after(FEWER_CALLS_SECONDS)
 
 
@@ -387,7 +391,7 @@ def test_a_folder_that_is_not_to_be_had_holds_up_its_own_job_alone(trouble: IcaE
     assert (launched.started, launched.deferred + launched.refused) == (2, 1)
     assert world.now(poison).status is status
     assert {world.now(each).status for each in (fine, root)} == {JobStatus.RUNNING}
-    assert str(trouble) in (world.now(poison).reason or world.now(poison).held_up_by or "")
+    assert str(trouble) in (world.now(poison).reason or str(world.now(poison).hold))
     assert len(world.ica.called("ensure_folders")) == 1
 
 
@@ -398,7 +402,7 @@ def test_a_job_that_ica_is_not_there_for_is_put_off_and_gives_back_what_it_took(
     assert world.launch(job) == Launched(deferred=1)
     put_off = world.now(job)
     assert (put_off.status, put_off.attempt, put_off.queued_at) == (JobStatus.QUEUED, 1, job.queued_at)
-    assert put_off.held_up_by == "ICA answered 503"
+    assert put_off.hold == Hold(HoldReason.ICA_UNAVAILABLE, "ICA answered 503")
     assert put_off.due_at == world.after(timedelta(seconds=FIRST_DEFERRAL_SECONDS) + LOST_MESSAGE_AGE)
     assert world.queue.sent == [(request(job, deferrals=1), FIRST_DEFERRAL_SECONDS)]
     assert world.nothing_taken()
@@ -649,7 +653,7 @@ def test_a_launch_whose_claim_has_been_taken_from_it_asks_ica_for_nothing(world:
     def taken_meanwhile(_: object) -> None:
         claimed = world.now(job)
         if claimed.status is JobStatus.LAUNCHING:
-            assert world.table.release(claimed, world.clock(), world.clock(), "taken for dead")
+            assert world.table.release(claimed, world.clock(), world.clock(), doubles.hold("taken for dead"))
 
     world.ica.troubles["ensure_folders"] = taken_meanwhile
     assert world.launch(job) == Launched()
@@ -666,7 +670,7 @@ def test_a_job_whose_answer_is_lost_stays_as_it_is_until_somebody_has_looked(wor
     world.ica.trouble("start_copy_batch", IcaAnswerLost("the connection was dropped"))
     assert world.launch(job) == Launched(unknown=1)
     left = world.now(job)
-    assert (left.status, left.held_up_by) == (JobStatus.LAUNCHING, "the connection was dropped")
+    assert (left.status, left.hold) == (JobStatus.LAUNCHING, Hold(HoldReason.ANSWER_LOST, "the connection was dropped"))
     assert left.answer_lost_at == timestamp(world.clock())
     assert left.due_at == world.after(LOOK_FOR_LOST)
     assert world.poller.triggers == 1, "what was started is adopted seconds later"
@@ -784,7 +788,7 @@ def test_a_job_whose_leftovers_do_not_go_is_put_off_and_gives_back_what_it_took(
     world.ica.slow_to_delete = {"/x/a.txt"}
     assert world.launch(world.fail(job)) == Launched(deferred=1)
     assert sum(world.slept) <= LONGEST_CLEARING_SECONDS + max(world.slept)
-    assert world.now(job).held_up_by == "1 PARTIAL files are still being deleted, /x/a.txt among them"
+    assert world.now(job).hold == doubles.hold("1 PARTIAL files are still being deleted, /x/a.txt among them")
     assert world.nothing_taken()
 
 
@@ -816,11 +820,9 @@ class BrokenTable(doubles.Table):
         self._break("mark_running", job.job_id)
         return super().mark_running(job, ica_job_id, ica_batch_id, now, due_at)
 
-    def release(
-        self, job: Job, now: datetime, due_at: datetime, held_up_by: str, batch_limit: int | None = None
-    ) -> bool:
+    def release(self, job: Job, now: datetime, due_at: datetime, hold: Hold, batch_limit: int | None = None) -> bool:
         self._break("release", job.job_id)
-        return super().release(job, now, due_at, held_up_by, batch_limit)
+        return super().release(job, now, due_at, hold, batch_limit)
 
     def _break(self, method: str, job_id: str) -> None:
         if self.breaks == (method, job_id):

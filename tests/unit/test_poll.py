@@ -17,14 +17,13 @@ from icav2_copy_batch.domain.job import (
     Claim,
     Copy,
     CopyStatus,
-    Hold,
     Job,
     JobStatus,
     LaunchRequest,
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
-from icav2_copy_batch.domain.outage import Outcomes, wait_in_outage
+from icav2_copy_batch.domain.outage import OUTAGE, Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
@@ -408,7 +407,7 @@ def launched_in_part(world: World, ica_status: str, batch_limit: int = 1, **chan
     (job,) = world.create(**changes)  # type: ignore[arg-type]
     world.claim(job, 60)
     claimed = world.now(job)
-    assert world.table.release(claimed, world.clock(), world.clock(), "too large", batch_limit)
+    assert world.table.release(claimed, world.clock(), world.clock(), doubles.hold("too large"), batch_limit)
     return world.run(job, ica_status)
 
 
@@ -540,7 +539,7 @@ def test_in_an_outage_a_job_that_has_failed_before_waits_for_its_next_attempt(wo
     running = world.run(job, "FAILED")
     assert world.poll()["requeued"] == 1
     held = world.now(job)
-    assert (held.status, held.attempt, held.hold) == (JobStatus.QUEUED, 4, Hold.OUTAGE)
+    assert (held.status, held.attempt, held.hold) == (JobStatus.QUEUED, 4, OUTAGE)
     assert held.due_at == timestamp(world.clock() + wait_in_outage(running))
     assert len(world.queue.sent) == 2, "its message comes when it is due"
 
@@ -626,7 +625,7 @@ def test_where_outcomes_cannot_be_noted_the_next_attempt_waits_until_it_is_known
     world.queue.sent.clear()
     poller = world.poller()
     assert poller._look_at(world.table.jobs_in(JobStatus.RUNNING))["requeued"] == 1
-    assert (world.now(job).hold, world.queue.sent) == (Hold.OUTAGE, [])
+    assert (world.now(job).hold, world.queue.sent) == (OUTAGE, [])
     assert poller.dispatch.send().total() == 1
 
 

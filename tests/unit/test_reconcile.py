@@ -100,7 +100,7 @@ class World:
     def lose_answers(self) -> None:
         for job in list(self.table.jobs("run")):
             due_at = self.clock() + timedelta(seconds=1)
-            assert self.table.mark_answer_lost(job, self.clock(), due_at, "connection dropped")
+            assert self.table.mark_answer_lost(job, self.clock(), due_at, doubles.hold("connection dropped"))
         self.clock.forward(seconds=1.1)
 
     def settle(self) -> dict[str, int]:
@@ -248,7 +248,7 @@ def test_a_launch_that_died_is_waited_for_until_its_lease_has_run_out_and_the_li
 
 def test_a_claim_that_has_asked_for_nothing_is_released_without_a_search() -> None:
     world = World()
-    assert world.table.release(world.job(), world.clock(), world.clock(), "tried again")
+    assert world.table.release(world.job(), world.clock(), world.clock(), doubles.hold("tried again"))
     claimed = world.claim(world.job())
     world.clock.now = datetime.fromisoformat(claimed.lease_until or "") + timedelta(seconds=1)
     assert world.settle() == {"released": 1}
@@ -257,9 +257,9 @@ def test_a_claim_that_has_asked_for_nothing_is_released_without_a_search() -> No
 
 def test_a_launch_that_went_on_after_its_release_must_not_ask() -> None:
     world = World()
-    assert world.table.release(world.job(), world.clock(), world.clock(), "tried again")
+    assert world.table.release(world.job(), world.clock(), world.clock(), doubles.hold("tried again"))
     claimed = world.claim(world.job())
-    assert world.table.release(claimed, world.clock(), world.clock(), "taken for dead")
+    assert world.table.release(claimed, world.clock(), world.clock(), doubles.hold("taken for dead"))
     assert not world.table.record_intent(claimed, Intent.of("", None, ["a"]), world.clock())
 
 
@@ -329,7 +329,7 @@ def test_what_could_be_it_and_cannot_be_told_apart_is_left_to_a_person(world: Wo
     assert world.settle_late() == {"undecided": 1}
     job = world.job()
     assert (job.status, job.undecided_since) == (JobStatus.LAUNCHING, timestamp(world.clock()))
-    assert "ICA job" in (job.held_up_by or "")
+    assert "ICA job" in str(job.hold)
     assert (world.table.slots, world.queue.sent) == ({PROJECT: 1}, [])
     assert world.settle() == {}, "but not before it is due again"
 
@@ -473,7 +473,7 @@ def test_where_ica_cannot_be_asked_for_long_it_is_left_to_a_person_too(world: Wo
     assert world.settle_late() == {"unreadable": 1}
     world.clock.now = world.asked_at + NONE_AFTER + UNREADABLE_FOR + timedelta(minutes=1)
     assert world.settle() == {"undecided": 1}
-    assert "the list of jobs is broken" in (world.job().held_up_by or "")
+    assert "the list of jobs is broken" in str(world.job().hold)
     world.ica.troubles.clear()
     world.clock.now += LONGEST_UNDECIDED_LOOK_AGAIN
     assert world.settle() == {"adopted": 1}

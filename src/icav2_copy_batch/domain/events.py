@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from icav2_copy_batch.domain.job import Copy, CopyStatus, Hold, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import as_spelled
 
@@ -40,8 +40,6 @@ CAUSE_KEYS = ("copy_id", "status", "settled_at", "result_uri", "counters", "fail
 FAILED_JOBS_WHEN_TRUNCATED = 100
 FAILED_SOURCES_LISTED = 20
 """Of each failed job, so that one bad folder does not fill the event."""
-
-HOLD_REASONS = {Hold.OUTAGE: "ICA has failed most of the recent attempts into its project: its next attempt waits"}
 
 Detail = dict[str, Any]
 
@@ -93,7 +91,7 @@ def _delayed_job(copy: Copy, job: Job) -> Detail:
         "since": job.status_since,
         "attempt": job.attempt,
         "ica_job_id": job.ica_job_id,
-        "reason": HOLD_REASONS[job.hold] if job.hold else _shorten(job.held_up_by or reasons[job.status]),
+        "reason": _shorten(job.hold.detail if job.hold else reasons[job.status]),
     }
 
 

@@ -18,7 +18,7 @@ Clock = Callable[[], datetime]
 
 
 MAX_REASON_CHARACTERS = 1000
-"""Of what is kept of a reason: an item holds one for each attempt and must stay small."""
+"""Longer reasons are cut: an item holds one for each attempt and must stay small."""
 
 
 class JobStatus(StrEnum):
@@ -47,11 +47,73 @@ ALL_THERE = "ALL_THERE"
 """Outcome of an attempt that ICA does not call succeeded, and whose files are all there as they should be."""
 
 
-class Hold(StrEnum):
-    """Why a queued job waits for a moment of its own without having a launch message under way."""
+class HoldReason(StrEnum):
+    """Why a job did not move on when it was last tried. What follows from each stands in ``CONSEQUENCES``."""
 
+    NO_SLOT = "NO_SLOT"
+    """Queued: as many ICA jobs as may be are in flight, in all or into its project."""
+    FOLDER_BUSY = "FOLDER_BUSY"
+    """Queued: another copy writes into its destination folder, or has just done so."""
+    THROTTLED = "THROTTLED"
+    """Queued: ICA limits the rate of calls (429), so that its launch would come too late."""
+    TOO_LATE = "TOO_LATE"
+    """Queued: the launch function that had its message had too little time left."""
+    ICA_UNAVAILABLE = "ICA_UNAVAILABLE"
+    """Queued: ICA did not answer its launch as it should; the launch is deferred."""
     OUTAGE = "OUTAGE"
-    """ICA's copy engine fails most of what it is given into the job's project: see ``domain/outage.py``."""
+    """Queued: ICA's copy engine fails most of what it is given into its project: see ``domain/outage.py``."""
+    BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
+    """Queued: ICA has refused a copy batch of so many sources; the next has fewer."""
+    LAUNCH_DIED = "LAUNCH_DIED"
+    """Queued: its launch has ended without starting anything."""
+    ANSWER_LOST = "ANSWER_LOST"
+    """Launching: ICA's answer was lost; the copy batch that it may have started is searched for."""
+    UNDECIDED = "UNDECIDED"
+    """Launching: it cannot be found out whether ICA has started a copy batch; a person has to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a job did not move on: the reason, which decides, and a sentence for people, which decides nothing."""
+
+    reason: HoldReason
+    detail: str
+
+    @classmethod
+    def of(cls, reason: HoldReason, said: object) -> Hold:
+        """With what was said, shortened to what an item can hold."""
+        return cls(reason, str(said)[:MAX_REASON_CHARACTERS])
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What follows from the reason for which a job is held."""
+
+    holds_backlog: bool = False
+    """Until it is due, no more jobs of its copy are taken from the backlog of its project: they would fare alike."""
+    ends_with_outage: bool = False
+    """It is due before its moment where attempts into its project succeed again."""
+    is_queueing: bool = False
+    """It waits for its turn: that is not a delay, and the time that it has waited does not count as one."""
+    needs_a_person: bool = False
+    """It counts as delayed at once."""
+
+
+CONSEQUENCES: Mapping[HoldReason, Consequences] = {
+    HoldReason.NO_SLOT: Consequences(is_queueing=True),
+    HoldReason.FOLDER_BUSY: Consequences(),
+    HoldReason.THROTTLED: Consequences(),
+    HoldReason.TOO_LATE: Consequences(),
+    HoldReason.ICA_UNAVAILABLE: Consequences(holds_backlog=True),
+    HoldReason.OUTAGE: Consequences(holds_backlog=True, ends_with_outage=True),
+    HoldReason.BATCH_TOO_LARGE: Consequences(),
+    HoldReason.LAUNCH_DIED: Consequences(),
+    HoldReason.ANSWER_LOST: Consequences(),
+    HoldReason.UNDECIDED: Consequences(needs_a_person=True),
+}
+"""What follows from each reason. A held job that is queued waits for its ``due_at`` without a launch message."""
+
+NOT_HELD = Consequences()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +215,8 @@ class Job:
     """Of a running job that ICA has ended: since when its files are not seen as they should be."""
     verified_up_to: str | None = None
     """How far its folder sources have been compared, where one look is not enough for that."""
-    held_up_by: str | None = None
-    """What kept it from moving on when it was last tried, in a sentence."""
     hold: Hold | None = None
+    """Why it did not move on when it was last tried. None of a queued job whose launch message is under way."""
     reason: str | None = None
 
     @property
@@ -183,6 +244,11 @@ class Job:
         """The sources that no attempt has copied; all, where one has failed that seems to have copied all."""
         sources = self.sources
         return uncopied_sources(sources, self.copied) or sources
+
+    @property
+    def held(self) -> Consequences:
+        """What follows from its hold."""
+        return CONSEQUENCES[self.hold.reason] if self.hold else NOT_HELD
 
     @property
     def failed_attempts(self) -> int:

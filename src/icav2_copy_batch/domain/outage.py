@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zlib import crc32
 
-from icav2_copy_batch.domain.job import Job, timestamp
+from icav2_copy_batch.domain.job import Hold, HoldReason, Job, timestamp
 
 PASSED, FAILED = "P", "F"
 REMEMBERED = 6
@@ -30,6 +30,7 @@ LATER_WAIT = timedelta(minutes=5)
 """After each further one, where a job has more than six: what fails for so long may well be the job's own fault."""
 LEAST_SHARE = 0.8
 """Jitter: each job waits between this share of its time and all of it."""
+OUTAGE = Hold(HoldReason.OUTAGE, "ICA has failed most of the recent attempts into its project: its next attempt waits")
 
 
 @dataclass(frozen=True, slots=True)

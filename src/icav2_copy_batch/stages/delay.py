@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.job import Clock, Job, JobStatus, timestamp
 from icav2_copy_batch.ports import Bus, Table
-from icav2_copy_batch.stages.dispatch import NO_SLOT
 
 logger = logging.getLogger(__name__)
 
@@ -65,5 +64,4 @@ class Delay:
 
 
 def _is_delayed(job: Job, before: datetime) -> bool:
-    waits_for_a_slot = job.status is JobStatus.QUEUED and job.held_up_by == NO_SLOT
-    return bool(job.undecided_since) or (job.status_since < timestamp(before) and not waits_for_a_slot)
+    return job.held.needs_a_person or (job.status_since < timestamp(before) and not job.held.is_queueing)

@@ -16,16 +16,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 
-from icav2_copy_batch.domain.job import Clock, Hold, Job, JobStatus, LaunchRequest
+from icav2_copy_batch.domain.job import Clock, Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, choose
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.ports import LaunchQueue, Pacing, Schedule
 
 LOST_MESSAGE_AGE = timedelta(minutes=5)
 """A launch message that has not been handled for so long is taken to be lost."""
-NO_SLOT = "as many ICA jobs as may be are in flight"
-FEWER_CALLS = "ICA has asked for fewer calls (429)"
-FOLDER_BUSY = "another copy writes into"
 
 logger = logging.getLogger(__name__)
 
@@ -52,18 +49,18 @@ class Dispatch:
         recovered = self._recovered(queued, now)
 
         def is_due(job: Job) -> bool:
-            return _due_at(job) < now or (job.hold is Hold.OUTAGE and job.ica_project_id in recovered)
+            return _due_at(job) < now or (job.held.ends_with_outage and job.ica_project_id in recovered)
 
         due = [job for job in queued if is_due(job)]
         if not (due or backlogs) or self.pacing.held_until():
             return Counter()
         later = [job for job in queued if not is_due(job)]
         claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
-        in_flight = [*claimed, *(job for job in later if not job.held_up_by and not job.hold)]  # these have a message
-        put_off = Counter((job.copy_id, job.project) for job in later if _was_put_off(job))
-        # While ICA is unavailable for a copy's jobs, not all that waits behind them is sent, and put off as well.
+        in_flight = [*claimed, *(job for job in later if not job.hold)]  # these have a message
+        deferred = Counter((job.copy_id, job.project) for job in later if job.held.holds_backlog)
+        # While ICA is unavailable for a copy's jobs, not all that waits behind them is sent, and deferred as well.
         first = (
-            (each.copy_id, each.first(self.slots.per_project - put_off[each.copy_id, each.project]))
+            (each.copy_id, each.first(self.slots.per_project - deferred[each.copy_id, each.project]))
             for each in backlogs
         )
         again = ((job.copy_id, [_waiting(job)]) for job in due)
@@ -86,7 +83,7 @@ class Dispatch:
 
     def _recovered(self, queued: Iterable[Job], now: datetime) -> set[str | None]:
         """The projects in which ICA copies again: jobs that were held because it did not go at once."""
-        held = {job.ica_project_id for job in queued if job.hold is Hold.OUTAGE and _due_at(job) >= now}
+        held = {job.ica_project_id for job in queued if job.held.ends_with_outage and _due_at(job) >= now}
         return {each for each in sorted(filter(None, held)) if not self.table.outcomes(each).is_outage(now)}
 
     def _shorten(self, backlogs: Iterable[Backlog], chosen: Iterable[Waiting]) -> None:
@@ -102,16 +99,8 @@ class Dispatch:
 
 def _waiting(job: Job) -> Waiting:
     request = LaunchRequest(job.copy_id, job.job_id, job.attempt)
-    return Waiting(request, job.project, job.due_at, waited_for_a_slot=job.held_up_by == NO_SLOT)
+    return Waiting(request, job.project, job.due_at, waited_for_a_slot=job.held.is_queueing)
 
 
 def _due_at(job: Job) -> datetime:
     return datetime.fromisoformat(job.due_at or "")
-
-
-def _was_put_off(job: Job) -> bool:
-    """Whether a queued job that is not due waits for ICA to get well: its message comes later."""
-    held_up_by = job.held_up_by or ""
-    if job.hold is Hold.OUTAGE:
-        return True
-    return bool(held_up_by) and held_up_by != FEWER_CALLS and not held_up_by.startswith(FOLDER_BUSY)

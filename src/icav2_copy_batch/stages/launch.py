@@ -35,9 +35,10 @@ from icav2_copy_batch.domain.ica import (
 )
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
-    MAX_REASON_CHARACTERS,
     Claim,
     Clock,
+    Hold,
+    HoldReason,
     Job,
     JobStatus,
     LaunchRequest,
@@ -47,7 +48,7 @@ from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, parse_uri
 from icav2_copy_batch.ports import Ica, LaunchQueue, Pacing, PollFunction, Table
-from icav2_copy_batch.stages.dispatch import FEWER_CALLS, FOLDER_BUSY, LOST_MESSAGE_AGE, NO_SLOT
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.leftovers import Leftovers
 from icav2_copy_batch.stages.reconcile import LOST_ANSWER_AGE
 
@@ -82,7 +83,9 @@ LONGEST_CLEARING_SECONDS = 60.0
 """After this the job gives back its slot and is put off."""
 SECONDS_TO_LAUNCH = SECONDS_TO_START + 30
 """With less time left than this no job is claimed any more: it could not be looked up and started."""
-TOO_LATE = "too little time was left to launch it"
+NO_SLOT = Hold(HoldReason.NO_SLOT, "as many ICA jobs as may be are in flight")
+THROTTLED = Hold(HoldReason.THROTTLED, "ICA has asked for fewer calls (429)")
+TOO_LATE = Hold(HoldReason.TOO_LATE, "too little time was left to launch it")
 LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=SECONDS_TO_START)
 """A claim is taken to be at work for so long after its invocation must have ended: what it started shows by then."""
 
@@ -229,10 +232,10 @@ class Launch:
         in_use = self.table.slots_in_use() if requests and not held_until else Counter[str]()
         for request in requests:
             if held_until:
-                happened += self._carry_out(request, partial(self._hold, request, FEWER_CALLS, held_until))
+                happened += self._carry_out(request, partial(self._hold, request, THROTTLED, held_until))
             elif claimed and (len(claimed) + 1) * CALLS_A_LAUNCH > possible:  # no more than can be launched
                 soon = self.clock() + timedelta(seconds=FEWER_CALLS_SECONDS)
-                happened += self._carry_out(request, partial(self._hold, request, FEWER_CALLS, soon))
+                happened += self._carry_out(request, partial(self._hold, request, THROTTLED, soon))
             else:
                 happened += self._carry_out(request, partial(self._claim, request, claimed, in_use))
         return happened
@@ -325,7 +328,7 @@ class Launch:
             in_use[project_id] = self.slots.per_project
             return self._hold(request, NO_SLOT, now)
         if claim is Claim.FOLDER_BUSY:
-            busy = f"{FOLDER_BUSY} {destination}"
+            busy = Hold.of(HoldReason.FOLDER_BUSY, f"another copy writes into {destination}")
             return self._hold(request, busy, now + timedelta(seconds=FOLDER_BUSY_SECONDS))
         in_use[project_id] += 1
         job = replace(
@@ -342,10 +345,10 @@ class Launch:
         logger.info("launch message changes nothing", extra=_fields(request))
         return "moved_on"
 
-    def _hold(self, request: LaunchRequest, held_up_by: str, until: datetime) -> str:
+    def _hold(self, request: LaunchRequest, hold: Hold, until: datetime) -> str:
         """The job waits in the table; the poller, which knows whose turn it is, sends another message."""
         jittered = until + timedelta(seconds=self.jitter(0, (until - self.clock()).total_seconds()))
-        self.table.wait(request, jittered, held_up_by)
+        self.table.wait(request, jittered, hold)
         return "held"
 
     def _source_ids(self, claim: Claimed, data: Mapping[str, dict[str, IcaData] | IcaError]) -> list[str]:
@@ -446,7 +449,7 @@ class Launch:
         delay = round(self.jitter(longest / 2, longest))
         logger.warning("launch put off", extra={**_fields(request), "reason": str(error), "delay_seconds": delay})
         due_at = now + timedelta(seconds=delay) + LOST_MESSAGE_AGE
-        if self.table.release(claim.job, now, due_at, str(error)[:MAX_REASON_CHARACTERS]):
+        if self.table.release(claim.job, now, due_at, Hold.of(HoldReason.ICA_UNAVAILABLE, error)):
             self.queue.send([replace(request, deferrals=request.deferrals + 1)], delay_seconds=delay)
         return "deferred"
 
@@ -455,8 +458,8 @@ class Launch:
         now, request = self.clock(), claim.request
         fields = {**_fields(request), "reason": str(error), "batch_limit": error.batch_limit}
         logger.warning("copy batch refused: tried with half as many sources", extra=fields)
-        held_up_by = str(error)[:MAX_REASON_CHARACTERS]
-        if self.table.release(claim.job, now, now + LOST_MESSAGE_AGE, held_up_by, error.batch_limit):
+        hold = Hold.of(HoldReason.BATCH_TOO_LARGE, error)
+        if self.table.release(claim.job, now, now + LOST_MESSAGE_AGE, hold, error.batch_limit):
             self.queue.send([request])
         return "halved"
 
@@ -464,7 +467,7 @@ class Launch:
         """The job stays LAUNCHING until the poller has looked in ICA whether the copy batch was started."""
         logger.error("unknown whether a copy batch was started", extra={**_fields(claim.job), "reason": str(error)})
         now = self.clock()
-        self.table.mark_answer_lost(claim.job, now, now + LOOK_FOR_LOST, str(error)[:MAX_REASON_CHARACTERS])
+        self.table.mark_answer_lost(claim.job, now, now + LOOK_FOR_LOST, Hold.of(HoldReason.ANSWER_LOST, error))
         return "unknown"
 
     def _refuse(self, claim: Claimed, error: IcaRefused) -> str:

@@ -20,8 +20,16 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from icav2_copy_batch.domain.ica import VERDICTS, CopyBatchItem, IcaError, IcaJob, Verdict, verdict_of
-from icav2_copy_batch.domain.job import ALL_THERE, Attempt, Clock, Hold, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.outage import wait_in_outage
+from icav2_copy_batch.domain.job import (
+    ALL_THERE,
+    Attempt,
+    Clock,
+    Job,
+    JobStatus,
+    LaunchRequest,
+    timestamp,
+)
+from icav2_copy_batch.domain.outage import OUTAGE, wait_in_outage
 from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
@@ -390,9 +398,7 @@ class Poll:
             return self._log("given_up", job, ended, self.table.give_up(job, ended, now))
         copied = job.copied if uncopied is None else copied_bits(job.sources, {each.source for each in left})
         if in_outage and (wait := wait_in_outage(job)):
-            return self._log(
-                "requeued", job, ended, self.table.requeue(job, ended, copied, now, now + wait, Hold.OUTAGE)
-            )
+            return self._log("requeued", job, ended, self.table.requeue(job, ended, copied, now, now + wait, OUTAGE))
         return self._launch_again("requeued", job, ended, copied)
 
     def _launch_again(self, word: str, job: Job, ended: Attempt, copied: bytes) -> str:

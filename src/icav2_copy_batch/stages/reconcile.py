@@ -23,7 +23,7 @@ from typing import Any
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaError, IcaJob, IcaRefused
 from icav2_copy_batch.domain.intent import Fit, Intent, fit, folder_fit
-from icav2_copy_batch.domain.job import MAX_REASON_CHARACTERS, Clock, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.schedule import CLOCKS_APART
 from icav2_copy_batch.domain.uri import nfc, parent_path, parse_uri
 from icav2_copy_batch.ports import IcaSearch, LaunchQueue, Table
@@ -44,6 +44,7 @@ UNREADABLE_FOR = timedelta(minutes=30)
 FILES_LOOKED_AT = 50
 """So many of the files that a copy batch lists are looked up, to see whether they are those of a folder of ours."""
 MOST_REMEMBERED = 20_000
+LAUNCH_DIED = Hold(HoldReason.LAUNCH_DIED, "a launch of it has ended without starting anything")
 
 logger = logging.getLogger(__name__)
 
@@ -329,7 +330,7 @@ class Reconcile:
 
     def _release(self, job: Job) -> str:
         now = self.clock()
-        if not self.table.release(job, now, now + LOST_MESSAGE_AGE, "a launch of it has died"):
+        if not self.table.release(job, now, now + LOST_MESSAGE_AGE, LAUNCH_DIED):
             return "moved_on"
         self.queue.send([LaunchRequest(job.copy_id, job.job_id, job.attempt)])
         return "released"
@@ -340,14 +341,14 @@ class Reconcile:
         if self.clock() <= _none_after(job) + UNREADABLE_FOR:
             return "unreadable"
         reason = f"it cannot be found out whether ICA has started a copy batch for it: {error}"
-        self.table.mark_undecided(job, self.clock(), reason[:MAX_REASON_CHARACTERS])
+        self.table.mark_undecided(job, self.clock(), Hold.of(HoldReason.UNDECIDED, reason))
         return "undecided"
 
     def _leave_undecided(self, job: Job, candidates: Sequence[Candidate]) -> str:
         which = "; ".join(f"ICA job {each.ica_job.job_id}: {each.why}" for each in candidates[:5])
         reason = f"it cannot be found out whether ICA has started a copy batch for it ({which})"
         logger.error("unknown whether a copy batch was started: look in ICA", extra=_fields(job, reason=reason))
-        self.table.mark_undecided(job, self.clock(), reason[:MAX_REASON_CHARACTERS])
+        self.table.mark_undecided(job, self.clock(), Hold.of(HoldReason.UNDECIDED, reason))
         return "undecided"
 
 

@@ -41,6 +41,7 @@ from icav2_copy_batch.domain.job import (
     Attempt,
     Claim,
     Hold,
+    HoldReason,
     Job,
     JobStatus,
     LaunchRequest,
@@ -119,7 +120,7 @@ class Jobs:
             JobItem.due_at.set(timestamp(lease_until)),
             JobItem.lease_until.set(timestamp(lease_until)),
             JobItem.ica_project_id.set(ica_project_id),
-            JobItem.held_up_by.remove(),
+            *set_hold(None),
         ]
         taken = _of_project(ica_project_id)
         free = (
@@ -164,9 +165,7 @@ class Jobs:
             return (Claim.MOVED_ON, Claim.NO_SLOT, Claim.FOLDER_BUSY)[refused.index(True)]
         return Claim.CLAIMED
 
-    def release(
-        self, job: Job, now: datetime, due_at: datetime, held_up_by: str, batch_limit: int | None = None
-    ) -> bool:
+    def release(self, job: Job, now: datetime, due_at: datetime, hold: Hold, batch_limit: int | None = None) -> bool:
         """LAUNCHING → QUEUED, the same attempt: ICA has started nothing.
 
         With a ``batch_limit`` this was too large, and no copy batch of the job is to have more sources from now on.
@@ -174,7 +173,7 @@ class Jobs:
         actions: list[Action] = [
             JobItem.claimed_at.remove(),
             JobItem.due_at.set(timestamp(due_at)),
-            JobItem.held_up_by.set(held_up_by),
+            *set_hold(hold),
             *([JobItem.batch_limit.set(batch_limit)] if batch_limit else []),
             *_forget_launch(),
         ]
@@ -187,7 +186,7 @@ class Jobs:
             JobItem.due_at.set(timestamp(due_at)),
             JobItem.ica_job_id.set(ica_job_id),
             JobItem.ica_batch_id.set(ica_batch_id),
-            JobItem.held_up_by.remove(),
+            *set_hold(None),
             *_forget_launch(),
         ]
         item, moves = self._item_of(job), _to("mark_running", actions)
@@ -198,7 +197,7 @@ class Jobs:
     ) -> bool:
         """RUNNING → QUEUED, the next attempt: this one failed, or copied a part; ``copied`` says which sources are.
 
-        With a ``hold`` it gets its launch message only when it is due.
+        It gets its launch message when it is due.
         """
         actions: list[Action] = [
             JobItem.attempt.set(job.attempt + 1),
@@ -206,7 +205,7 @@ class Jobs:
             JobItem.copied.set(copied) if copied else JobItem.copied.remove(),
             JobItem.queued_at.set(timestamp(now)),
             JobItem.due_at.set(timestamp(due_at)),
-            *([JobItem.hold.set(hold)] if hold else []),
+            *set_hold(hold),
             *(
                 each.remove()
                 for each in (
@@ -265,13 +264,13 @@ class Jobs:
 
         return accepted(write)
 
-    def wait(self, request: LaunchRequest, due_at: datetime, held_up_by: str) -> bool:
-        """No move: the launch message of a queued job is used up, and the poller sends another when it is due."""
-        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), JobItem.held_up_by.set(held_up_by)]
+    def wait(self, request: LaunchRequest, due_at: datetime, hold: Hold) -> bool:
+        """No move: the launch message of a queued job is used up, and it gets another when it is due."""
+        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), *set_hold(hold)]
         return accepted(lambda: self._item_of(request).update(actions, still_queued(request)))
 
-    def postpone(self, job: Job, due_at: datetime, held_up_by: str | None = None) -> bool:
-        """No move: the poller looks at the job again at another moment."""
+    def postpone(self, job: Job, due_at: datetime, hold: Hold | None = None) -> bool:
+        """No move: the job is due at another moment, for the same reason or another."""
         condition = (
             # The race: the job moves on, and with it what is due.
             (JobItem.status == job.status)
@@ -279,9 +278,7 @@ class Jobs:
             # The race: two pollers that find the same job overdue; one of them is to see to it.
             & (JobItem.due_at == job.due_at)
         )
-        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at))]
-        if held_up_by:
-            actions.append(JobItem.held_up_by.set(held_up_by))
+        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), *(set_hold(hold) if hold else [])]
         return accepted(lambda: self._item_of(job).update(actions, condition))
 
     def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool:
@@ -295,20 +292,20 @@ class Jobs:
         ]
         return accepted(lambda: self._item_of(job).update(actions, _same_claim(job)))
 
-    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, held_up_by: str) -> bool:
+    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, hold: Hold) -> bool:
         """No move: the launch has given up waiting for ICA's answer, and asks for nothing more."""
         actions: list[Action] = [
             JobItem.answer_lost_at.set(timestamp(now)),
             JobItem.due_at.set(timestamp(due_at)),
-            JobItem.held_up_by.set(held_up_by),
+            *set_hold(hold),
         ]
         return accepted(lambda: self._item_of(job).update(actions, _same_claim(job)))
 
-    def mark_undecided(self, job: Job, now: datetime, held_up_by: str) -> bool:
+    def mark_undecided(self, job: Job, now: datetime, hold: Hold) -> bool:
         """No move: nobody can tell whether ICA has started a copy batch for the job. The first such moment is kept."""
         actions: list[Action] = [
             JobItem.undecided_since.set(JobItem.undecided_since | timestamp(now)),
-            JobItem.held_up_by.set(held_up_by),
+            *set_hold(hold),
         ]
         return accepted(lambda: self._item_of(job).update(actions, _same_claim(job)))
 
@@ -399,6 +396,13 @@ def still_queued(request: LaunchRequest) -> Condition:
     return condition
 
 
+def set_hold(hold: Hold | None) -> list[Action]:
+    """Why the job did not move on: this, or nothing any more."""
+    if hold is None:
+        return [JobItem.hold_reason.remove(), JobItem.hold_detail.remove()]
+    return [JobItem.hold_reason.set(hold.reason), JobItem.hold_detail.set(hold.detail)]
+
+
 def _forget_launch() -> list[Action]:
     """What is kept of a launch is of no use once its job has left LAUNCHING."""
     kept = (JobItem.lease_until, JobItem.intent, JobItem.answer_lost_at, JobItem.undecided_since)
@@ -467,8 +471,7 @@ def job_of(item: JobItem) -> Job:
         undecided_since=item.undecided_since,
         mismatch_since=item.mismatch_since,
         verified_up_to=item.verified_up_to,
-        held_up_by=item.held_up_by,
-        hold=Hold(item.hold) if item.hold else None,
+        hold=Hold(HoldReason(item.hold_reason), item.hold_detail) if item.hold_reason else None,
         reason=item.reason,
     )
 

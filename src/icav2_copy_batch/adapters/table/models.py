@@ -53,8 +53,8 @@ class DueIndex(GlobalSecondaryIndex["JobItem"]):
                 "ica_job_id",
                 "ica_batch_id",
                 "undecided_since",
-                "held_up_by",
-                "hold",
+                "hold_reason",
+                "hold_detail",
                 "open_jobs",
                 "settled_at",
                 "ingested_at",
@@ -149,8 +149,8 @@ class JobItem(Model):
     undecided_since = UnicodeAttribute(null=True)
     mismatch_since = UnicodeAttribute(null=True)
     verified_up_to = UnicodeAttribute(null=True)
-    held_up_by = UnicodeAttribute(null=True)
-    hold = UnicodeAttribute(null=True)
+    hold_reason = UnicodeAttribute(null=True)
+    hold_detail = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     open_jobs = NumberAttribute(null=True)  # of a copy's item, as read through the index; so are the next two
     settled_at = UnicodeAttribute(null=True)

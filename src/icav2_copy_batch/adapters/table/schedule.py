@@ -10,7 +10,7 @@ from typing import Any
 
 from pynamodb.expressions.update import Action
 
-from icav2_copy_batch.adapters.table.jobs import job_of, still_queued
+from icav2_copy_batch.adapters.table.jobs import job_of, set_hold, still_queued
 from icav2_copy_batch.adapters.table.models import (
     BACKLOG_KEY,
     JOB_PREFIX,
@@ -67,11 +67,7 @@ class Schedule:
         request = waiting.request
         # The race: two that find the same job waiting; one of them is to send.
         as_seen = JobItem.due_at == waiting.due_at if waiting.due_at else JobItem.due_at.does_not_exist()
-        actions: list[Action] = [
-            JobItem.due_at.set(timestamp(due_at)),
-            JobItem.held_up_by.remove(),
-            JobItem.hold.remove(),
-        ]
+        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), *set_hold(None)]
         if waiting.waited_for_a_slot:
             actions.append(JobItem.queued_at.set(timestamp(now)))
         return accepted(
