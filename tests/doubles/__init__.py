@@ -1,16 +1,23 @@
 """The doubles: what the stages talk to, in memory. Each is held by tests that run on it and on what it stands for.
 
-=============  ==========================  =====================================================
-double         stands for                  held by
-=============  ==========================  =====================================================
-Table          adapters.table.CopyTable    integration/test_table_contract.py
-Queue          adapters.aws.LaunchQueue    integration/test_doubles.py
-Bus            adapters.aws.EventBus       integration/test_doubles.py
-Bucket         adapters.aws.ManifestBucket  integration/test_doubles.py
-Tasks          adapters.aws.TaskTokens     integration/test_doubles.py
-=============  ==========================  =====================================================
+=============  ==================================  ======================================
+double         stands for                          held by
+=============  ==================================  ======================================
+Table          ``adapters.table.CopyTable``        ``integration/test_table_contract.py``
+Queue          ``adapters.aws.LaunchQueue``        ``integration/test_doubles.py``
+Bus            ``adapters.aws.EventBus``           ``integration/test_doubles.py``
+Bucket         ``adapters.aws.ManifestBucket``     ``integration/test_doubles.py``
+Tasks          ``adapters.aws.TaskTokens``         ``integration/test_doubles.py``
+SmallIca       our client of ICA                   ``integration/test_ica_contract.py``
+SimulatedIca   ICA itself, served over HTTP        ``integration/test_simulator.py``
+=============  ==================================  ======================================
 
-``unit/test_doubles.py`` holds that each has the methods of what it stands for, with the same arguments.
+``unit/test_doubles.py`` holds that those of AWS have the methods of what they stand for, with the same arguments.
+
+There is one model of ICA, ``local/simulator``: ``SimulatedIca`` serves it, the simulated world steps it, and the tests
+that hold ``SmallIca`` run on it. The simulated world's queues, lines and clock are in ``tests/simulation``; its table,
+bucket, bus and tasks are these.
+
 A request to a double goes over a ``Line``, which can be cut after the n-th: so a test kills a stage anywhere.
 """
 

@@ -18,8 +18,8 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
-    def forward(self, **by: float) -> None:
-        self.now += timedelta(**by)
+    def forward(self, seconds: float = 0, **by: float) -> None:
+        self.now += timedelta(seconds=seconds, **by)
 
 
 def in_turn(do: Callable[[T], R], each: Sequence[T]) -> list[R]:

@@ -1,4 +1,8 @@
-"""A small ICA in memory: what is in it, what is asked of it, and the trouble that it makes."""
+"""A small ICA in memory: what our client would answer of it, what was asked of it, and the trouble that it makes.
+
+It is no second model of ICA: nothing happens in it by itself. A test says what there is, also what the simulated ICA
+cannot be brought to: a status that is new to us, an item of other data, a file that a list does not show.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,8 @@ class SmallIca:
     jobs_there: dict[str, IcaJob] = field(default_factory=dict)
     items: dict[str, list[CopyBatchItem]] = field(default_factory=dict)
     """By the copy batch."""
+    batch_folders: dict[str, str | None] = field(default_factory=dict)
+    """Copy batch → id of the folder it copies into; None for the root."""
     calls: list[tuple[object, ...]] = field(default_factory=list)
     """Method and arguments of each call."""
     troubles: dict[str, Trouble] = field(default_factory=dict)
@@ -58,10 +64,6 @@ class SmallIca:
     def find_sources(self, project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
         return self.find(project_id, paths)
 
-    def list_tree(self, project_id: str, folder: str) -> list[IcaData]:
-        self._call("list_tree", project_id, folder)
-        return [it for path, it in self.data.items() if path.startswith(folder) and not path.endswith("/")]
-
     def tree_pages(self, project_id: str, folder: str) -> Iterator[list[IcaData]]:
         return self._pages_of("tree_pages", project_id, folder, self._files_below(folder))
 
@@ -97,10 +99,6 @@ class SmallIca:
         self._call("find_by_ids", project_id, *wanted)
         return {it.data_id: it for it in self.data.values() if it.data_id in wanted}
 
-    def read_data(self, project_id: str, data_id: str) -> IcaData | None:
-        self._call("read_data", project_id, data_id)
-        return next((it for it in self.data.values() if it.data_id == data_id), None)
-
     def ensure_folders(self, project_id: str, folders: Iterable[str]) -> dict[str, str | IcaError | None]:
         wanted = list(folders)
         self._call("ensure_folders", project_id, *wanted)
@@ -121,7 +119,11 @@ class SmallIca:
     ) -> StartedCopyBatch:
         self._call("start_copy_batch", project_id, folder_id, list(data_ids), options)
         number = len(self.called("start_copy_batch"))
-        return StartedCopyBatch(f"batch-{number}", f"ica-{number}")
+        batch_id, job_id = f"batch-{number}", f"ica-{number}"
+        self.items[batch_id] = [CopyBatchItem(data_id, "QUEUED") for data_id in data_ids]
+        self.batch_folders[batch_id] = folder_id
+        self.jobs_there[job_id] = IcaJob(job_id, "INITIALIZED", subject_id=batch_id, project_id=project_id)
+        return StartedCopyBatch(batch_id, job_id)
 
     def jobs(self, ica_job_ids: Sequence[str]) -> dict[str, IcaJob]:
         self._call("jobs", *ica_job_ids)
@@ -132,3 +134,13 @@ class SmallIca:
         if batch_id not in self.items:
             raise IcaRefused(f"no copy batch {batch_id}", http_status=404)
         return self.items[batch_id]
+
+    def copy_batch_folder(self, project_id: str, batch_id: str) -> str | None:
+        self._call("copy_batch_folder", project_id, batch_id)
+        if batch_id not in self.batch_folders:
+            raise IcaRefused(f"no copy batch {batch_id}", http_status=404)
+        return self.batch_folders[batch_id]
+
+    def recent_jobs(self, since: str) -> list[IcaJob]:
+        self._call("recent_jobs", since)
+        return [job for job in self.jobs_there.values() if job.created_at is None or job.created_at >= since]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +20,7 @@ from local.simulator.gate import Fault, Simulator
 from local.simulator.model import Datum, JobStatus, Outcome, PendingFolder, Script
 from local.simulator.switches import Switches, build
 from local.simulator.world import World
+from tests.doubles.clock import Clock
 
 TOKEN = "a-token-that-nobody-may-read"
 DATA = "/api/projects/{project_id}/data"
@@ -27,6 +28,7 @@ ONE_DATUM = "/api/projects/{project_id}/data/{data_id}"
 CREATE_FOLDER = "/api/projects/{project_id}/data:createFolder"
 DELETE = "/api/projects/{project_id}/data/{data_id}:delete"
 COPY_BATCH = "/api/projects/{project_id}/dataCopyBatch"
+BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
 FaultKind = Literal["status", "html", "delay", "drop_before", "drop_after", "unknown_status"]
 
 
@@ -42,15 +44,21 @@ class Stage:
 
 @contextmanager
 def serving() -> Iterator[Stage]:
-    """A stage at a free port, served from a thread."""
+    """A stage, served from a thread."""
     stage = Stage()
-    listener, running = socket.create_server(("127.0.0.1", 0)), server(stage)
-    running.config.lifespan = "off"
+    with served(stage, "off") as stage.base:
+        yield stage
+
+
+@contextmanager
+def served(app: ASGIApp, lifespan: Literal["on", "off"]) -> Iterator[str]:
+    """The base URL of an application, served at a free port from a thread."""
+    listener, running = socket.create_server(("127.0.0.1", 0)), server(app)
+    running.config.lifespan = lifespan
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     until(lambda: running.started)
-    stage.base = f"http://127.0.0.1:{listener.getsockname()[1]}/ica/rest"
-    yield stage
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/ica/rest"
     running.should_exit = True
     thread.join()
 
@@ -61,17 +69,6 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.005)
-
-
-@dataclass
-class Clock:
-    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def forward(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 @dataclass
@@ -97,7 +94,7 @@ class SimulatedIca:
     """
 
     stage: Stage
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock = field(default_factory=lambda: Clock(BEGINS))
     slept: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:

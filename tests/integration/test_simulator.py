@@ -4,19 +4,15 @@ import asyncio
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -43,10 +39,9 @@ from libica.openapi.v3 import (
     ProjectDataPagedList,
     ProjectNotificationSubscriptionsApi,
 )
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.simulator import admin
-from local.simulator.app import application, server
+from local.simulator.app import application
 from local.simulator.gate import V3, Fault, Simulator
 from local.simulator.model import (
     ActionOnExist,
@@ -61,29 +56,11 @@ from local.simulator.model import (
 )
 from local.simulator.switches import Switches, build
 from local.simulator.world import World
+from tests.doubles import Clock
+from tests.doubles.simulated_ica import BEGINS, Stage, served, until
 
 TOKEN = "let-me-in"
 QUEUE = "https://sqs.ap-southeast-2.amazonaws.com/000000000000/ica"
-
-
-class Stage:
-    """One server for all tests, which serves the application of the test that is running."""
-
-    app: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
-
-
-@dataclass
-class Clock:
-    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def forward(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 @dataclass
@@ -91,7 +68,7 @@ class Ica:
     """A fresh simulator, with two projects and jobs of ten seconds, and libica's classes to call it."""
 
     base: str
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock = field(default_factory=lambda: Clock(BEGINS))
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -166,38 +143,10 @@ class Ica:
         return urllib3.request(method, f"{self.origin}/_simulator{path}", **arguments).json()
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something which another thread is about to do."""
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.005)
-
-
-@contextmanager
-def serving(app: ASGIApp, lifespan: Literal["on", "off"]) -> Iterator[str]:
-    """The base URL of the application, served from a thread."""
-    listener, running = socket.create_server(("127.0.0.1", 0)), server(app)
-    running.config.lifespan = lifespan
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    until(lambda: running.started)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/ica/rest"
-    running.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[tuple[Stage, str]]:
-    stage = Stage()
-    with serving(stage, "off") as base:
-        yield stage, base
-
-
 @pytest.fixture
-def ica(stage: tuple[Stage, str]) -> Ica:
-    ica = Ica(stage[1])
-    stage[0].app = application(ica.sim, admin.routes(ica.sim))
+def ica(stage: Stage) -> Ica:
+    ica = Ica(stage.base)
+    stage.app = application(ica.sim, admin.routes(ica.sim))
     return ica
 
 
@@ -1123,7 +1072,7 @@ def test_notifications_go_out_without_anyone_asking(ica: Ica) -> None:
     """A running server delivers them by itself."""
     subscribe(ica)
     ica.copied(ica.file("/x.txt"))
-    with serving(application(ica.sim), "on"):
+    with served(application(ica.sim), "on"):
         until(lambda: len(ica.sent) == len(EVERY_CHANGE))
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
@@ -38,11 +38,6 @@ NONE_AFTER = LOST_ANSWER_AGE + LISTS_LAG
 class RecentIca(SmallIca):
     """An ICA that shows jobs, and what the copy batches of some of them copy."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.listed: dict[str, IcaJob] = {}
-        self.folders: dict[str, str | None] = {}
-
     def show(
         self,
         name: str,
@@ -54,7 +49,7 @@ class RecentIca(SmallIca):
     ) -> None:
         """A copy batch; ``made`` is a folder in which it has made its files."""
         self.show_job(name, created_at, subject_type)
-        self.folders[f"batch-{name}"] = folder
+        self.batch_folders[f"batch-{name}"] = folder
         self.items[f"batch-{name}"] = [
             CopyBatchItem(it, "COPIED", created=IcaData(f"made-{it}", f"{made}{it}", "AVAILABLE") if made else None)
             for it in data_ids
@@ -63,17 +58,7 @@ class RecentIca(SmallIca):
     def show_job(self, name: str, created_at: datetime | None, subject_type: str = OTHER) -> None:
         created = timestamp(created_at) if created_at else None
         job = IcaJob(name, "RUNNING", None, created, f"batch-{name}", subject_type, PROJECT)
-        self.listed[name] = self.jobs_there[name] = job
-
-    def recent_jobs(self, since: str) -> list[IcaJob]:
-        self._call("recent_jobs", since)
-        return [job for job in self.listed.values() if job.created_at is None or job.created_at >= since]
-
-    def copy_batch_folder(self, project_id: str, batch_id: str) -> str | None:
-        self._call("copy_batch_folder", project_id, batch_id)
-        if batch_id not in self.folders:
-            raise IcaRefused("404", http_status=404)
-        return self.folders[batch_id]
+        self.jobs_there[name] = job
 
 
 class World:
@@ -181,10 +166,10 @@ def test_where_ica_shows_no_folder_the_files_made_tell_it(world: World) -> None:
 def test_a_batch_of_which_it_is_not_known_when_it_was_created_is_not_adopted(world: World) -> None:
     """It may be that of another copy of the same files, long ago."""
     world.ica.show("one", world.asked_at, "a", "b")
-    at = world.ica.listed["one"]
-    world.ica.listed["one"] = replace(at, created_at=None)
+    at = world.ica.jobs_there["one"]
+    world.ica.jobs_there["one"] = replace(at, created_at=None)
     assert world.settle() == {"waiting": 1}
-    world.ica.listed["one"] = at
+    world.ica.jobs_there["one"] = at
     world.clock.forward(seconds=3)
     assert world.settle() == {"adopted": 1}
 
