@@ -14,6 +14,7 @@ from typing import Protocol
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import Detail
+from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, StartedCopyBatch
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Attempt, Claim, Copy, CopyStatus, Hold, Job, JobStatus, LaunchRequest
@@ -235,14 +236,14 @@ class Dispatcher(Protocol):
     """Sends launch messages for as many jobs as there are slots."""
 
     def anything_waits(self, within: timedelta) -> bool: ...
-    def send(self) -> Counter[str]: ...
+    def send(self) -> Happenings: ...
 
 
 class Publisher(Protocol):
     """Publishes settled copies, and keeps the tasks that wait for open ones."""
 
     def publish(self, copy_id: str) -> CopyStatus | None: ...
-    def look_after_waiting(self) -> None: ...
+    def keep_tasks(self) -> None: ...
 
 
 class LateAnswers(Protocol):

@@ -16,6 +16,7 @@ from icav2_copy_batch.adapters.aws import redelivery_seconds
 from icav2_copy_batch.adapters.ica.client import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table.models import FolderItem
 from icav2_copy_batch.domain.commands import read_submit
+from icav2_copy_batch.domain.happening import Happening
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import poll
@@ -156,9 +157,7 @@ def test_the_alarms_on_metrics_of_ours_are_these() -> None:
 def test_every_alarm_on_a_metric_of_ours_is_on_one_that_is_emitted_for_this_stack(
     alarm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with_one_of_each = wiring.metrics.log_metrics(
-        lambda event, context: poll.report(Counter(dict.fromkeys(poll.METRICS, 1)))
-    )
+    with_one_of_each = wiring.metrics.log_metrics(lambda event, context: poll.report(Counter(Happening)))
     with_one_of_each({}, None)
     assert properties(alarm)["MetricName"] in metrics_in(capsys.readouterr().out)
     assert properties(alarm)["Dimensions"] == [{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]
@@ -187,7 +186,7 @@ wiring.logger.warning("logged")
 
 def test_what_an_alarm_of_several_metrics_is_about_is_said_by_their_names() -> None:
     described = properties("NeedsAPersonAlarm")["AlarmDescription"]
-    assert not [word for word in poll.NEED_A_PERSON if poll.METRICS[word] not in described]
+    assert not [happening for happening in poll.NEED_A_PERSON if str(poll.METRICS[happening]) not in described]
 
 
 def test_a_poller_that_is_not_called_is_told_though_nothing_can_be_measured_of_it() -> None:

@@ -9,9 +9,10 @@ from datetime import timedelta
 from functools import partial
 
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus
+from icav2_copy_batch.domain.outcomes import Finding
 from icav2_copy_batch.domain.uri import IcaUri, parent_path, parse_uri
 from icav2_copy_batch.stages.launch import NOT_STARTED
-from icav2_copy_batch.stages.verify import MISMATCH, Verification
+from icav2_copy_batch.stages.verify import Verification
 from local.simulator.model import DataStatus, Datum
 from tests.simulation.scenario import Submission
 from tests.simulation.world import World
@@ -248,7 +249,9 @@ class Promise:
         damaged = {
             each.outcome for each in job.attempts if each.ica_job_id and jobs[each.ica_job_id].outcome.damage != "none"
         }
-        is_told = switches.echo_created_data and not switches.items_lag_seconds and damaged <= {"SUCCEEDED", MISMATCH}
+        is_told = (
+            switches.echo_created_data and not switches.items_lag_seconds and damaged <= {"SUCCEEDED", Finding.MISMATCH}
+        )
         if damaged and (in_folders or not is_told or self.world.scenario.is_doomed(job.sources)):
             return True
         return not in_folders and not switches.echo_created_data

@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
 from icav2_copy_batch.domain.job import Claim, Job, JobStatus
 from icav2_copy_batch.domain.schedule import Slots
@@ -212,7 +212,7 @@ def forget_what_was_taken_from_a_backlog(monkeypatch: pytest.MonkeyPatch) -> Non
     """As if jobs were taken from it before they are marked."""
     send = Dispatch.send
 
-    def taken_first(self: Dispatch) -> Counter[str]:
+    def taken_first(self: Dispatch) -> Happenings:
         for backlog in self.table.backlogs():
             self.table.shorten_backlog(backlog, backlog.next + 1)
         return send(self)

@@ -36,11 +36,12 @@ from icav2_copy_batch.handlers import publish as publish_handler
 from icav2_copy_batch.stages.delay import Delay
 from icav2_copy_batch.stages.dispatch import Dispatch
 from icav2_copy_batch.stages.ingest import Ingest
-from icav2_copy_batch.stages.items import Items
+from icav2_copy_batch.stages.items import BatchItems
 from icav2_copy_batch.stages.launch import Launch
 from icav2_copy_batch.stages.poll import Poll
 from icav2_copy_batch.stages.publish import Publish
 from icav2_copy_batch.stages.reconcile import Reconcile
+from icav2_copy_batch.stages.settle import Settle
 from icav2_copy_batch.stages.verify import Verify
 from local.simulator import bodies
 from local.simulator.gate import Simulator
@@ -391,6 +392,18 @@ class World:
             spread=doubles.in_turn,
         )
         reconcile = Reconcile(table=self.table, ica=ica, queue=self.launch_queue, clock=engine.clock)
+        settle = Settle(
+            table=self.table,
+            queue=self.launch_queue,
+            verify=Verify(
+                ica=ica.impatient(), verification=self.scenario.verification, clock=engine.clock, spread=doubles.in_turn
+            ),
+            items=BatchItems(ica=ica.impatient(), spread=doubles.in_turn),
+            clock=engine.clock,
+            seconds_left=engine.seconds_left,
+            max_attempts=self.max_attempts,
+            spread=doubles.in_turn,
+        )
         return Functions(
             reconcile=reconcile,
             publish=publish,
@@ -422,23 +435,14 @@ class World:
             poll=Poll(
                 table=self.table,
                 ica=ica,
-                queue=self.launch_queue,
+                settle=settle,
+                settle_launches=reconcile.settle_unknown_launches,
                 dispatch=dispatch,
                 publish=publish,
-                reconciler=reconcile,
-                verifier=Verify(
-                    ica=ica.impatient(),
-                    verification=self.scenario.verification,
-                    clock=engine.clock,
-                    spread=doubles.in_turn,
-                ),
-                items=Items(ica=ica.impatient(), spread=doubles.in_turn),
-                delay=Delay(table=self.table, bus=self.bus, clock=engine.clock, limit=DELAYED_AFTER),
+                report_delays=Delay(table=self.table, bus=self.bus, clock=engine.clock, limit=DELAYED_AFTER).report,
                 clock=engine.clock,
                 seconds_left=engine.seconds_left,
                 sleep=engine.sleep,
-                max_attempts=self.max_attempts,
-                spread=doubles.in_turn,
             ),
         )
 

@@ -79,7 +79,7 @@ class World:
 
     def send(self) -> Counter[str]:
         self.clock.forward(seconds=1)
-        return self.dispatch().send()
+        return Counter({str(happening): number for happening, number in self.dispatch().send().items()})
 
     def now(self, job: Job) -> Job:
         return self.table.job_items[job.copy_id, job.job_id]

@@ -7,8 +7,8 @@ import pytest
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Job, JobStatus
 from icav2_copy_batch.domain.manifest import pack_sources
-from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
-from icav2_copy_batch.stages.items import NOT_AN_ITEM, Items
+from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome, copied_bits
+from icav2_copy_batch.stages.items import BatchItems
 from tests.doubles import SmallIca
 
 SOURCES = ["icav2://from/a", "icav2://from/b", "icav2://other/c"]
@@ -37,7 +37,7 @@ def stocked() -> SmallIca:
 
 
 def uncopied(ica: SmallIca, *jobs: Job) -> dict[tuple[str, str], list[SourceOutcome]]:
-    items = Items(ica=ica)
+    items = BatchItems(ica=ica)
     return items.uncopied(jobs, items.read(jobs), {})
 
 
@@ -68,7 +68,9 @@ def test_an_item_that_was_not_ended_is_not_copied(status: str) -> None:
 def test_a_source_that_is_not_among_the_items_is_not_copied() -> None:
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED")
-    assert uncopied(ica, job())["run", "000001"] == [SourceOutcome(source, NOT_AN_ITEM) for source in SOURCES[1:]]
+    assert uncopied(ica, job())["run", "000001"] == [
+        SourceOutcome(source, Finding.NOT_AN_ITEM) for source in SOURCES[1:]
+    ]
 
 
 def test_a_source_that_is_gone_is_not_copied() -> None:
@@ -110,7 +112,7 @@ def test_sources_of_a_project_that_cannot_be_read_are_not_copied_and_those_of_an
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
     ica.trouble("find", error, only="other")
-    assert uncopied(ica, job())["run", "000001"] == [SourceOutcome(SOURCES[2], NOT_AN_ITEM)]
+    assert uncopied(ica, job())["run", "000001"] == [SourceOutcome(SOURCES[2], Finding.NOT_AN_ITEM)]
 
 
 def test_sources_of_many_jobs_are_looked_up_together() -> None:
@@ -123,7 +125,7 @@ def test_sources_of_many_jobs_are_looked_up_together() -> None:
 def test_sources_that_were_looked_up_in_the_same_look_are_not_looked_up_again() -> None:
     ica = stocked()
     ica.items["batch-1"] = items(a="COPIED", b="COPIED", c="COPIED")
-    reader = Items(ica=ica)
+    reader = BatchItems(ica=ica)
     read = reader.read([job()])
     assert reader.uncopied([job()], read, {SOURCES[0]: "/a", SOURCES[1]: "/b"})["run", "000001"] == []
     assert ica.called("find") == [["other", "/c"]]

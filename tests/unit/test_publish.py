@@ -442,11 +442,11 @@ def test_it_is_answered_once_that_is_possible() -> None:
     for _ in range(3):
         world.clock.now += HEARTBEATS_APART
         world.clock.forward(seconds=1)
-        world.publish.look_after_waiting()
+        world.publish.keep_tasks()
     assert set(tasks.answers) == {"a"}
     tasks.poisoned.clear()
     world.clock.now += 2 * HEARTBEATS_APART
-    world.publish.look_after_waiting()
+    world.publish.keep_tasks()
     assert tasks.answers["poison"] == doubles.Succeeded("poison", world.bus.events[0].detail)
     assert tasks.answered == ["a", "poison"]
     assert (world.copy().task_tokens, world.table.waited_for) == (frozenset(), {})
@@ -458,50 +458,50 @@ def test_it_is_given_up_a_day_after_the_copy_has_settled() -> None:
     world.tasks = PoisonedTasks("poison")
     world.publish_run()
     world.clock.now += ANSWERED_WITHIN
-    world.publish.look_after_waiting()
+    world.publish.keep_tasks()
     assert (world.copy().task_tokens, world.table.waited_for) == (frozenset(), {})
 
 
-def look_after_waiting(world: World) -> list[str]:
+def keep_tasks(world: World) -> list[str]:
     """Whose heartbeats were sent."""
     world.tasks.heartbeats.clear()
-    world.publish.look_after_waiting()
+    world.publish.keep_tasks()
     return world.tasks.heartbeats
 
 
 def test_tasks_get_heartbeats_while_their_copy_is_open() -> None:
     world = World(frozenset({"one", "two"}))
-    assert look_after_waiting(world) == ["one", "two"]
-    assert look_after_waiting(world) == [], "now and then is enough"
+    assert keep_tasks(world) == ["one", "two"]
+    assert keep_tasks(world) == [], "now and then is enough"
     world.clock.now += HEARTBEATS_APART
     world.clock.forward(seconds=1)
     assert world.table.add_task_token("run", "three")
-    assert look_after_waiting(world) == ["one", "three", "two"]
+    assert keep_tasks(world) == ["one", "three", "two"]
     world.settle(PASSED, PASSED)
     world.publish_run()
     world.clock.now += HEARTBEATS_APART
-    assert look_after_waiting(world) == []
+    assert keep_tasks(world) == []
     assert world.table.waited_for == {}
 
 
 def test_one_that_comes_to_wait_has_its_first_heartbeat_soon() -> None:
     world = World(frozenset({"one"}))
-    look_after_waiting(world)
+    keep_tasks(world)
     world.table.add_task_token("run", "two")
-    assert look_after_waiting(world) == ["one", "two"]
+    assert keep_tasks(world) == ["one", "two"]
 
 
 def test_a_copy_for_which_nobody_waits_costs_no_look() -> None:
     world = World()
     world.table.line = world.line
-    assert look_after_waiting(world) == []
+    assert keep_tasks(world) == []
     assert world.line.requests == 1
 
 
 def test_a_task_that_does_not_wait_any_more_is_dropped() -> None:
     world = World(frozenset({"gone", "there"}))
     world.tasks.fail("gone", "States.Timeout", {})
-    look_after_waiting(world)
+    keep_tasks(world)
     assert world.copy().task_tokens == {"there"}
 
 
@@ -518,9 +518,9 @@ def test_of_very_many_copies_those_are_seen_to_first_that_have_waited_longest() 
     for number in range(MOST_COPIES_AT_ONCE + 1):
         copy = Copy(f"copy-{number:03d}", "digest", timestamp(world.clock()), 1, 1, "s3://our-bucket/m")
         world.table.create_copy(replace(copy, task_tokens=frozenset({f"token-{number:03d}"})))
-    first = look_after_waiting(world)
+    first = keep_tasks(world)
     assert len(first) == MOST_COPIES_AT_ONCE
-    assert look_after_waiting(world) == [f"token-{MOST_COPIES_AT_ONCE:03d}"]
+    assert keep_tasks(world) == [f"token-{MOST_COPIES_AT_ONCE:03d}"]
 
 
 def test_trouble_with_one_copy_holds_up_the_others_for_one_look_at_most() -> None:
@@ -529,6 +529,6 @@ def test_trouble_with_one_copy_holds_up_the_others_for_one_look_at_most() -> Non
         Copy("z", "d", timestamp(world.clock()), 1, 1, "s3://b/m", task_tokens=frozenset({"there"}))
     )
     world.tasks = PoisonedTasks("poison")
-    assert look_after_waiting(world) == []
-    assert look_after_waiting(world) == ["there"]
+    assert keep_tasks(world) == []
+    assert keep_tasks(world) == ["there"]
     assert world.copy().task_tokens == {"poison"}, "what may be well later is kept"

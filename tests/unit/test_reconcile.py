@@ -19,9 +19,9 @@ from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
 from icav2_copy_batch.domain.schedule import CLOCKS_APART, Slots
 from icav2_copy_batch.stages.reconcile import (
     LISTS_LAG,
-    LONGEST_UNDECIDED_LOOK_AGAIN,
+    LONGEST_UNDECIDED_SEARCH_AGAIN,
     LOST_ANSWER_AGE,
-    UNDECIDED_LOOK_AGAIN,
+    UNDECIDED_SEARCH_AGAIN,
     UNREADABLE_FOR,
     NotForAPerson,
     Reconcile,
@@ -89,7 +89,7 @@ class World:
         self.clock.forward(seconds=1.1)
 
     def settle(self) -> dict[str, int]:
-        return dict(self.reconcile.settle_unknown_launches())
+        return {str(each): number for each, number in self.reconcile.settle_unknown_launches().items()}
 
     def settle_late(self) -> dict[str, int]:
         """The look that may conclude that nothing was started."""
@@ -339,9 +339,9 @@ def test_an_undecided_launch_is_searched_for_less_and_less_often(world: World) -
             looks.append(world.clock())
         world.clock.forward(minutes=1)
     pauses = [later - earlier for earlier, later in pairwise(looks)]
-    assert pauses[0] >= UNDECIDED_LOOK_AGAIN
+    assert pauses[0] >= UNDECIDED_SEARCH_AGAIN
     assert pauses == sorted(pauses)
-    assert pauses[-1] >= LONGEST_UNDECIDED_LOOK_AGAIN
+    assert pauses[-1] >= LONGEST_UNDECIDED_SEARCH_AGAIN
     assert len(looks) < 40
 
 
@@ -349,7 +349,7 @@ def test_what_becomes_readable_ends_the_doubt(world: World) -> None:
     world.ica.show_job("one", world.asked_at, COPY)
     assert world.settle_late() == {"undecided": 1}
     world.ica.show("one", world.asked_at, "a", "b")
-    world.clock.now += UNDECIDED_LOOK_AGAIN + timedelta(seconds=1)
+    world.clock.now += UNDECIDED_SEARCH_AGAIN + timedelta(seconds=1)
     assert world.settle() == {"adopted": 1}
     assert world.job().undecided_since is None
 
@@ -460,7 +460,7 @@ def test_where_ica_cannot_be_asked_for_long_it_is_left_to_a_person_too(world: Wo
     assert world.settle() == {"undecided": 1}
     assert "the list of jobs is broken" in str(world.job().hold)
     world.ica.troubles.clear()
-    world.clock.now += LONGEST_UNDECIDED_LOOK_AGAIN
+    world.clock.now += LONGEST_UNDECIDED_SEARCH_AGAIN
     assert world.settle() == {"adopted": 1}
 
 
@@ -487,7 +487,7 @@ def test_a_launch_that_cannot_be_settled_holds_up_no_other() -> None:
         return None
 
     world.ica.troubles["copy_batch_items"] = break_with_the_second
-    assert world.settle() == {"adopted": 2}
+    assert world.settle() == {"adopted": 2, "not_moved": 1}
     world.ica.troubles.clear()
     world.clock.forward(seconds=3)
     assert world.settle() == {"adopted": 1}
@@ -503,7 +503,7 @@ def test_a_launch_that_another_has_seen_to_meanwhile_is_let_be(world: World, mov
             if moved == "running":
                 assert world.table.mark_running(world.job(), "one", "batch-one", world.clock(), world.clock())
             else:
-                assert world.table.postpone(world.job(), world.clock() + UNDECIDED_LOOK_AGAIN)
+                assert world.table.postpone(world.job(), world.clock() + UNDECIDED_SEARCH_AGAIN)
         return found
 
     world.table.jobs_in = another_is_faster  # type: ignore[method-assign]

@@ -38,7 +38,7 @@ def to_the_end(walk: Walk) -> list[str]:
     """What is wrong, as paths."""
     while walk.step():
         pass
-    return [fault.copy.path for fault in walk.faults]
+    return [fault.copy.path for fault in walk.faults.values()]
 
 
 @pytest.fixture

@@ -10,15 +10,11 @@ import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Attempt, Job, JobKey, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import pack_sources
-from icav2_copy_batch.domain.outcomes import SourceOutcome, copied_bits
+from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome, copied_bits
 from icav2_copy_batch.stages.verify import (
-    MISMATCH,
-    OLDER,
     PATIENCE,
-    UNTOLD,
-    JobKey,
     TreesCompared,
     Verification,
     Verify,
@@ -50,21 +46,29 @@ def ica() -> SmallIca:
     return ica
 
 
+def verifier(
+    ica: SmallIca, verification: Verification = Verification.SIZE, clock: doubles.Clock | None = None
+) -> Verify:
+    return Verify(ica=ica, verification=verification, clock=clock or doubles.Clock(), spread=doubles.in_turn)
+
+
 def faults(ica: SmallIca, *jobs: Job, verification: Verification = Verification.SIZE) -> dict[JobKey, list[str]]:
     """By job what is wrong with each source."""
-    verify = Verify(ica=ica, verification=verification, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica, verification)
     found = verify.faults(jobs)
     for job in jobs:
         if verify.has_trees(job, succeeded=True):
             found[job.copy_id, job.job_id] += whole(verify.compare_trees(job, lambda: True))
-    assert all(isinstance(each, SourceOutcome) and each.outcome == MISMATCH for them in found.values() for each in them)
+    assert all(
+        isinstance(each, SourceOutcome) and each.outcome == Finding.MISMATCH for them in found.values() for each in them
+    )
     return {key: [f"{each.source}: {each.reason}" for each in them] for key, them in found.items()}
 
 
 def whole(compared: TreesCompared) -> list[SourceOutcome]:
     """What is wrong, once all is compared."""
-    assert compared.faults is not None
-    return compared.faults
+    assert compared.wrong is not None
+    return compared.wrong
 
 
 FIRST, SECOND = ("run", "000001"), ("run", "000002")
@@ -179,12 +183,12 @@ def test_of_renamed_copies_icas_word_is_taken_where_it_does_not_say_what_it_has_
 
 def test_renamed_copies_whose_items_ica_does_not_list_yet_are_awaited_and_then_its_word_is_taken(ica: SmallIca) -> None:
     ica.items["batch-1"] = []
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica)
     since = doubles.Clock()()
-    for passed, told in ((PATIENCE - timedelta(seconds=1), [UNTOLD]), (PATIENCE, [])):
+    for passed, told in ((PATIENCE - timedelta(seconds=1), [Finding.UNLISTED]), (PATIENCE, [])):
         awaited = replace(renamed(), mismatch_since=timestamp(since - passed))
         assert [each.outcome for each in verify.faults([awaited])[FIRST]] == told
-    assert [each.outcome for each in verify.faults([renamed()])[FIRST]] == [UNTOLD]
+    assert [each.outcome for each in verify.faults([renamed()])[FIRST]] == [Finding.UNLISTED]
 
 
 def test_renamed_copies_of_which_ica_cannot_be_asked_now_are_looked_at_again(ica: SmallIca) -> None:
@@ -197,10 +201,8 @@ def test_renamed_copies_of_which_ica_cannot_be_asked_now_are_looked_at_again(ica
 
 def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> None:
     ica.data["/out 1/b"] = IcaData("x", "/out 1/b", "PARTIAL", 7)
-    told = [SourceOutcome("icav2://from/run/b", MISMATCH, "icav2://to/out 1/b is PARTIAL")]
-    assert Verify(ica=ica, verification=Verification.NONE, clock=doubles.Clock(), spread=doubles.in_turn).missing(
-        [job(1), job(2)]
-    ).wrong == {
+    told = [SourceOutcome("icav2://from/run/b", Finding.MISMATCH, "icav2://to/out 1/b is PARTIAL")]
+    assert verifier(ica, Verification.NONE).missing([job(1), job(2)]).wrong == {
         FIRST: told,
         SECOND: [],
     }
@@ -209,16 +211,10 @@ def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> N
 def test_of_a_job_that_is_copied_part_by_part_only_what_should_be_there_by_now_is_compared(ica: SmallIca) -> None:
     part = replace(job(1), batch_limit=1)
     del ica.data["/out 1/b"]
-    assert Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn).faults(
-        [part]
-    ) == {FIRST: []}
+    assert verifier(ica).faults([part]) == {FIRST: []}
     last = replace(part, copied=copied_bits(part.sources, part.later))
     del ica.data["/out 1/a"]
-    (found,) = (
-        Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
-        .faults([last])
-        .values()
-    )
+    (found,) = verifier(ica).faults([last]).values()
     assert [each.source for each in found] == part.sources
 
 
@@ -237,7 +233,7 @@ def test_of_a_job_that_is_copied_part_by_part_only_what_should_be_there_by_now_i
 def test_trees_are_compared_where_that_tells_something(
     ica: SmallIca, action: str, succeeded: bool, verification: Verification, compared: bool
 ) -> None:
-    verify = Verify(ica=ica, verification=verification, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica, verification)
     assert verify.has_trees(job(1, "/run/a", "/run/tree/", action_on_exist=action), succeeded) is compared
     assert not verify.has_trees(job(1, action_on_exist=action), succeeded)
 
@@ -245,12 +241,7 @@ def test_trees_are_compared_where_that_tells_something(
 @pytest.mark.parametrize("action", ["OVERWRITE", "RENAME"])
 def test_what_is_there_is_told_of_skip_alone_where_a_job_has_failed(ica: SmallIca, action: str) -> None:
     """With OVERWRITE a file of the same size may be the one that was to be overwritten."""
-    assert (
-        Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
-        .missing([job(1, action_on_exist=action)])
-        .wrong
-        == {}
-    )
+    assert verifier(ica).missing([job(1, action_on_exist=action)]).wrong == {}
 
 
 # --- what is listed as made before its attempt -----------------------------------------------------------------------
@@ -275,9 +266,9 @@ def test_a_file_that_was_there_before_an_attempt_that_should_have_made_it_is_tol
 ) -> None:
     """ICA's lists may still show what is not there any more."""
     list_as_made(ica, {"/out 1/a": SINCE, "/out 1/b": BEFORE})
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica)
     (found,) = verify.faults([began(job(1, action_on_exist=action), attempt=attempt)]).values()
-    assert [(each.source[-1], each.outcome) for each in found] == [(name, OLDER) for name in older]
+    assert [(each.source[-1], each.outcome) for each in found] == [(name, Finding.OLDER) for name in older]
 
 
 @pytest.mark.parametrize(
@@ -290,10 +281,10 @@ def test_a_tree_that_is_overwritten_has_to_be_of_this_attempts_making(
     """With SKIP a later attempt finds in it what the earlier ones have made."""
     list_as_made(ica, {"/out 1/tree/c": SINCE, "/out 1/tree/deeper/d": BEFORE})
     overwritten = began(job(1, "/run/tree/", action_on_exist=action), attempt=attempt)
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica)
     reason = "icav2://to/out 1/tree/deeper/d is listed as made before"
-    told = [SourceOutcome("icav2://from/run/tree/", OLDER, reason)] if older else []
-    assert verify.compare_trees(overwritten, lambda: True).faults == told
+    told = [SourceOutcome("icav2://from/run/tree/", Finding.OLDER, reason)] if older else []
+    assert verify.compare_trees(overwritten, lambda: True).wrong == told
 
 
 def test_of_sources_that_an_earlier_attempt_has_copied_nothing_is_told_as_older(ica: SmallIca) -> None:
@@ -303,17 +294,17 @@ def test_of_sources_that_an_earlier_attempt_has_copied_nothing_is_told_as_older(
     second = began(job(1, *sources, action_on_exist="OVERWRITE"), attempt=2)
     left = ["icav2://from/run/b", "icav2://from/run/other/"]
     second = replace(second, copied=copied_bits(second.sources, set(left)))
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica)
     found = verify.faults([second])[FIRST] + whole(verify.compare_trees(second, lambda: True))
-    assert [(each.source, each.outcome) for each in found] == [(source, OLDER) for source in left]
+    assert [(each.source, each.outcome) for each in found] == [(source, Finding.OLDER) for source in left]
 
 
 def test_nothing_is_told_as_older_once_icas_lists_cannot_be_behind(ica: SmallIca) -> None:
     list_as_made(ica, {"/out 1/a": BEFORE, "/out 1/tree/c": BEFORE})
     clock = doubles.Clock()
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=clock, spread=doubles.in_turn)
+    verify = verifier(ica, clock=clock)
     awaited = began(job(1, "/run/a", "/run/tree/", action_on_exist="OVERWRITE"), mismatch_since=timestamp(clock()))
-    for passed, told in ((PATIENCE - timedelta(seconds=1), [OLDER]), (PATIENCE, [])):
+    for passed, told in ((PATIENCE - timedelta(seconds=1), [Finding.OLDER]), (PATIENCE, [])):
         clock.now = datetime.fromisoformat(str(awaited.mismatch_since)) + passed
         assert [each.outcome for each in verify.faults([awaited])[FIRST]] == told
         assert [each.outcome for each in whole(verify.compare_trees(awaited, lambda: True))] == told
@@ -323,8 +314,11 @@ def test_what_is_wrong_with_a_tree_is_told_before_what_is_older_in_it(ica: Small
     list_as_made(ica, {"/out 1/tree/c": BEFORE})
     del ica.data["/out 1/tree/deeper/d"]
     overwritten = began(job(1, "/run/tree/", action_on_exist="OVERWRITE"))
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
-    assert [each.outcome for each in whole(verify.compare_trees(overwritten, lambda: True))] == [MISMATCH, OLDER]
+    verify = verifier(ica)
+    assert [each.outcome for each in whole(verify.compare_trees(overwritten, lambda: True))] == [
+        Finding.MISMATCH,
+        Finding.OLDER,
+    ]
 
 
 def test_that_something_is_older_is_told_while_a_tree_is_compared(ica: SmallIca) -> None:
@@ -332,9 +326,9 @@ def test_that_something_is_older_is_told_while_a_tree_is_compared(ica: SmallIca)
     ica.page_size = 1
     list_as_made(ica, {"/out 1/tree/c": BEFORE})
     overwritten = began(job(1, "/run/tree/", action_on_exist="OVERWRITE"))
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica)
     told = []
-    while (compared := verify.compare_trees(overwritten, iter([True, False]).__next__)).faults is None:
+    while (compared := verify.compare_trees(overwritten, iter([True, False]).__next__)).wrong is None:
         told.append(compared.has_older)
     assert told == [False, False, True, True], "two pages of the copy, two of its source"
 
@@ -344,10 +338,10 @@ def test_that_something_is_older_is_told_while_a_tree_is_compared(ica: SmallIca)
 
 def test_a_tree_is_gone_on_with_where_it_was_left(ica: SmallIca) -> None:
     ica.page_size = 1
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica)
     tree = replace(job(1, "/run/tree/"), ica_job_id="ica-1")
     looks = 0
-    while verify.compare_trees(tree, iter([True, False]).__next__).faults is None:
+    while verify.compare_trees(tree, iter([True, False]).__next__).wrong is None:
         looks += 1
     assert looks > 2
     pages = ica.called("tree_pages")
@@ -356,14 +350,14 @@ def test_a_tree_is_gone_on_with_where_it_was_left(ica: SmallIca) -> None:
 
 def test_a_listing_that_ica_does_not_go_on_with_is_begun_again_and_no_fault(ica: SmallIca) -> None:
     ica.page_size = 1
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica)
     tree = replace(job(1, "/run/tree/"), ica_job_id="ica-1")
-    assert verify.compare_trees(tree, iter([True, False]).__next__).faults is None
+    assert verify.compare_trees(tree, iter([True, False]).__next__).wrong is None
     ica.trouble("tree_pages", IcaRefused("no such page token"))
     with pytest.raises(IcaUnavailable):
         verify.compare_trees(tree, lambda: True)
     ica.troubles.clear()
-    assert verify.compare_trees(tree, lambda: True).faults == []
+    assert verify.compare_trees(tree, lambda: True).wrong == []
 
 
 def test_what_ica_refuses_to_list_is_the_fault_of_its_source(ica: SmallIca) -> None:
@@ -374,7 +368,7 @@ def test_what_ica_refuses_to_list_is_the_fault_of_its_source(ica: SmallIca) -> N
 
 def test_a_tree_of_which_ica_cannot_be_asked_now_is_looked_at_again(ica: SmallIca) -> None:
     ica.trouble("tree_pages", IcaUnavailable("503"))
-    verify = Verify(ica=ica, verification=Verification.SIZE, clock=doubles.Clock(), spread=doubles.in_turn)
+    verify = verifier(ica)
     with pytest.raises(IcaUnavailable):
         verify.compare_trees(job(1, "/run/tree/"), lambda: True)
 

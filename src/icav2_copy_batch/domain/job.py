@@ -17,6 +17,9 @@ Clock = Callable[[], datetime]
 """Gives the present moment, with its time zone. Passed in wherever time matters."""
 
 
+JobKey = tuple[str, str]
+"""Copy id and job id: by which a job is known."""
+
 MAX_REASON_CHARACTERS = 1000
 """Longer reasons are cut: an item holds one for each attempt and must stay small."""
 
@@ -218,6 +221,10 @@ class Job:
     hold: Hold | None = None
     """Why it did not move on when it was last tried. None of a queued job whose launch message is under way."""
     reason: str | None = None
+
+    @property
+    def key(self) -> JobKey:
+        return self.copy_id, self.job_id
 
     @property
     def sources(self) -> list[str]:

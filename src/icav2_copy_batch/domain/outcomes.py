@@ -7,6 +7,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 MAX_PACKED_BYTES = 3500
 """Of one attempt's outcomes: an item of 400 KB holds up to 51 attempts and the sources."""
@@ -14,9 +15,32 @@ REASON_CHARACTERS = (300, 80, 0)
 """Of each source's reason; the next where the outcomes would else not fit."""
 
 
+class Finding(StrEnum):
+    """Why a source counts as not copied, where that is what we have found and not what ICA's item says."""
+
+    MISMATCH = "MISMATCH"
+    """A file is not there, or is not like its source. Also the outcome of an attempt that ICA calls succeeded."""
+    OLDER = "OLDER"
+    """A file is as it should be, but is listed as made before the attempt that should have made it.
+
+    That is found only while ICA's lists may be behind. Where it stays so, ICA has found the file there and skipped it,
+    or has kept its date.
+    """
+    UNLISTED = "UNLISTED"
+    """ICA does not list yet what it has made of a file with RENAME. Where it stays so, ICA's word is taken."""
+    NOT_AN_ITEM = "MISSING"
+    """The source is not among the items of its copy batch."""
+    NOT_TRIED = "NOT_TRIED"
+    """The source was left to a later attempt, which there is not."""
+
+
+NOT_YET = frozenset({Finding.OLDER, Finding.UNLISTED})
+"""What is found only while ICA's lists may be behind."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceOutcome:
-    """A source that an attempt did not copy: ICA's item status (or ``MISMATCH``), and why."""
+    """A source that an attempt did not copy: ICA's item status or a ``Finding``, and why."""
 
     source: str
     outcome: str

@@ -86,6 +86,11 @@ def nfc(path: str) -> str:
     return path if path.isascii() else unicodedata.normalize("NFC", path)
 
 
+def copied_into(folder: IcaUri, source: IcaUri) -> IcaUri:
+    """Where the copy of a source lies once it is copied into a folder; a folder's copy is a folder."""
+    return IcaUri(folder.project, f"{folder.path}{source.name}{'/' if source.is_folder else ''}")
+
+
 def is_project_id(project: str) -> bool:
     """Whether this names a project by its id (a UUID) rather than by its name."""
     try:

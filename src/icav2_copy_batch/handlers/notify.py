@@ -1,10 +1,10 @@
-"""SQS, filled by ICA's notifications → poll, of the jobs that have ended."""
+"""SQS, filled by ICA's notifications of jobs that have ended → poll."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
+from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import ended_job_of
 from icav2_copy_batch.handlers.container import LambdaContext, begin, metrics
 from icav2_copy_batch.handlers.poll import poll as poller
@@ -13,7 +13,7 @@ from icav2_copy_batch.handlers.poll import report
 
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """One look for all that have come together. Where it fails, the poller does the same a little later."""
+    """Poll once for all that have come together. Where that fails, the poller does the same a little later."""
     begin(context)
     ended = {job_id for record in event["Records"] if (job_id := ended_job_of(record["body"]))}
-    return report(poller().look_now(context.aws_request_id, ended) if ended else Counter())
+    return report(poller().poll_notified(context.aws_request_id, ended) if ended else Happenings())

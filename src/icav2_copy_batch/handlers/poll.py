@@ -1,12 +1,12 @@
-"""EventBridge schedule, or a launch → poll."""
+"""EventBridge's schedule, or a launch → poll."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from functools import cache
 from typing import Any
 
+from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.handlers.container import (
     LambdaContext,
     begin,
@@ -22,30 +22,39 @@ from icav2_copy_batch.handlers.container import (
     utc_now,
 )
 from icav2_copy_batch.stages.delay import Delay
-from icav2_copy_batch.stages.items import Items
+from icav2_copy_batch.stages.items import BatchItems
 from icav2_copy_batch.stages.poll import Poll
 from icav2_copy_batch.stages.reconcile import Reconcile
+from icav2_copy_batch.stages.settle import Settle
 from icav2_copy_batch.stages.verify import Verification, Verify
 
-METRICS = {
-    "passed": "JobsPassed",
-    "requeued": "AttemptsFailed",
-    "given_up": "JobsFailed",
-    "unreadable": "JobsUnreadable",
-    "unknown_status": "JobsOfUnknownStatus",
-    "not_moved": "JobsNotMoved",
-    "delayed": "JobsDelayed",
-    "unpublished": "CopiesNotPublished",
-    "copies_completed": "CopiesCompleted",
-    "copies_failed": "CopiesFailed",
-    "sent_again": "LaunchMessagesSentAgain",
-    "adopted": "LaunchesAdopted",
-    "released": "LaunchesReleased",
-    "undecided": "LaunchesUndecided",
+METRICS: dict[Happening, str | None] = {
+    Happening.RUNNING: None,  # the usual state of a job
+    Happening.UNREADABLE: "JobsUnreadable",
+    Happening.UNKNOWN_STATUS: "JobsOfUnknownStatus",
+    Happening.COMPARING: None,  # an alarm rings if it takes too long: JobsDelayed
+    Happening.AWAITED: None,
+    Happening.PASSED: "JobsPassed",
+    Happening.PART_PASSED: None,  # its job is counted when it ends
+    Happening.REQUEUED: "AttemptsFailed",
+    Happening.GIVEN_UP: "JobsFailed",
+    Happening.MOVED_ON: None,  # whoever moved it has counted that
+    Happening.NOT_MOVED: "JobsNotMoved",
+    Happening.SENT: None,  # each job has one
+    Happening.SENT_AGAIN: "LaunchMessagesSentAgain",
+    Happening.WAITING: None,
+    Happening.ADOPTED: "LaunchesAdopted",
+    Happening.RELEASED: "LaunchesReleased",
+    Happening.UNDECIDED: "LaunchesUndecided",
+    Happening.DELAYED: "JobsDelayed",
+    Happening.COPIES_COMPLETED: "CopiesCompleted",
+    Happening.COPIES_FAILED: "CopiesFailed",
+    Happening.UNPUBLISHED: "CopiesNotPublished",
 }
+"""The metric that counts each happening; None for one that says nothing to a person, and why."""
 
-NEED_A_PERSON = ("undecided", "unknown_status", "not_moved", "unpublished")
-"""What nothing but a person can put right; they share one alarm, on a metric of their own."""
+NEED_A_PERSON = (Happening.UNDECIDED, Happening.UNKNOWN_STATUS, Happening.NOT_MOVED, Happening.UNPUBLISHED)
+"""Only a person can put these right. They share one alarm, on a metric of their own."""
 
 
 @metrics.log_metrics
@@ -55,28 +64,38 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     return report(poll().poll(context.aws_request_id, triggered))
 
 
-def report(happened: Counter[str]) -> dict[str, int]:
+def report(happened: Happenings) -> dict[str, int]:
     """Emit what has happened as metrics, and return it."""
-    for word, metric in METRICS.items():
-        metrics.add_metric(metric, "Count", happened[word])
-    metrics.add_metric("NeedsAPerson", "Count", sum(happened[word] for word in NEED_A_PERSON))
-    return dict(happened)
+    for happening, number in happened.items():
+        if metric := METRICS[happening]:
+            metrics.add_metric(metric, "Count", number)
+    metrics.add_metric("NeedsAPerson", "Count", sum(happened[each] for each in NEED_A_PERSON))
+    return {str(happening): number for happening, number in happened.items()}
 
 
 @cache
 def poll() -> Poll:
+    verify = Verify(ica=ica().impatient(), verification=Verification(settings().verification), clock=utc_now)
+    settle = Settle(
+        table=table(),
+        queue=launch_queue(),
+        verify=verify,
+        items=BatchItems(ica=ica().impatient()),
+        clock=utc_now,
+        seconds_left=deadline.seconds_left,
+        max_attempts=settings().max_attempts,
+    )
+    reconcile = Reconcile(table=table(), ica=ica(), queue=launch_queue(), clock=utc_now)
+    delay = Delay(table=table(), bus=bus(), clock=utc_now, limit=settings().delayed_after)
     return Poll(
         table=table(),
         ica=ica(),
-        queue=launch_queue(),
+        settle=settle,
+        settle_launches=reconcile.settle_unknown_launches,
         dispatch=dispatch(),
         publish=publish(),
-        reconciler=Reconcile(table=table(), ica=ica(), queue=launch_queue(), clock=utc_now),
-        verifier=Verify(ica=ica().impatient(), verification=Verification(settings().verification), clock=utc_now),
-        items=Items(ica=ica().impatient()),
-        delay=Delay(table=table(), bus=bus(), clock=utc_now, limit=settings().delayed_after),
+        report_delays=delay.report,
         clock=utc_now,
         seconds_left=deadline.seconds_left,
         sleep=time.sleep,
-        max_attempts=settings().max_attempts,
     )

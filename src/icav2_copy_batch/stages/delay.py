@@ -1,7 +1,7 @@
 """Delay: nobody is left waiting in silence.
 
-A job that has been in one status for too long, a launch about which ICA cannot tell, a copy whose jobs were never all
-written or have not had their turn: nothing is started on a guess, but a person hears of it, by an alarm and by one
+A job may stay in one status for too long, ICA may not be able to tell about a launch, and the jobs of a copy may never
+all be written or have their turn. Nothing is started on a guess then. A person hears of it, by an alarm and by one
 event for the copy.
 """
 
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Delay:
+    """Reports copies that take too long."""
+
     table: Table
     bus: Bus
     clock: Clock
@@ -28,34 +30,32 @@ class Delay:
     """How long a job may stay in one status."""
 
     def report(self) -> int:
-        """Say of each copy once that it takes too long; how many jobs (or copies without such jobs) that are now."""
+        """Put one event for each copy that takes too long; how many jobs, or copies without such jobs, that are now."""
         now = self.clock()
-        before = now - self.limit
-        delayed: dict[str, list[Job]] = defaultdict(list)
-        jobs = [
-            job
-            for status in (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
-            for job in self.table.jobs_in(status)
-        ]
-        for job in jobs:
-            if _is_delayed(job, before):
-                delayed[job.copy_id].append(job)
-        in_turn = {job.copy_id for job in jobs}
-        never_in_turn = [
-            backlog.copy_id
-            for backlog in self.table.backlogs()
-            if backlog.since < timestamp(before) and backlog.copy_id not in in_turn
-        ]
-        for copy_id in [*self.table.unfinished_copies(before), *never_in_turn]:
-            delayed[copy_id] += []
+        delayed = self._delayed(now - self.limit)
         for copy_id, jobs in delayed.items():
             try:
-                self._tell(copy_id, jobs, now)
+                self._report(copy_id, jobs, now)
             except Exception:
                 logger.exception("delay not reported", extra={"copy_id": copy_id})
         return sum(max(len(jobs), 1) for jobs in delayed.values())
 
-    def _tell(self, copy_id: str, jobs: list[Job], now: datetime) -> None:
+    def _delayed(self, before: datetime) -> dict[str, list[Job]]:
+        """The copies that take too long, each with its jobs that do, if there are such."""
+        statuses = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
+        jobs = [job for status in statuses for job in self.table.jobs_in(status)]
+        delayed: dict[str, list[Job]] = defaultdict(list)
+        for job in jobs:
+            if _is_delayed(job, before):
+                delayed[job.copy_id].append(job)
+        in_turn = {job.copy_id for job in jobs}
+        old = [backlog.copy_id for backlog in self.table.backlogs() if backlog.since < timestamp(before)]
+        never_in_turn = [copy_id for copy_id in old if copy_id not in in_turn]
+        for copy_id in [*self.table.unfinished_copies(before), *never_in_turn]:
+            delayed[copy_id] += []
+        return delayed
+
+    def _report(self, copy_id: str, jobs: list[Job], now: datetime) -> None:
         copy = self.table.get_copy(copy_id)
         if copy and not copy.is_published and not copy.delayed_at:
             self.bus.put(documents.COPY_DELAYED, documents.delayed_detail(copy, jobs, now))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 
+from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.job import Clock, Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, choose
 from icav2_copy_batch.domain.spread import Spread, in_threads
@@ -41,7 +42,7 @@ class Dispatch:
         """Whether there is, or will be within this time, a queued job to be sent a message for."""
         return bool(self.table.backlogs() or self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + within))
 
-    def send(self) -> Counter[str]:
+    def send(self) -> Happenings:
         """Send what is due; how many first messages, and how many once more."""
         now = self.clock()
         # In this order a job that moves on meanwhile is seen twice rather than not at all.
@@ -53,7 +54,7 @@ class Dispatch:
 
         due = [job for job in queued if is_due(job)]
         if not (due or backlogs) or self.pacing.held_until():
-            return Counter()
+            return Happenings()
         later = [job for job in queued if not is_due(job)]
         claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
         in_flight = [*claimed, *(job for job in later if not job.hold)]  # these have a message
@@ -79,7 +80,7 @@ class Dispatch:
         firsts = sum(each.due_at is None for each in sent)
         if sent:
             logger.info("launch messages sent", extra={"first": firsts, "again": len(sent) - firsts})
-        return Counter(sent=firsts, sent_again=len(sent) - firsts)
+        return Happenings({Happening.SENT: firsts, Happening.SENT_AGAIN: len(sent) - firsts})
 
     def _recovered(self, queued: Iterable[Job], now: datetime) -> set[str | None]:
         """The projects in which ICA copies again: jobs that were held because it did not go at once."""

@@ -1,10 +1,11 @@
-"""Publish: a settled copy is published. Its result is stored, its event put, and everybody who waits is answered.
+"""Publish: a settled copy's result is stored, its event is put, and the tasks that wait for it are answered.
 
-The stream calls this for the write that took the open jobs to zero, and the poller for a copy that was not published.
-The publication is claimed first and noted last: it is made once, unless its maker dies in between; then the poller
-makes it again, under the same ``event_id``. The result is written job by job, so that a copy may be of any size.
+The table's stream calls this for the write that took the open jobs to zero; the poller calls it for a copy that the
+stream did not publish. A publication is claimed first and noted last. So it is made once, unless its maker dies in
+between; then the poller makes it again, under the same ``event_id``. The result is written job by job, so that a copy
+may be of any size.
 
-Step Functions tasks that wait for a copy get heartbeats while it is open. One that cannot be answered for the moment
+Step Functions tasks that wait for a copy get heartbeats while it is open. A task that cannot be answered for the moment
 holds up neither the others nor the publication: the poller answers it later.
 """
 
@@ -23,15 +24,15 @@ from icav2_copy_batch.ports import Bucket, Bus, Table, Tasks
 CLAIM_MARGIN = timedelta(minutes=1)
 """By how much a publication's claim outlasts the invocation that makes it."""
 SECONDS_TO_PUBLISH = 600.0
-"""No publication is begun after another with less time left: the next invocation has all of its time."""
+"""With less time left no second publication is begun: the next invocation has all of its time."""
 SECONDS_TO_FINISH = 60.0
-"""When so much time is left, the result is not written any further: see ``_store``."""
+"""With less time left the result is not written any further: see ``_store``."""
 HEARTBEATS_APART = timedelta(minutes=5)
-"""Far below the hour after which the state machine of the template takes a copy for lost."""
+"""Far below the hour after which the template's state machine takes a copy for lost."""
 MOST_COPIES_AT_ONCE = 100
-"""To whose tasks one call sends heartbeats: the next in turn are those that have waited longest."""
+"""One call sends heartbeats to the tasks of so many copies: those that have waited longest."""
 ANSWERED_WITHIN = timedelta(days=1)
-"""For so long after a copy has settled a task that could not be answered is tried again."""
+"""A task that could not be answered is tried again for so long after its copy has settled."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Publish:
+    """Publishes settled copies, and keeps the tasks that wait for open ones."""
+
     table: Table
     bucket: Bucket
     bus: Bus
@@ -50,7 +53,10 @@ class Publish:
     seconds_left: Callable[[], float]
 
     def publish(self, copy_id: str) -> CopyStatus | None:
-        """Publish a settled copy; None when it is not settled, or published, or being published."""
+        """Publish a settled copy; None where it is not settled, is published already, or is being published.
+
+        Whatever the bucket or the bus raises is raised; the publication is given back then.
+        """
         now = self.clock()
         until = now + timedelta(seconds=self.seconds_left()) + CLAIM_MARGIN
         copy = self.table.begin_publication(copy_id, now, until)
@@ -66,26 +72,29 @@ class Publish:
         return copy.settled_status
 
     def answer_published(self, copy_id: str, task_token: str) -> None:
-        """Answer a task that came to wait for a copy after it was published."""
+        """Answer a task that came to wait for a copy after it was published.
+
+        Raises ``LookupError`` where there is no such copy.
+        """
         copy = self.table.get_copy(copy_id)
         if copy is None:
             raise LookupError(f"copy {copy_id} is not in the table")
         self._answer(copy, self._sendable(copy), task_token)
 
-    def look_after_waiting(self) -> None:
-        """Tell the tasks that wait for open copies to wait on, and answer those that could not be answered before.
+    def keep_tasks(self) -> None:
+        """Send heartbeats to the tasks that wait for open copies, and answer those that could not be answered before.
 
-        Which these are is one small item for each copy with such tasks. Trouble ends it: the next call goes on.
+        Each copy with such tasks has one small item in the table. An error ends this call, and the next goes on.
         """
         try:
             for copy_id in self.table.copies_waited_for(self.clock() - HEARTBEATS_APART)[:MOST_COPIES_AT_ONCE]:
-                # First, so that one with which there is trouble holds up the others only once.
+                # Noted first, so that a copy with which there is trouble holds up the others only once.
                 if self.table.note_heartbeat(copy_id, self.clock()):
-                    self._look_after(copy_id)
+                    self._keep_tasks_of(copy_id)
         except Exception:
-            logger.warning("not all tasks that wait were seen to", exc_info=True)
+            logger.warning("not all waiting tasks have had a heartbeat or an answer", exc_info=True)
 
-    def _look_after(self, copy_id: str) -> None:
+    def _keep_tasks_of(self, copy_id: str) -> None:
         copy = self.table.get_copy(copy_id)
         if copy and not copy.is_published:
             for task_token in sorted(copy.task_tokens):
@@ -111,7 +120,7 @@ class Publish:
             unanswered |= {each for each in new if not self._was_answered(copy, sendable, each)}
             if self.table.mark_published(copy, self.clock(), unanswered & copy.task_tokens):
                 return
-            # Since the copy was read, a submission of it has added its task token, or one was dropped.
+            # Since the copy was read, a submission has added its task token, or one was dropped.
             asked |= copy.task_tokens
             reread = self.table.get_copy(copy.copy_id)
             if reread is None or reread.is_published:
@@ -119,9 +128,9 @@ class Publish:
             copy = reread
 
     def _store(self, copy: Copy, sendable: Sendable) -> None:
-        """Write the result. One that takes longer than an invocation has is stored as it is sent: truncated.
+        """Write the result. If that takes longer than an invocation has, store it truncated, as its event is sent.
 
-        Else its copy would never be published.
+        Otherwise the copy would never be published.
         """
         try:
             self.bucket.write(_result_key(copy), self._in_time(self._result(copy, sendable)))
@@ -138,7 +147,7 @@ class Publish:
             yield piece
 
     def _sendable(self, copy: Copy) -> Sendable:
-        """What is sent of a copy whose result is stored already."""
+        """The event of a copy whose result is stored already."""
         sendable = Sendable(copy, self._result_uri(copy))
         for _ in self._result(copy, sendable):
             if sendable.is_full:

@@ -1,9 +1,9 @@
 """Trees: folder sources compared with their copies, page by page, however large they are.
 
-A tree is compared whole where it is small enough: of each file of the copy eight bytes are kept, a hash of its path and
-size, and each file of the source is looked for among them. A larger tree is compared in portions: the files in its
-folder, then each folder in that, in order. So it can be left after any page, and gone on with from the last portion
-that was found as it should be.
+A tree is compared whole where it is small enough: eight bytes are kept for each file of the copy, a hash of its path
+and size, and each file of the source is looked for among them. A larger tree is compared in portions: the files in its
+folder, then each folder in that, in order. So a comparison can be left after any page, and another goes on from the
+last portion that was as it should be.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from icav2_copy_batch.ports import Ica
 NOISE_PREFIX = ".iap_"
 """ICA leaves probes of this name in folders that lie in a bucket of the customer's."""
 MOST_FILES = 200_000
-"""Of a portion: it is compared within one invocation also where a page of 1,000 takes ICA two seconds."""
+"""So many files has a portion: one invocation compares it also where ICA takes two seconds for a page of 1,000."""
 MOST_SUSPECTS = 20
-"""So many files that are not found in the listings are looked up each before they are taken for missing."""
+"""So many files that the listings do not show are looked up by their paths before they are taken for missing."""
 
 FaultOf = Callable[[IcaData | None, IcaData | None], str | None]
 """What is wrong with a copy, given its source and itself; None where nothing is."""
+Pages = Callable[[str, str], Iterable[list[IcaData]]]
+"""Lists the files of a folder, given its project and path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,26 @@ class Tree:
             self, source=IcaUri(source.project, source.path + folder), copy=IcaUri(copy.project, copy.path + folder)
         )
 
+    def copy_of(self, data: IcaData) -> IcaUri:
+        """Where the copy of a file of the source has to be."""
+        return IcaUri(self.copy.project, self.copy.path + data.path[len(self.source.path) :])
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    source: IcaUri
-    """The folder source."""
+    """What is wrong with a file of a copy."""
+
     copy: IcaUri
-    """The file that should be there."""
     what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The files that a copy shows, as sorted hashes."""
+
+    made: array[int]
+    older: array[int]
+    """Those that were made before the attempt that should have made them."""
 
 
 class Walk:
@@ -63,26 +77,27 @@ class Walk:
     def __init__(
         self, ica: Ica, trees: Sequence[Tree], fault_of: FaultOf, with_etag: bool, up_to: str | None = None
     ) -> None:
-        """``up_to`` is where an earlier walk over these trees has come to."""
-        self.faults: list[Fault] = []
-        """At most one of each source: the first that was found."""
+        """``up_to`` is where an earlier walk over these trees had come."""
+        self.faults: dict[int, Fault] = {}
+        """The first fault of each source that has one, by the source's number."""
         self.older: dict[int, IcaUri] = {}
-        """Of each source, by its number, the first file that is as it should be, but listed as made too early."""
+        """For each source the first file that is as it should be, but listed as made too early."""
         self.up_to = up_to
-        """All before this is as it should be: a source's number and, after a colon, a folder in it. The folder's own
-        files are; where a slash follows, all that is in it."""
+        """All before this is as it should be: a source's number and, after a colon, a folder in it. The files in that
+        folder itself are; where a slash follows, so is all below it."""
         self.pages = 0
         """How many pages were listed."""
         self.number = 0
-        """Of the source that is being compared."""
+        """The number of the source that is being compared."""
         self._ica = ica
         self._fault_of = fault_of
         self._with_etag = with_etag
         self._is_empty = True
+        """Whether no file of the source has been seen."""
         self._steps = self._compare_all(trees, up_to)
 
     def step(self) -> bool:
-        """List another page; False when all is compared."""
+        """List another page; False once all is compared. Raises ``IcaError``."""
         self.pages += 1
         return next(self._steps, self) is not self
 
@@ -94,116 +109,115 @@ class Walk:
             is_begun = up_to is not None and tree.number == int(first)
             self.number = tree.number
             self._is_empty = not is_begun
-            faults = len(self.faults)
             yield from self._compare(tree, "", done if is_begun else None)
-            if self._is_empty and len(self.faults) == faults:
-                self.faults.append(
-                    Fault(tree.source, tree.copy, "cannot be compared: its source holds no file any more")
-                )
+            if self._is_empty:
+                self._note_fault(tree, tree.copy, "cannot be compared: its source holds no file any more")
 
     def _compare(self, tree: Tree, folder: str, done: str | None) -> Iterator[None]:
-        """Compare a folder of a tree, or what is left of it after what is ``done``, up to the first fault."""
+        """Compare a folder of a tree, up to the first fault. ``done`` is what an earlier walk has compared of it."""
         if done == f"{folder}/":
             return
-        here, faults = tree.below(folder), len(self.faults)
+        here = tree.below(folder)
         if done is None:
-            compared = yield from self._compare_listed(tree, here, self._ica.tree_pages, MOST_FILES)
-            if len(self.faults) > faults:
-                return
+            compared = yield from self._compare_listed(here, self._ica.tree_pages, MOST_FILES)
             if compared is not None:
                 self._note(tree, f"{folder}/")
                 return
-        names = sorted(path[len(here.source.path) :].strip("/") for path in self._folders_in(here.source))
+        names = sorted(
+            path[len(here.source.path) :].strip("/")
+            for path in self._ica.folders_in(here.source.project, here.source.path)
+        )
         yield
         if done is None:
-            compared = yield from self._compare_listed(tree, here, self._ica.file_pages, None)
-            if not compared and not names:
-                # ICA does not list the inside of a linked folder by its parent: this tree cannot be divided.
-                yield from self._compare_listed(tree, here, self._ica.tree_pages, None)
-            if len(self.faults) > faults:
-                return
+            yield from self._compare_files(here, bool(names))
             self._note(tree, folder)
         reached = done[len(folder) :].partition("/")[0] if done else ""
         for name in names:
-            if name >= reached:
+            if name >= reached and tree.number not in self.faults:
                 yield from self._compare(tree, f"{folder}{name}/", done if name == reached else None)
-                if len(self.faults) > faults:
-                    return
 
-    def _folders_in(self, folder: IcaUri) -> list[str]:
-        return self._ica.folders_in(folder.project, folder.path)
+    def _compare_files(self, here: Tree, has_folders: bool) -> Iterator[None]:
+        """Compare the files in a folder itself."""
+        compared = yield from self._compare_listed(here, self._ica.file_pages, None)
+        if not compared and not has_folders:
+            # ICA does not list the inside of a linked folder by its parent: this tree cannot be divided.
+            yield from self._compare_listed(here, self._ica.tree_pages, None)
+
+    def _compare_listed(self, here: Tree, pages: Pages, most: int | None) -> Generator[None, None, int | None]:
+        """Compare the files that are listed; how many they are, or None where they are more than ``most``."""
+        shown = yield from self._shown(here, pages, most)
+        if shown is None:
+            return None
+        compared = 0
+        suspects: list[IcaData] = []
+        for page in pages(here.source.project, here.source.path):
+            files = [data for data in page if not data.path.rpartition("/")[2].startswith(NOISE_PREFIX)]
+            compared += len(files)
+            self._is_empty = self._is_empty and not files
+            suspects += [data for data in files if not self._is_shown(data, shown, here)]
+            if len(suspects) >= MOST_SUSPECTS:
+                break
+            yield
+            if most and compared > most:
+                return None
+        self._look_up(here, suspects)
+        return compared
+
+    def _shown(self, here: Tree, pages: Pages, most: int | None) -> Generator[None, None, Shown | None]:
+        """The files of the copy; None where they are more than ``most``."""
+        made, older = array("Q"), array("Q")
+        for page in pages(here.copy.project, here.copy.path):
+            for data in page:
+                if data.status == "AVAILABLE":
+                    (older if data.is_older_than(here.made_since) else made).append(self._hash(here.copy, data))
+            yield
+            if most and len(made) + len(older) > most:
+                return None
+        return Shown(array("Q", sorted(made)), array("Q", sorted(older)))
+
+    def _is_shown(self, data: IcaData, shown: Shown, here: Tree) -> bool:
+        """Whether a file of the source is among those of the copy; notes where it is one that is too old."""
+        wanted = self._hash(here.source, data)
+        if _holds(shown.made, wanted):
+            return True
+        if is_older := _holds(shown.older, wanted):
+            self._note_older(here, here.copy_of(data))
+        return is_older
+
+    def _look_up(self, here: Tree, suspects: Sequence[IcaData]) -> None:
+        """Look up files that the listings do not show as they should be, and note the first that is at fault."""
+        if not suspects:
+            return
+        copies = {data.path: here.copy_of(data) for data in suspects[:MOST_SUSPECTS]}
+        there = self._ica.find(here.copy.project, [copy.path for copy in copies.values()])
+        sources = self._ica.find(here.source.project, list(copies))
+        for path, copy in copies.items():
+            found = there.get(copy.path)
+            if what := self._fault_of(sources.get(path), found):
+                self._note_fault(here, copy, what)
+                return
+            if found and found.is_older_than(here.made_since):
+                self._note_older(here, copy)
+        if len(suspects) >= MOST_SUSPECTS:
+            what = "is found by its path, but not listed, like others; not all is compared"
+            self._note_fault(here, copies[suspects[0].path], what)
 
     def _note(self, tree: Tree, marker: str) -> None:
         # Where nothing was seen yet, and beyond what is not as it should be, whoever goes on has to begin again.
         if not (self._is_empty or self.faults or self.older):
             self.up_to = f"{tree.number}:{marker}"
 
-    def _compare_listed(
-        self, tree: Tree, here: Tree, pages: Callable[[str, str], Iterable[list[IcaData]]], most: int | None
-    ) -> Generator[None, None, int | None]:
-        """How many files were compared; None where there are more than may be."""
-        copied, older = array("Q"), array("Q")
-        for page in pages(here.copy.project, here.copy.path):
-            for data in page:
-                if data.status == "AVAILABLE":
-                    (older if data.is_older_than(tree.made_since) else copied).append(self._hash(here.copy, data))
-            yield
-            if most and len(copied) + len(older) > most:
-                return None
-        copied, older = array("Q", sorted(copied)), array("Q", sorted(older))
-        compared = 0
-        suspects: list[IcaData] = []
-        for page in pages(here.source.project, here.source.path):
-            for data in page:
-                if not data.path.rpartition("/")[2].startswith(NOISE_PREFIX):
-                    compared += 1
-                    wanted = self._hash(here.source, data)
-                    if _holds(copied, wanted):
-                        continue
-                    if _holds(older, wanted):
-                        self._note_older(tree, _copy_of(data.path, here))
-                    else:
-                        suspects.append(data)
-            self._is_empty = self._is_empty and not compared
-            if len(suspects) >= MOST_SUSPECTS:
-                break
-            yield
-            if most and compared > most:
-                return None
-        if suspects:
-            self._look_up(tree, here, suspects)
-        return compared
-
-    def _look_up(self, tree: Tree, here: Tree, suspects: Sequence[IcaData]) -> None:
-        """Note the first fault, if there is one, of files of which the listings show no copy as it should be."""
-        looked_up = suspects[:MOST_SUSPECTS]
-        copies = {data.path: _copy_of(data.path, here) for data in looked_up}
-        there = self._ica.find(here.copy.project, [copy.path for copy in copies.values()])
-        sources = self._ica.find(here.source.project, list(copies))
-        for path, copy in copies.items():
-            found = there.get(copy.path)
-            if what := self._fault_of(sources.get(path), found):
-                self.faults.append(Fault(tree.source, copy, what))
-                return
-            if found and found.is_older_than(tree.made_since):
-                self._note_older(tree, copy)
-        if len(suspects) >= MOST_SUSPECTS:
-            what = "is found by its path, but not listed, like others; not all is compared"
-            self.faults.append(Fault(tree.source, copies[suspects[0].path], what))
+    def _note_fault(self, tree: Tree, copy: IcaUri, what: str) -> None:
+        self.faults.setdefault(tree.number, Fault(copy, what))
 
     def _note_older(self, tree: Tree, copy: IcaUri) -> None:
         self.older.setdefault(tree.number, copy)
 
     def _hash(self, folder: IcaUri, data: IcaData) -> int:
-        """Of what has to be the same of source and copy. ICA may hold a name in another Unicode form."""
+        """Eight bytes of what a file and its copy have in common. ICA may hold a name in another Unicode form."""
         path = nfc(data.path[len(folder.path) :])
         text = f"{data.size} {data.etag if self._with_etag else ''} {path}"
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
-def _copy_of(path: str, here: Tree) -> IcaUri:
-    """Where the copy of a source's file has to be."""
-    return IcaUri(here.copy.project, here.copy.path + path[len(here.source.path) :])
 
 
 def _holds(ordered: array[int], value: int) -> bool:

@@ -1,56 +1,46 @@
-"""Verify: PASSED means that the files are there.
+"""Verify: a job passes only when its files are there.
 
-When ICA has ended a copy batch, each file is looked for at its destination and compared with its source, of which ICA
-is asked afresh: it must be AVAILABLE and of the same size (and ETag, if asked for). Files of jobs that have ended since
-the last look are looked up together; a folder is compared by its tree (see ``trees``).
+When ICA has ended a copy batch, each file is looked up at its destination and compared with its source: it must be
+AVAILABLE and of the same size (and ETag, if asked for). Files of jobs that end together are looked up together. A
+folder is compared by its tree (see ``trees``).
 
-A job with SKIP that ICA does not call succeeded may have all its files nevertheless, since it found them there: what
-another attempt would skip counts as copied.
+A job with SKIP that ICA does not call succeeded may have all its files nevertheless, because ICA found them there and
+skipped them. What another attempt would skip counts as copied.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from icav2_copy_batch.domain.ica import IcaData, IcaError, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Clock, Job
-from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.job import Clock, Job, JobKey
+from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
-from icav2_copy_batch.domain.uri import IcaUri, parse_uri
+from icav2_copy_batch.domain.uri import IcaUri, copied_into, parse_uri
 from icav2_copy_batch.ports import Ica
 from icav2_copy_batch.stages.leftovers import CREATED_APART
+from icav2_copy_batch.stages.logs import fields_of
+from icav2_copy_batch.stages.lookup import Found, look_up
 from icav2_copy_batch.stages.trees import Tree, Walk
 
-MISMATCH = "MISMATCH"
-"""Outcome of an attempt that ICA calls succeeded and whose files are not there as they should be."""
-OLDER = "OLDER"
-"""Of a file that is as it should be, but was there before this attempt, which should have made it: ICA's lists may be
-behind. Told for as long as they may be: where it stays so, ICA has found it there and skipped it, or has kept its
-date."""
 PATIENCE = timedelta(seconds=185)
 """For so long after ICA has called a job succeeded its files may not show as they are: they may become AVAILABLE a
 minute later, and ICA's lists may be two minutes behind."""
-UNTOLD = "UNTOLD"
-"""Of a file that was copied with RENAME, where ICA does not list yet what its copy batch has made. Where it stays so,
-its word is taken."""
-NOT_YET = frozenset({OLDER, UNTOLD})
-"""What is told of a file only while ICA's lists may be behind."""
 MOST_WALKS_KEPT = 8
-"""So many comparisons of trees that have begun are gone on with in memory, the latest; others begin where it is noted
-that they have come to."""
+"""So many comparisons of trees are kept in memory, the latest; others go on from where their job says they had come."""
 
 logger = logging.getLogger(__name__)
 
-JobKey = tuple[str, str]
-
 
 class Verification(StrEnum):
+    """What has to be the same of a file and its copy."""
+
     NONE = "none"
-    """ICA's word is taken, where it says that a copy batch has succeeded."""
+    """Nothing: ICA's word is taken, where it says that a copy batch has succeeded."""
     SIZE = "size"
     """Name, status and size."""
     ETAG = "etag"
@@ -66,137 +56,106 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class TreesCompared:
-    """How far the folder sources of a job have been compared."""
-
-    faults: list[SourceOutcome] | None
-    """What is wrong, and what is OLDER; None while not all is compared."""
-    up_to: str | None
-    """Where to go on, should somebody else have to."""
-    has_older: bool = False
-    """While not all is compared: whether something is OLDER, so that the time runs for which that is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
+class FilesCompared:
     """What became of a comparison of files."""
 
     wrong: dict[JobKey, list[SourceOutcome]]
-    """By job; one is left out when ICA could not be asked: it is to be looked at again."""
+    """By job what is not as it should be. A job is left out where ICA could not be asked: it is compared again."""
     data_ids: dict[str, str]
-    """Of the sources that were found, by URI."""
+    """The data ids of the sources that were found, by URI."""
 
 
-@dataclass
-class Found:
-    """What is in ICA, by project id and path; or why it refuses to say."""
+@dataclass(frozen=True, slots=True)
+class TreesCompared:
+    """How far the folder sources of a job have been compared."""
 
-    data: dict[str, dict[str, IcaData]] = field(default_factory=dict)
-    refused: dict[str, IcaRefused] = field(default_factory=dict)
-
-    def at(self, uri: IcaUri) -> IcaData | None:
-        return self.data.get(uri.project, {}).get(uri.path)
-
-    def tells_of(self, projects: Iterable[str]) -> bool:
-        return set(projects) <= self.data.keys() | self.refused.keys()
+    wrong: list[SourceOutcome] | None
+    """What is not as it should be; None while not all is compared."""
+    up_to: str | None
+    """Where to go on, should somebody else have to."""
+    has_older: bool = False
+    """While not all is compared: whether something is OLDER, so that the time begins for which that is found."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
+    """Compares what a job's attempts should have made with what ICA shows."""
+
     ica: Ica
     verification: Verification
     clock: Clock
     spread: Spread = in_threads
     """How projects are asked: side by side."""
-    walks: dict[tuple[str, str, str | None], Walk] = field(default_factory=dict, compare=False)
+    walks: dict[tuple[JobKey, str | None], Walk] = field(default_factory=dict, compare=False)
     """Comparisons of trees that have begun, by job and ICA job."""
 
     # --- files -------------------------------------------------------------------------------------------------------
 
     def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
-        """For each job that ICA calls succeeded the files that are not as they should be, with what is wrong.
+        """For each job that ICA calls succeeded, the files that are not as they should be.
 
-        A job is left out when ICA could not be asked: it is to be looked at again. Folder sources: ``compare_trees``.
+        A job is left out where ICA could not be asked: it is compared again. For folder sources see ``compare_trees``.
         """
         if self.verification is Verification.NONE:
-            return {(job.copy_id, job.job_id): [] for job in jobs}
+            return {job.key: [] for job in jobs}
         renamed = [job for job in jobs if job.options.action_on_exist == "RENAME"]
         others = [job for job in jobs if job.options.action_on_exist != "RENAME"]
-        found = self._compare(others, failed=False).wrong
+        wrong = self._compare(others, failed=False).wrong
         for job in renamed:
             try:
-                found[job.copy_id, job.job_id] = self._faults_of_renamed(job)
+                wrong[job.key] = self._faults_of_renamed(job)
             except IcaError as error:
-                logger.warning(
-                    "ICA could not be asked for renamed files", extra={"copy_id": job.copy_id, "reason": str(error)}
-                )
-        return found
+                logger.warning("ICA could not be asked for renamed files", extra=fields_of(job, reason=str(error)))
+        return wrong
 
-    def missing(self, jobs: Sequence[Job]) -> Compared:
-        """For each job with SKIP that ICA does not call succeeded the files that another attempt would have to copy.
+    def missing(self, jobs: Sequence[Job]) -> FilesCompared:
+        """For each job with SKIP that ICA does not call succeeded, the files that another attempt would have to copy.
 
-        As ``faults``. Nothing is told of OVERWRITE and RENAME: what is there may be what was to be overwritten.
+        A job is left out where ICA could not be asked. Jobs with OVERWRITE or RENAME are left out as well: what is
+        there may be what was to be overwritten.
         """
         return self._compare([job for job in jobs if job.options.action_on_exist == "SKIP"], failed=True)
 
-    def _compare(self, jobs: Sequence[Job], failed: bool) -> Compared:
-        pairs = [(job, [pair for pair in pairs_of(job) if not pair.source.is_folder]) for job in jobs]
-        together = self._find([pair for _, each in pairs for pair in each])
-        compared = Compared({}, {})
-        for job, each in pairs:
+    def _compare(self, jobs: Sequence[Job], failed: bool) -> FilesCompared:
+        pairs = {job.key: [pair for pair in pairs_of(job) if not pair.source.is_folder] for job in jobs}
+        together = self._look_up([pair for each in pairs.values() for pair in each])
+        compared = FilesCompared({}, {})
+        for job in jobs:
+            each = pairs[job.key]
             projects = {uri.project for pair in each for uri in (pair.source, pair.copy)}
             # What was refused for all of them may be the fault of another.
-            alone = len(pairs) > 1 and projects & together.refused.keys()
-            found = self._find(each) if alone else together
+            alone = len(jobs) > 1 and any(together.refusal(project) for project in projects)
+            found = self._look_up(each) if alone else together
             if found.tells_of(projects):
-                outcomes = [self._outcome(pair, found) for pair in each]
-                wrong = [outcome for outcome in outcomes if outcome]
-                compared.wrong[job.copy_id, job.job_id] = wrong or ([] if failed else self._older(job, each, found))
+                wrong = [outcome for pair in each if (outcome := self._outcome(pair, found))]
+                compared.wrong[job.key] = wrong or ([] if failed else self._older(job, each, found))
             there = {str(pair.source): found.at(pair.source) for pair in each}
             compared.data_ids.update({source: data.data_id for source, data in there.items() if data})
         return compared
 
-    def _find(self, pairs: Sequence[Pair]) -> Found:
-        """What is there; a project that cannot be asked about now is left out."""
-        paths: dict[str, dict[str, None]] = {}
-        for uri in (uri for pair in pairs for uri in (pair.source, pair.copy)):
-            paths.setdefault(uri.project, {})[uri.path] = None
-        found = Found()
-
-        def ask(project: str) -> None:
-            try:
-                # Asked afresh: what is remembered of a source may not be true any more.
-                found.data[project] = self.ica.find(project, paths[project])
-            except IcaRefused as error:
-                found.refused[project] = error
-            except IcaError as error:
-                logger.warning(
-                    "ICA could not be asked for copied files", extra={"project": project, "reason": str(error)}
-                )
-
-        self.spread(ask, sorted(paths))
-        return found
+    def _look_up(self, pairs: Sequence[Pair]) -> Found:
+        return look_up(self.ica, (uri for pair in pairs for uri in (pair.source, pair.copy)), self.spread)
 
     def _outcome(self, pair: Pair, found: Found) -> SourceOutcome | None:
-        if error := found.refused.get(pair.source.project) or found.refused.get(pair.copy.project):
-            return _outcome_of(pair, f"cannot be compared: {error}")
+        if error := found.refusal(pair.source.project) or found.refusal(pair.copy.project):
+            return _mismatch(pair.source, pair.copy, f"cannot be compared: {error}")
         fault = self._fault(found.at(pair.source), found.at(pair.copy))
-        return _outcome_of(pair, fault) if fault else None
+        return _mismatch(pair.source, pair.copy, fault) if fault else None
 
     def _older(self, job: Job, pairs: Sequence[Pair], found: Found) -> list[SourceOutcome]:
         made_since = self._made_since(job)
         return [
-            _older_outcome(pair.source, pair.copy)
+            _older(pair.source, pair.copy)
             for pair in pairs
             if (copy := found.at(pair.copy)) and copy.is_older_than(made_since.get(str(pair.source)))
         ]
 
     def _made_since(self, job: Job) -> dict[str, datetime]:
-        """The sources whose copies have to be of this attempt's making, and when it began; others may be older.
+        """The sources whose copies this attempt has to have made, and when it began; other copies may be older.
 
-        With SKIP a file that was there may be any; after an attempt that failed, the next has to make what was missing.
-        Of a folder it makes what is missing in it, among what earlier ones have made. All may be older once ICA's lists
-        cannot be behind any more.
+        With SKIP a file may have been there before. After an attempt that failed, the next has to make the files that
+        were missing; in a folder it makes only what is missing, among what earlier attempts have made. Once ICA's lists
+        cannot be behind any more, every copy may be older.
         """
         if not job.ica_created_at or has_shown(job, self.clock()):
             return {}
@@ -219,39 +178,40 @@ class Verify:
         return None
 
     def _faults_of_renamed(self, job: Job) -> list[SourceOutcome]:
-        """As far as ICA says what it has made of each file: it may lie under a name that only ICA knows."""
+        """The files that are not as they should be, as far as ICA says under which name it has made each.
+
+        Raises ``IcaError`` where ICA cannot be asked.
+        """
         project_id = str(job.ica_project_id)
         try:
             items = self.ica.copy_batch_items(project_id, str(job.ica_batch_id))
         except IcaRefused:
             return []
         if not items and not has_shown(job, self.clock()):
-            return [SourceOutcome(job.uncopied[0], UNTOLD, "ICA does not list yet what was made of it")]
+            return [SourceOutcome(job.uncopied[0], Finding.UNLISTED, "ICA does not list yet what was made of it")]
         made = {item.data_id: item.created for item in items if item.created}
-        pending = set(job.uncopied)
-        pairs = [pair for pair in pairs_of(job) if str(pair.source) in pending and not pair.source.is_folder]
-        if not made or not pairs:
+        uris = [uri for uri in map(parse_uri, job.uncopied) if not uri.is_folder]
+        if not made or not uris:
             return []
-        sources = Found()
-        for project in sorted({pair.source.project for pair in pairs}):
-            wanted = [pair.source.path for pair in pairs if pair.source.project == project]
-            sources.data[project] = self.ica.find(project, wanted)
+        sources: dict[IcaUri, IcaData] = {}
+        for project in sorted({uri.project for uri in uris}):
+            found = self.ica.find(project, [uri.path for uri in uris if uri.project == project])
+            sources |= {IcaUri(project, path): data for path, data in found.items()}
         there = self.ica.find_by_ids(project_id, [created.data_id for created in made.values()])
-        faults = []
-        for pair in pairs:
-            source = sources.at(pair.source)
-            if source and (created := made.get(source.data_id)):
-                copy = IcaUri(pair.copy.project, created.path)
-                if fault := self._fault(source, there.get(created.data_id)):
-                    faults.append(_outcome_of(Pair(pair.source, copy), fault))
-        return faults
+        folder = parse_uri(job.destination)
+        return [
+            _mismatch(uri, IcaUri(folder.project, created.path), fault)
+            for uri in uris
+            if (source := sources.get(uri)) and (created := made.get(source.data_id))
+            if (fault := self._fault(source, there.get(created.data_id)))
+        ]
 
     # --- trees -------------------------------------------------------------------------------------------------------
 
     def has_trees(self, job: Job, succeeded: bool) -> bool:
         """Whether a job has folder sources that are to be compared by their trees.
 
-        ICA's word is taken for those of RENAME, since the names of what it has made are not known; and with OVERWRITE,
+        With RENAME ICA's word is taken for folders, since the names of what it has made are not known. With OVERWRITE,
         what lies in a folder may be older than an attempt that failed.
         """
         if succeeded and self.verification is Verification.NONE:
@@ -261,71 +221,66 @@ class Verify:
         return comparable and any(source.endswith("/") for source in job.sources)
 
     def pages_listed(self, job: Job) -> int:
-        """For how many pages the trees of a job have been compared already, as far as is remembered."""
-        walk = self.walks.get(_walk_key(job))
+        """How many pages have been listed to compare a job's trees, as far as is remembered."""
+        walk = self.walks.get((job.key, job.ica_job_id))
         return walk.pages if walk else 0
 
     def compare_trees(self, job: Job, has_time: Callable[[], bool]) -> TreesCompared:
-        """Go on comparing a job's folder sources, for as long as there is time: page by page.
+        """Go on comparing a job's folder sources, page by page, for as long as there is time.
 
-        Raises ``IcaUnavailable`` when ICA could not be asked; what is compared since the last portion is lost then.
+        Raises ``IcaUnavailable`` where ICA could not be asked; what was compared since the last portion is lost then.
         """
-        key = _walk_key(job)
+        key, pairs = (job.key, job.ica_job_id), pairs_of(job)
         known = self.walks.pop(key, None)
-        pairs = pairs_of(job)
+        walk = known or self._walk(job, pairs)
+        try:
+            while has_time():
+                if not walk.step():
+                    return TreesCompared(_outcomes(walk, pairs), walk.up_to)
+        except IcaRefused as error:
+            if known:
+                # The listing was left for a while: ICA may not go on with it.
+                raise IcaUnavailable(f"a listing cannot be gone on with: {error}") from error
+            pair = pairs[walk.number]
+            refused = _mismatch(pair.source, pair.copy, f"cannot be compared: {error}")
+            return TreesCompared([refused, *_outcomes(walk, pairs)], walk.up_to)
+        while len(self.walks) >= MOST_WALKS_KEPT:
+            del self.walks[next(iter(self.walks))]
+        self.walks[key] = walk
+        return TreesCompared(None, walk.up_to, bool(walk.older))
+
+    def _walk(self, job: Job, pairs: Sequence[Pair]) -> Walk:
+        """A comparison of a job's trees, from where an earlier one had come."""
         made_since = self._made_since(job)
         trees = [
             Tree(number, pair.source, pair.copy, made_since.get(str(pair.source)))
             for number, pair in enumerate(pairs)
             if pair.source.is_folder
         ]
-        with_etag = self.verification is Verification.ETAG
-        walk = known or Walk(self.ica, trees, self._fault, with_etag, job.verified_up_to)
-        try:
-            while has_time():
-                if not walk.step():
-                    return TreesCompared(_tree_outcomes(walk, pairs), walk.up_to)
-        except IcaRefused as error:
-            if known:
-                # The listing was left for a while: ICA may not go on with it.
-                raise IcaUnavailable(f"a listing cannot be gone on with: {error}") from error
-            refused = _outcome_of(pairs[walk.number], f"cannot be compared: {error}")
-            return TreesCompared([refused, *_tree_outcomes(walk, pairs)], walk.up_to)
-        while len(self.walks) >= MOST_WALKS_KEPT:
-            del self.walks[next(iter(self.walks))]
-        self.walks[key] = walk
-        return TreesCompared(None, walk.up_to, has_older=bool(walk.older))
+        return Walk(self.ica, trees, self._fault, self.verification is Verification.ETAG, job.verified_up_to)
 
 
 def has_shown(job: Job, now: datetime) -> bool:
-    """Whether a job's files have been awaited for so long that they are what ICA shows now."""
+    """Whether a job's files have been awaited for so long that ICA shows them as they are."""
     since = job.mismatch_since
     return since is not None and now - datetime.fromisoformat(since) >= PATIENCE
 
 
 def pairs_of(job: Job) -> list[Pair]:
-    """What has to be there by now."""
+    """The sources that have to be copied by now, and where their copies have to be."""
     destination = parse_uri(job.destination)
-    pairs = []
-    for source in map(parse_uri, job.due_by_now):
-        slash = "/" if source.is_folder else ""
-        pairs.append(Pair(source, IcaUri(destination.project, f"{destination.path}{source.name}{slash}")))
-    return pairs
+    return [Pair(source, copied_into(destination, source)) for source in map(parse_uri, job.due_by_now)]
 
 
-def _outcome_of(pair: Pair, fault: str) -> SourceOutcome:
-    return SourceOutcome(str(pair.source), MISMATCH, f"{pair.copy} {fault}")
+def _mismatch(source: IcaUri, copy: IcaUri, fault: str) -> SourceOutcome:
+    return SourceOutcome(str(source), Finding.MISMATCH, f"{copy} {fault}")
 
 
-def _older_outcome(source: IcaUri, copy: IcaUri) -> SourceOutcome:
-    return SourceOutcome(str(source), OLDER, f"{copy} is listed as made before")
+def _older(source: IcaUri, copy: IcaUri) -> SourceOutcome:
+    return SourceOutcome(str(source), Finding.OLDER, f"{copy} is listed as made before")
 
 
-def _tree_outcomes(walk: Walk, pairs: Sequence[Pair]) -> list[SourceOutcome]:
-    """What is wrong comes first."""
-    faults = [SourceOutcome(str(fault.source), MISMATCH, f"{fault.copy} {fault.what}") for fault in walk.faults]
-    return [*faults, *(_older_outcome(pairs[number].source, copy) for number, copy in walk.older.items())]
-
-
-def _walk_key(job: Job) -> tuple[str, str, str | None]:
-    return job.copy_id, job.job_id, job.ica_job_id
+def _outcomes(walk: Walk, pairs: Sequence[Pair]) -> list[SourceOutcome]:
+    """What a comparison of trees has found; what is wrong comes first."""
+    faults = [_mismatch(pairs[number].source, fault.copy, fault.what) for number, fault in walk.faults.items()]
+    return [*faults, *(_older(pairs[number].source, copy) for number, copy in walk.older.items())]

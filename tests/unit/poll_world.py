@@ -1,0 +1,204 @@
+"""The poller with its stages behind it, over a small ICA; what is found of files and items is what a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from icav2_copy_batch.domain.commands import CopyOptions
+from icav2_copy_batch.domain.happening import Happenings
+from icav2_copy_batch.domain.ica import CopyBatchItem, IcaJob
+from icav2_copy_batch.domain.job import Claim, Copy, CopyStatus, Job, JobKey, timestamp
+from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
+from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
+from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
+from icav2_copy_batch.stages.items import BatchItems
+from icav2_copy_batch.stages.poll import LEAST_SECONDS_TO_POLL, Poll
+from icav2_copy_batch.stages.settle import Settle
+from icav2_copy_batch.stages.verify import FilesCompared, TreesCompared, Verify
+from tests import doubles
+from tests.doubles import SmallIca
+
+SOURCES = ["icav2://from/a", "icav2://from/b"]
+
+
+@dataclass
+class Publisher:
+    """Says of each copy that it is completed, but for those that break."""
+
+    breaks: set[str] = field(default_factory=set)
+    published: list[str] = field(default_factory=list)
+    kept_tasks: int = 0
+
+    def keep_tasks(self) -> None:
+        self.kept_tasks += 1
+
+    def publish(self, copy_id: str) -> CopyStatus | None:
+        if copy_id in self.breaks:
+            raise RuntimeError("made by the test")
+        self.published.append(copy_id)
+        return CopyStatus.COMPLETED
+
+
+class Reports(Verify, BatchItems):
+    """Compares nothing: says of files and items what the test says."""
+
+    def __init__(self) -> None:
+        self.wrong: dict[JobKey, list[SourceOutcome]] = {}
+        self.unverifiable: set[JobKey] = set()
+        self.not_copied: dict[JobKey, list[SourceOutcome]] = {}
+        self.trees: dict[JobKey, Callable[[Callable[[], bool]], TreesCompared]] = {}
+        """What comes of comparing the trees of a job that has such."""
+        self.asked: dict[str, list[JobKey]] = {}
+        """Which jobs were asked about for what, at the last poll."""
+
+    def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+        keys = self.asked["faults"] = [job.key for job in jobs]
+        assert all(job.sources for job in jobs), "whole jobs are verified"
+        return {key: self.wrong.get(key, []) for key in keys if key not in self.unverifiable}
+
+    def missing(self, jobs: Sequence[Job]) -> FilesCompared:
+        """By default all files."""
+        keys = self.asked["missing"] = [job.key for job in jobs]
+        everything = {
+            job.key: [SourceOutcome(source, Finding.MISMATCH, "is not there") for source in job.sources] for job in jobs
+        }
+        wrong = {key: self.wrong.get(key, everything[key]) for key in keys if key not in self.unverifiable}
+        return FilesCompared(wrong, {source: f"id of {source}" for job in jobs for source in job.sources})
+
+    def has_trees(self, job: Job, succeeded: bool) -> bool:
+        return job.key in self.trees
+
+    def pages_listed(self, job: Job) -> int:
+        return self.asked["trees"].count(job.key) if "trees" in self.asked else 0
+
+    def compare_trees(self, job: Job, has_time: Callable[[], bool]) -> TreesCompared:
+        self.asked.setdefault("trees", []).append(job.key)
+        return self.trees[job.key](has_time)
+
+    def read(self, jobs: Sequence[Job]) -> dict[JobKey, list[CopyBatchItem]]:
+        keys = self.asked["items"] = [job.key for job in jobs]
+        return {key: [] for key in keys if key in self.not_copied}
+
+    def uncopied(
+        self, jobs: Sequence[Job], items: Mapping[JobKey, Sequence[CopyBatchItem]], data_ids: Mapping[str, str]
+    ) -> dict[JobKey, list[SourceOutcome]]:
+        self.asked["uncopied"] = [job.key for job in jobs]
+        assert all(job.sources for job in jobs), "of whole jobs the items are read"
+        assert data_ids == {source: f"id of {source}" for job in jobs for source in job.sources}, "as just compared"
+        return {key: self.not_copied[key] for key in items}
+
+
+@dataclass
+class World:
+    """The poller has time for one look, unless it is given more."""
+
+    clock: doubles.Clock = field(default_factory=doubles.Clock)
+    table: doubles.Table = field(default_factory=doubles.Table)
+    ica: SmallIca = field(default_factory=SmallIca)
+    queue: doubles.Queue = field(default_factory=doubles.Queue)
+    publish: Publisher = field(default_factory=Publisher)
+    reports: Reports = field(default_factory=Reports)
+    seconds_left: float = LEAST_SECONDS_TO_POLL
+    max_attempts: int = 3
+    slots: Slots = field(default_factory=Slots)
+    settled: Happenings = field(default_factory=Happenings)
+    """What became of launches whose end nobody saw."""
+    delayed: int = 0
+    slept: list[float] = field(default_factory=list)
+
+    def create(
+        self,
+        copy_id: str = "run",
+        jobs: int = 1,
+        due_in: timedelta = LOST_MESSAGE_AGE,
+        options: CopyOptions | None = None,
+        sources: Sequence[str] = SOURCES,
+    ) -> list[Job]:
+        self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
+        packed = pack_sources(list(sources))
+        planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
+        due_at = self.clock() + due_in
+        doubles.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), due_at)
+        return list(self.table.jobs(copy_id))
+
+    def run(self, job: Job, ica_status: str | None = "RUNNING", reason: str | None = None) -> Job:
+        """From QUEUED to RUNNING; ICA says of its job what the test says."""
+        running = doubles.run(self.table, self.now(job), self.clock(), f"ica-{job.copy_id}-{job.job_id}-{job.attempt}")
+        if ica_status:
+            self.say(running, ica_status, reason)
+        return running
+
+    def claim(self, job: Job, due_in: float) -> None:
+        """From QUEUED to LAUNCHING; it is to be looked for after so many seconds."""
+        lease_until = self.clock() + timedelta(seconds=due_in)
+        claim = self.table.claim_for_launch(self.now(job), "project", self.clock(), lease_until, Slots())
+        assert claim is Claim.CLAIMED
+
+    def say(self, running: Job, ica_status: str, reason: str | None = None) -> None:
+        job_id = str(running.ica_job_id)
+        self.ica.jobs_there[job_id] = IcaJob(job_id, ica_status, reason)
+
+    def settle(self, copy_id: str) -> None:
+        """A copy of one job that has passed."""
+        job = self.run(self.create(copy_id)[0])
+        self.table.mark_passed(job, job.ended_attempt("SUCCEEDED", None, self.clock()), self.clock())
+
+    def settle_launches(self) -> Happenings:
+        return self.settled
+
+    def poll(self, triggered: bool = False) -> Happenings:
+        return self.poller().poll("this one", triggered)
+
+    def poller(self) -> Poll:
+        """A new container's, which remembers nothing."""
+        return Poll(
+            table=self.table,
+            ica=self.ica,
+            settle=Settle(
+                table=self.table,
+                queue=self.queue,
+                verify=self.reports,
+                items=self.reports,
+                clock=self.clock,
+                seconds_left=lambda: self.seconds_left,
+                max_attempts=self.max_attempts,
+                spread=doubles.in_turn,
+            ),
+            settle_launches=self.settle_launches,
+            dispatch=Dispatch(
+                table=self.table,
+                queue=self.queue,
+                pacing=doubles.pacing(self.table, self.clock),
+                clock=self.clock,
+                slots=self.slots,
+                spread=doubles.in_turn,
+            ),
+            publish=self.publish,
+            report_delays=lambda: self.delayed,
+            clock=self.clock,
+            seconds_left=lambda: self.seconds_left,
+            sleep=self.sleep,
+        )
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.forward(seconds=seconds)
+        self.seconds_left -= seconds
+
+    def now(self, job: Job) -> Job:
+        return self.table.job_items[job.key]
+
+    def sent(self) -> list[tuple[str, str]]:
+        return [(request.copy_id, request.job_id) for request, _ in self.queue.sent]
+
+
+def succeeds_too_early(world: World, jobs: int = 1) -> list[Job]:
+    """ICA calls them succeeded, and their files do not show yet."""
+    running = [world.run(job, "SUCCEEDED") for job in world.create(jobs=jobs)]
+    for job in running:
+        wrong = [SourceOutcome(SOURCES[0], Finding.MISMATCH, "icav2://to/run/0/a is not there")]
+        world.reports.wrong[job.key] = wrong
+    return running
