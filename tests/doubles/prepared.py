@@ -49,7 +49,9 @@ def hold(detail: str, reason: HoldReason = HoldReason.ICA_UNAVAILABLE) -> Hold:
 
 def pacing(table: Table, clock: Clock) -> Pacing:
     """The pacing of a use case that makes no call to ICA of its own."""
-    return Pacing(table, clock, sleep=lambda seconds: clock.forward(seconds=seconds), seconds_left=lambda: 900.0)
+    return Pacing(
+        table=table, clock=clock, sleep=lambda seconds: clock.forward(seconds=seconds), seconds_left=lambda: 900.0
+    )
 
 
 def nobody_calls_until(table: Table, now: datetime, until: datetime) -> None:

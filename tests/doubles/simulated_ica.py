@@ -15,9 +15,17 @@ from typing import Any, Literal
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from icav2_copy_batch.adapters.ica.client import IcaClient
+from icav2_copy_batch.adapters.ica.http import Http
+from icav2_copy_batch.adapters.ica.memory import MAX_QUERY_BYTES, Memory, UrlLimit
 from local.simulator.app import application, server
 from local.simulator.gate import Fault, Simulator
-from local.simulator.model import Datum, JobStatus, Outcome, PendingFolder, Script
+from local.simulator.model import (
+    Datum,
+    JobStatus,
+    Outcome,
+    PendingFolder,
+    Script,
+)
 from local.simulator.switches import Switches, build
 from local.simulator.world import World
 from tests.doubles.clock import Clock
@@ -105,8 +113,8 @@ class SimulatedIca:
         self.source = self.world.add_project("source").id
         self.destination = self.world.add_project("destination").id
 
-    def client(self, seconds: float = 900, **other: Any) -> IcaClient:
-        """Our client; by default with a good token and a sleep that moves the clock."""
+    def client(self, seconds: float = 900, most_query_bytes: int = MAX_QUERY_BYTES, **other: Any) -> IcaClient:
+        """Our client; by default with a good token and a sleep that moves the clock. ``other`` goes to ``Http``."""
         start = self.clock()
         arguments = {
             "base_url": self.stage.base,
@@ -116,7 +124,9 @@ class SimulatedIca:
             "monotonic": lambda: self.clock.now.timestamp(),
             "clock": self.clock,
         }
-        return IcaClient(**{**arguments, **other})
+        http = Http(**{**arguments, **other})
+        memory = Memory(monotonic=http.monotonic, url_limit=UrlLimit(most_query_bytes))
+        return IcaClient(http=http, memory=memory)
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

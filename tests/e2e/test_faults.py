@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.adapters.ica.client import READ_SECONDS
+from icav2_copy_batch.adapters.ica.http import READ_SECONDS
 from icav2_copy_batch.adapters.table.models import JOB_PREFIX
 from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.stages.launch import SECONDS_TO_LAUNCH

@@ -13,6 +13,7 @@ from tests import doubles
 from tests.doubles.simulated_ica import SimulatedIca, Stage, serving
 from tests.integration import template
 from tests.integration.aws_calls import AwsCalls, seen
+from tests.integration.ica_cases import Prepared
 from tests.integration.pipeline import Pipeline, pipeline_of
 from tests.integration.tables import EitherTable
 
@@ -55,6 +56,12 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture
 def ica(stage: Stage) -> SimulatedIca:
     return SimulatedIca(stage)
+
+
+@pytest.fixture
+def prepared(ica: SimulatedIca) -> Prepared:
+    sources = [ica.file("/run/a.txt").id, ica.file("/run/b.txt").id]
+    return Prepared(ica, sources, ica.folder("/to/").id)
 
 
 @pytest.fixture

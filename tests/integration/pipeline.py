@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from uuid import uuid4
 import pytest
 from moto.events.models import EventPattern
 
+from icav2_copy_batch.adapters.ica import http
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import ingest, launch, notify, poll, publish
 from tests.doubles.simulated_ica import TOKEN, SimulatedIca
@@ -91,6 +93,10 @@ class Pipeline:
             allowed = template.table_actions(function)
             for action, in_index in self.aws.table_actions(began):
                 assert (action, True) in allowed or (not in_index and (action, False) in allowed), (function, action)
+
+    def call_ica_at_most(self, times: int) -> None:
+        """Have each container's client try a call so often: it would wait between more tries."""
+        self.monkeypatch.setattr(http, "Http", partial(http.Http, max_tries=times))
 
     # --- what calls the functions ---
 

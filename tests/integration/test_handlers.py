@@ -12,8 +12,7 @@ from typing import Any, Literal
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from icav2_copy_batch.adapters.ica import client as ica_module
-from icav2_copy_batch.adapters.ica.client import TOKEN_REFUSED
+from icav2_copy_batch.adapters.ica.http import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import JobStatus
@@ -394,7 +393,7 @@ def test_a_submission_for_which_the_time_is_too_short_comes_again_and_is_finishe
 
 
 def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """ICA has trouble with one project, and SQS with the message that should put its job off."""
     other = pipeline.ica.world.add_project("other").id
@@ -402,7 +401,7 @@ def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(
     manifest["icav2://other/run/c.txt"] = ["icav2://destination/to/y/"]
     pipeline.submit({"copy_id": "run", "manifest": manifest})
     pipeline.ingest()
-    monkeypatch.setattr("icav2_copy_batch.adapters.ica.client.MAX_TRIES", 1)
+    pipeline.call_ica_at_most(1)
     pipeline.ica.fault("status", "GET", other, status=503)
     pipeline.aws.refuse("SendMessageBatch", "AccessDenied")
     event = pipeline.messages("LaunchQueue")
@@ -420,11 +419,11 @@ def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(
 
 
 def test_a_launch_is_put_off_while_ica_is_unavailable_and_uses_up_no_attempt(
-    pipeline: Pipeline, table: CopyTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pipeline: Pipeline, table: CopyTable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
     pipeline.ingest()
-    monkeypatch.setattr("icav2_copy_batch.adapters.ica.client.MAX_TRIES", 1)
+    pipeline.call_ica_at_most(1)
     pipeline.ica.fault("status", status=503)
     assert pipeline.launch() == []
     (job,) = table.jobs("run")
@@ -452,7 +451,7 @@ def test_a_launch_message_that_makes_no_sense_fails_alone(pipeline: Pipeline) ->
 
 def test_a_launch_is_put_off_while_the_token_cannot_be_read(pipeline: Pipeline, table: CopyTable) -> None:
     """Else the jobs stay claimed: the message comes again and changes nothing, until the claims have run out."""
-    pipeline.monkeypatch.setattr(ica_module, "MAX_TRIES", 1)  # of the client, which would wait in between
+    pipeline.call_ica_at_most(1)
     pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
     pipeline.ingest()
     pipeline.aws.refuse("GetSecretValue", "AccessDeniedException")
@@ -674,14 +673,12 @@ class Said(logging.Handler):
 
 
 @pytest.fixture
-def everything_said(
-    pipeline: Pipeline, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[], str]]:
+def everything_said(pipeline: Pipeline, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
     """All that a run has printed, logged, sent, and written into the table and the bucket.
 
     The logs with those of the libraries that talk to ICA.
     """
-    monkeypatch.setattr(ica_module, "MAX_TRIES", 2)  # of the client, which would wait in between
+    pipeline.call_ica_at_most(2)
     logs = Said()
     loggers: list[Any] = [wiring.logger, *map(logging.getLogger, ("urllib3", "libica", "tenacity"))]
     for logger in loggers:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.adapters.aws import redelivery_seconds
-from icav2_copy_batch.adapters.ica.client import TOKEN_REFUSED
+from icav2_copy_batch.adapters.ica.http import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table.models import FolderItem
 from icav2_copy_batch.domain.commands import read_submit
 from icav2_copy_batch.domain.happening import Happening

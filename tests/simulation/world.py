@@ -22,6 +22,7 @@ import tenacity
 
 from icav2_copy_batch.adapters.aws import SQS_BATCH, redelivery_seconds
 from icav2_copy_batch.adapters.ica.client import IcaClient
+from icav2_copy_batch.adapters.ica.http import Http
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.job import Attempt, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import Limits
@@ -362,11 +363,17 @@ class World:
     def container(self) -> Functions:
         """A new container: its client of ICA remembers what it sees, for as long as the container lives."""
         engine = self.engine
-        pacing = Pacing(self.table, engine.clock, engine.sleep, engine.seconds_left, engine.rng.uniform)
-        ica = IcaClient(
-            HOST,
-            Tokens(),
-            engine.seconds_left,
+        pacing = Pacing(
+            table=self.table,
+            clock=engine.clock,
+            sleep=engine.sleep,
+            seconds_left=engine.seconds_left,
+            jitter=engine.rng.uniform,
+        )
+        http = Http(
+            base_url=HOST,
+            tokens=Tokens(),
+            seconds_left=engine.seconds_left,
             sleep=engine.sleep,
             monotonic=lambda: engine.now.timestamp(),
             spread=doubles.in_turn,
@@ -374,6 +381,7 @@ class World:
             clock=engine.clock,
             pacing=pacing,
         )
+        ica = IcaClient(http=http)
         publish = Publish(
             table=self.table,
             bucket=self.bucket,

@@ -82,7 +82,13 @@ class PacedWorld:
 
     def container(self) -> Pacing:
         engine = self.engine
-        pacing = Pacing(self.table, engine.clock, engine.sleep, lambda: INVOCATION_SECONDS, engine.rng.uniform)
+        pacing = Pacing(
+            table=self.table,
+            clock=engine.clock,
+            sleep=engine.sleep,
+            seconds_left=lambda: INVOCATION_SECONDS,
+            jitter=engine.rng.uniform,
+        )
         pacing._counting, pacing._asking = Latch(engine), Latch(engine)  # type: ignore[assignment]
         return pacing
 

@@ -109,7 +109,9 @@ def test_no_two_modules_import_each_other() -> None:
 @pytest.mark.parametrize("handler", ["ingest", "publish"])
 def test_ingest_and_publish_import_nothing_of_ica(handler: str) -> None:
     known = imported_with(f"{PACKAGE}.handlers.{handler}")
-    assert {name for name in known if name.split(".")[0] == "libica" or name.endswith("adapters.ica.client")} == set()
+    rooms = {name for name in known if name.startswith(f"{PACKAGE}.adapters.ica.")}
+    assert rooms <= {f"{PACKAGE}.adapters.ica.pacing"}
+    assert "libica" not in {name.split(".")[0] for name in known}
 
 
 def test_publish_knows_nothing_of_ica() -> None:

@@ -68,12 +68,15 @@ def test_pydantic_builds_no_validator_before_it_is_used_and_then_that_alone() ->
     before, after, refused = in_a_fresh_process(
         imports_of("launch"),
         "from pydantic_core import SchemaValidator",
-        "from icav2_copy_batch.adapters.ica.client import IcaClient, IcaRefused",
+        "from icav2_copy_batch.adapters.ica.client import IcaClient",
+        "from icav2_copy_batch.adapters.ica.http import Http",
+        "from icav2_copy_batch.domain.ica import IcaRefused",
         "def built(): return sum(isinstance(each, SchemaValidator) for each in gc.get_objects())",
         "class Token:",
         "    def token(self, *, fresh): return 'a.b.c'",
         "before = built()",
-        "try: IcaClient('https://ica.example', Token(), lambda: 0.0).list_folder(12, '/')",
+        "http = Http(base_url='https://ica.example', tokens=Token(), seconds_left=lambda: 0.0)",
+        "try: IcaClient(http=http).folders_in(12, '/')",
         "except IcaRefused as error: refused = str(error)",
         "[before, built(), refused]",
     )

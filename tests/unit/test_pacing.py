@@ -108,7 +108,13 @@ class Container:
     made_at: list[datetime] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.pacing = Pacing(self.table, self.clock, self._sleep, lambda: self.seconds_left, max)
+        self.pacing = Pacing(
+            table=self.table,
+            clock=self.clock,
+            sleep=self._sleep,
+            seconds_left=lambda: self.seconds_left,
+            jitter=max,
+        )
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

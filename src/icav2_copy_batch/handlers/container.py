@@ -212,16 +212,23 @@ def publish() -> Publish:
 
 @cache
 def pacing() -> Pacing:
-    return Pacing(table(), utc_now, time.sleep, deadline.seconds_left)
+    return Pacing(table=table(), clock=utc_now, sleep=time.sleep, seconds_left=deadline.seconds_left)
 
 
 @cache
 def ica() -> IcaClient:
     """Imported only where it is used: publish knows nothing of ICA, and ingest asks it only for names."""
-    from icav2_copy_batch.adapters.ica.client import IcaClient  # noqa: PLC0415 # it takes half of a cold start
+    from icav2_copy_batch.adapters.ica.client import IcaClient  # noqa: PLC0415 # libica takes half of a cold start
+    from icav2_copy_batch.adapters.ica.http import Http  # noqa: PLC0415 # the same
 
-    token = SecretToken(settings().token_secret_arn)
-    return IcaClient(settings().ica_base_url, token, deadline.seconds_left, clock=utc_now, pacing=pacing())
+    http = Http(
+        base_url=settings().ica_base_url,
+        tokens=SecretToken(settings().token_secret_arn),
+        seconds_left=deadline.seconds_left,
+        clock=utc_now,
+        pacing=pacing(),
+    )
+    return IcaClient(http=http)
 
 
 def utc_now() -> datetime:

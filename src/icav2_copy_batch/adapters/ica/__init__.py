@@ -1,1 +1,1 @@
-"""ICA, through libica."""
+"""Illumina Connected Analytics v2 (ICA), through libica. ``client`` is the way in."""

@@ -1,4 +1,4 @@
-"""ICA's clock, measured from the ``Date`` of its answers and never assumed to be ours."""
+"""The difference between ICA's clock and ours, measured from the ``Date`` header of ICA's answers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from icav2_copy_batch.domain.job import Clock, timestamp
 GOOD_FOR = timedelta(minutes=10)
 """A measurement is replaced by a less exact one only after this: clocks drift slowly."""
 MOST_ERROR = timedelta(seconds=10)
-"""An answer that took longer tells too little: searches allow for ``CLOCKS_APART``, which is more than this."""
+"""The measurement of an answer that took longer is ignored. Searches allow for ``CLOCKS_APART``, which is more."""
 DATE_RESOLUTION = timedelta(seconds=1)
 """HTTP's ``Date`` has whole seconds, cut off (RFC 9110, section 5.6.7)."""
 
 
 @dataclass
 class IcaClock:
-    """By how much ICA's clock is ahead of ours, from the answer that told it best."""
+    """How far ICA's clock is ahead of ours, from the answer that shows it best."""
 
     clock: Clock
     _ahead: timedelta | None = None
@@ -27,7 +27,7 @@ class IcaClock:
     _measured_at: datetime | None = None
 
     def measure(self, headers: Mapping[str, str], sent_at: datetime) -> None:
-        """Take note of an answer that has just arrived; ``sent_at`` is when its request was sent."""
+        """Note the ``Date`` of an answer that has just arrived; ``sent_at`` is when its request was sent."""
         try:
             date = parsedate_to_datetime(headers.get("Date", ""))
         except ValueError:
@@ -43,7 +43,7 @@ class IcaClock:
             self._error, self._measured_at = error, now
 
     def ours(self, ica_time: object) -> str | None:
-        """A moment that ICA names (ISO 8601), by our clock; None where it cannot be read, or ICA's clock is unknown."""
+        """A moment of ICA's (ISO 8601) by our clock; None where it cannot be read, or nothing was measured yet."""
         if self._ahead is None or not isinstance(ica_time, str):
             return None
         try:

@@ -1,11 +1,11 @@
-"""libica's v3 client without the cost of importing all of it.
+"""The part of libica's v3 client that is needed, without the cost of importing all of libica.
 
-``libica.openapi.v3`` and its ``api`` and ``models`` packages import some 400 modules in their ``__init__``; that takes
-seconds of every cold start, and we need four APIs. So the three packages are entered into ``sys.modules`` without
-running their ``__init__``: submodules are then found and imported as always, and only those that are needed.
+``libica.openapi.v3`` and its ``api`` and ``models`` packages import some 400 modules in their ``__init__``. That takes
+seconds of every cold start, and four APIs are needed. So the three packages are entered into ``sys.modules`` without
+running their ``__init__``: Python then finds and imports their submodules as always, and only those that are needed.
 
-Of what remains, most of the time would go into validators, one for each method and each model, of which we use a few:
-pydantic is told to build each with its first use.
+Most of the remaining time would go into pydantic's validators, one for each method and each model. pydantic is
+configured to build each validator with its first use.
 """
 
 from __future__ import annotations

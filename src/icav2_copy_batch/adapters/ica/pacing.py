@@ -1,8 +1,8 @@
-"""Pacing: where ICA limits calls, all functions together make them as evenly and as often as ICA takes them.
+"""Pacing: where ICA limits calls, all functions together call as evenly and as often as ICA accepts.
 
-As long as ICA has not answered 429, this costs nothing: no write and no waiting. Then the functions share a ``Pace``
-in the table (see ``domain/pace.py``). Each takes moments to call at by one conditional write for all of its threads
-that wait, and waits for them. A function that dies leaves a second's moments unused at most.
+As long as ICA has not answered 429, pacing costs nothing: no write and no waiting. From then on the functions share a
+``Pace`` in the table (see ``domain/pace.py``). Each function reserves moments to call at, by one conditional write for
+all of its threads that wait. A function that dies leaves the moments of a second unused at most.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ from icav2_copy_batch.domain.pace import AHEAD, FREE_RATE, Pace, first_pace
 from icav2_copy_batch.ports import SharedPace
 
 LATELY = timedelta(seconds=1)
-"""Calls that were answered in this time before the first 429 are known to be taken."""
+"""Calls that ICA answered within this time before its first 429 show the rate that it accepts."""
 LONGEST_TURN = timedelta(seconds=60)
-"""Nobody waits for longer than this for a call: rather the launch is deferred."""
+"""The longest wait for one call. A launch whose call would have to wait longer is deferred."""
 HELD_AFTER = timedelta(seconds=15)
-"""Where nobody may call for longer than this, no launch is begun."""
+"""No launch is begun where nobody may call for longer than this."""
 CALLERS_AT_ONCE = 6
-"""Functions that may call at the same time, of which each gets its share: the launches, and who looks after jobs."""
+"""Functions that may call at the same time, each of which gets its share: the launches, and the poller."""
 MOST_CONFLICTS = 20
+"""Tries to write the shared pace while others write it."""
 
 logger = logging.getLogger(__name__)
 
 
 class Pacing:
-    """One container's part in it; its threads share it."""
+    """When this container may call ICA; its threads share it."""
 
     def __init__(
         self,
+        *,
         table: SharedPace,
         clock: Clock,
         sleep: Callable[[float], None],
@@ -47,25 +49,27 @@ class Pacing:
         self._table, self._clock, self._sleep, self._seconds_left = table, clock, sleep, seconds_left
         self._jitter = jitter
         self._pace: Pace | None = None
-        """As this container knows it; None while nothing is held back."""
+        """The shared pace as this container knows it; None while calls are not limited."""
         self._taken: deque[datetime] = deque()
-        """Moments to call at that no thread has yet."""
-        self._waiting = self._unreported = 0
-        """Threads that wait for a moment; answered calls that the shared pace does not count yet."""
+        """Reserved moments that no thread has taken yet."""
+        self._waiting = 0
+        """Threads that wait for a moment."""
+        self._unreported = 0
+        """Answered calls that the shared pace does not count yet."""
         self._lately: deque[datetime] = deque(maxlen=int(FREE_RATE))
-        """When calls were answered while nothing was held back."""
+        """When calls were answered while calls were not limited."""
         self._counting, self._asking = Lock(), Lock()
 
     def held_until(self) -> datetime | None:
-        """Until when nobody should begin to launch; None where nothing is against it. Reads the shared pace."""
+        """The moment before which no launch should begin; None where one may begin now. Reads the shared pace."""
         now = self._clock()
         pace = self._learn()
         return pace.next_at if pace and pace.next_at > now + HELD_AFTER else None
 
     def calls_possible(self, seconds: float) -> float:
-        """How many calls this container can make in a time, others making theirs; infinite while nothing is held back.
+        """The number of calls that this container can make in a time beside the others; infinite without a limit.
 
-        As far as it knows: ``held_until`` brings it up to date.
+        The pace may be an old one: ``held_until`` brings it up to date.
         """
         pace = self._pace
         if pace is None or pace.is_over(self._clock()):
@@ -74,9 +78,9 @@ class Pacing:
 
     @contextmanager
     def turn(self, seconds_needed: float) -> Iterator[None]:
-        """Make one call in here: when it is its turn, and with note of how it is answered.
+        """Wait for the turn of one call, which is made in this context, and note how ICA answers it.
 
-        Raises ``IcaUnavailable``, without the call, where its turn leaves less than ``seconds_needed`` for it.
+        Raises ``IcaUnavailable``, before the call, where waiting would leave less than ``seconds_needed`` for it.
         """
         has_waited = bool(self._pace) and self._await_turn(seconds_needed)
         called_at = self._clock()
@@ -93,7 +97,7 @@ class Pacing:
     # --- waiting for a turn ------------------------------------------------------------------------------------------
 
     def _await_turn(self, seconds_needed: float) -> bool:
-        """Whether it had to be waited for at all."""
+        """Wait for a moment to call at; whether there was any wait."""
         with self._counting:
             self._waiting += 1
         try:
@@ -105,7 +109,7 @@ class Pacing:
         return moment is not None and self._wait_until(moment, seconds_needed)
 
     def _next_moment(self, seconds_needed: float) -> datetime | None:
-        """The next moment that is ours; None where calls need not wait any more."""
+        """The next moment that is reserved for us; None where calls need not wait any more."""
         while not self._taken:
             pace, now = self._pace, self._clock()
             if pace is None or pace.is_over(now):
@@ -115,7 +119,7 @@ class Pacing:
                 most, answered = self._waiting, self._unreported
             after, moments = pace.with_answered(answered).take(most, now)
             if not moments:
-                # Not all containers at once, and some time before the second that is taken is over.
+                # Not all containers at once, and some time before the reserved second is over.
                 free_at = pace.next_at - AHEAD * self._jitter(0.0, 1.0)
                 self._wait_until(free_at, seconds_needed)
             elif self._write(after, pace):
@@ -128,7 +132,7 @@ class Pacing:
         return self._taken.popleft()
 
     def _wait_until(self, moment: datetime, seconds_needed: float) -> bool:
-        """False where the moment has come already."""
+        """Sleep until a moment; False where it has come already. Raises ``IcaUnavailable`` where no time is left."""
         seconds = (moment - self._clock()).total_seconds()
         if seconds <= 0:
             return False
@@ -142,7 +146,7 @@ class Pacing:
     # --- learning from answers ---------------------------------------------------------------------------------------
 
     def _note_answer(self, called_at: datetime, has_waited: bool) -> None:
-        """Where calls come more seldom than the rate allows, their answers do not show that a higher one is taken."""
+        """Count an answered call, but for one that did not wait: it does not show that a higher rate is accepted."""
         with self._counting:
             if self._pace is None:
                 self._lately.append(self._clock())
@@ -150,7 +154,7 @@ class Pacing:
                 self._unreported += 1
 
     def _note_refusal(self, called_at: datetime, retry_after: float | None) -> None:
-        """A call was refused with 429: everybody slows down, unless somebody has seen to that already."""
+        """Lower the shared pace for a call that was refused with 429, unless somebody has done so already."""
         for _ in range(MOST_CONFLICTS):
             seen, now = self._pace or self._read(), self._clock()
             with self._counting:
@@ -174,7 +178,7 @@ class Pacing:
     # --- the shared pace ---------------------------------------------------------------------------------------------
 
     def _learn(self) -> Pace | None:
-        """The shared pace, which this container keeps from now on; None where there is none to be kept."""
+        """Read the shared pace, and keep to it from now on; None where calls are not limited."""
         pace = self._read()
         self._pace = None if pace is None or pace.is_over(self._clock()) else pace
         return self._pace
@@ -187,7 +191,7 @@ class Pacing:
             return self._pace
 
     def _write(self, pace: Pace, seen: Pace | None) -> bool:
-        """False where somebody else has written meanwhile. Where the table is in trouble, the pace is ours alone."""
+        """Share a pace; False where somebody else has written meanwhile. Without the table it is this container's."""
         try:
             return self._table.write_pace(pace, seen)
         except Exception:
