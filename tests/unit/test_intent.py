@@ -52,7 +52,7 @@ def test_nearly_nothing_else_may_be_held() -> None:
         (True, [A, B, C], Fit.OTHER),
     ],
 )
-def test_a_copy_batch_is_told_by_its_folder_and_by_its_data(
+def test_a_copy_batch_is_news_its_folder_and_by_its_data(
     in_folder: bool | None, listed: list[str], expected: Fit
 ) -> None:
     assert fit(intent_of(A, B), in_folder, listed) is expected

@@ -71,9 +71,9 @@ BAD_URIS = [
     ("icav2:///a/", "names no project"),
     ("icav2://else", "has no path: a slash must follow the project"),
     ("icav2://else/a//b/", "has an empty path segment (//)"),
-    ("icav2://else/a/../b/", "has a path segment . or .., which is no name"),
-    ("icav2://else/./", "has a path segment . or .., which is no name"),
-    ("icav2://../b/", "has a path segment . or .., which is no name"),
+    ("icav2://else/a/../b/", "has a path segment . or .., which is not a name"),
+    ("icav2://else/./", "has a path segment . or .., which is not a name"),
+    ("icav2://../b/", "has a path segment . or .., which is not a name"),
     ("icav2://else/" + "x" * 4096 + "/", "is longer than 4096 characters"),
     ("icav2://else/a\nb/", "contains a control character"),
     ("icav2://else/\ud800/", "contains an unpaired surrogate, which UTF-8 cannot express"),
@@ -92,8 +92,8 @@ def test_a_bad_source_is_refused_by_name_with_its_fault(source: str, fault: str)
     ("name", "fault"),
     [
         ("/b", "has an empty path segment (//)"),
-        ("..", "has a path segment . or .., which is no name"),
-        (".", "has a path segment . or .., which is no name"),
+        ("..", "has a path segment . or .., which is not a name"),
+        (".", "has a path segment . or .., which is not a name"),
         ("x" * 4096, "is longer than 4096 characters"),
         ("a\x7fb", "contains a control character"),
         ("é\n", "contains a control character"),
@@ -432,7 +432,7 @@ def test_a_manifest_of_very_many_names_has_a_hundred_looked_up() -> None:
         flip(manifest, Limits(), Projects(known))
     assert len(asked) == MOST_NAMES
     assert refused.value.total == MOST_NAMES // 2 + 151 - MOST_NAMES
-    assert "give ids" in str(refused.value.problems[-1])
+    assert "give their ids" in str(refused.value.problems[-1])
 
 
 # --- the digest ------------------------------------------------------------------------------------------------------

@@ -84,9 +84,9 @@ def test_calls_that_were_made_before_the_rate_was_lowered_or_right_after_say_not
     pace = found(10, 8)
     settled_at = NOW + AHEAD + timedelta(seconds=1 + 1 / 8)
     made_at = settled_at - timedelta(milliseconds=1)
-    assert not pace.is_told_by(made_at)
+    assert not pace.is_news(made_at)
     assert pace.lowered(made_at, LATER, None) is pace
-    assert pace.is_told_by(settled_at)
+    assert pace.is_news(settled_at)
 
 
 def test_moments_follow_upon_each_other_whoever_takes_them() -> None:

@@ -187,7 +187,7 @@ ODD = {
 @pytest.mark.parametrize("notices", ODD.values(), ids=ODD)
 def test_a_notice_that_s3_cannot_have_sent_is_refused(notices: list[dict[str, Any]]) -> None:
     for notice in notices:
-        with pytest.raises(Refused, match="is a notification of S3's"):
+        with pytest.raises(Refused, match="is a notification from S3"):
             uploads_in(notice)
 
 

@@ -1,8 +1,8 @@
-"""What comes out: the details of the five events, and the result document.
+"""The details of the five events that are published, and the result document of a copy.
 
-The two settling events hold the output document of the Step Functions tool that this replaces, with the same keys
-and nesting, so that its consumers read on unchanged; our own keys stand beside them. Where a URI is a value of its own,
-its project is called what the client calls it.
+CopyCompleted and CopyFailed contain the output document of the Step Functions tool that this replaces, with the same
+keys and nesting, so that its consumers need no change. Our own keys stand beside them. A URI that is a value of its own
+calls its project what the client calls it.
 """
 
 from __future__ import annotations
@@ -27,34 +27,37 @@ COPY_STARTED, COPY_DELAYED, COPY_COMPLETED, COPY_FAILED, COPY_REJECTED = (
     "CopyRejected",
 )
 MAX_DETAIL_BYTES = 256 * 1024 - 1024
-"""What everybody takes to whom an event may go, less a little for the rest of it.
+"""The largest detail that every receiver of an event accepts, less a little for the rest of the event.
 
-EventBridge itself takes 1 MB since January 2026 (AWS Compute Blog, "More room to build"; its pages for China still say
-256 KB). But a task output of Step Functions has 256 KiB at most (API_TaskSucceededEventDetails), and so has a message
-of an SNS topic that was not configured otherwise.
+EventBridge itself accepts 1 MB since January 2026 (AWS Compute Blog, "More room to build"; its pages for China still
+say 256 KB). But the output of a Step Functions task has at most 256 KiB, and so has a message of an SNS topic by
+default:
+https://docs.aws.amazon.com/step-functions/latest/apireference/API_TaskSucceededEventDetails.html.
 """
 MAX_CAUSE_BYTES = 32_768
-"""Step Functions' limit for the cause of a failed task."""
+"""Step Functions' limit for the cause of a failed task:
+https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html."""
 JOBS_KEY = "job_list_with_attempt_counter"
 CAUSE_KEYS = ("copy_id", "status", "settled_at", "result_uri", "counters", "failed_jobs")
 FAILED_JOBS_WHEN_TRUNCATED = 100
 FAILED_SOURCES_LISTED = 20
-"""Of each failed job, so that one bad folder does not fill the event."""
+"""How many failed sources are listed for each failed job, so that one bad folder does not fill the event."""
 
 Detail = dict[str, Any]
 
 
 def event_id(subject_id: str, detail_type: str) -> str:
-    """The same for every repetition of an event, so that a consumer can drop the second."""
+    """An id that is the same for every repetition of an event, so that a consumer can drop repetitions."""
     return str(uuid5(NAMESPACE_URL, f"{EVENT_SOURCE}/{subject_id}/{detail_type}"))
 
 
 def started_detail(copy: Copy) -> Detail:
+    """The detail of ``CopyStarted``."""
     return {
         "schema_version": SCHEMA_VERSION,
         "event_id": event_id(copy.copy_id, COPY_STARTED),
         "copy_id": copy.copy_id,
-        "status": CopyStatus.OPEN.value,  # also when it is said again of a copy that has settled since
+        "status": CopyStatus.OPEN.value,  # also if the event is repeated after the copy has settled
         "submitted_at": copy.submitted_at,
         "manifest_uri": copy.manifest_uri,
         "total_jobs": copy.total_jobs,
@@ -62,7 +65,10 @@ def started_detail(copy: Copy) -> Detail:
 
 
 def delayed_detail(copy: Copy, jobs: Iterable[Job], now: datetime) -> Detail:
-    """A copy of which some jobs have been in one status for too long; of which none, if they were never all written."""
+    """The detail of ``CopyDelayed``: the jobs that have been in one status for too long.
+
+    There are no such jobs if the copy is delayed because not all of its jobs were ever written.
+    """
     detail = {
         "schema_version": SCHEMA_VERSION,
         "event_id": event_id(copy.copy_id, COPY_DELAYED),
@@ -96,14 +102,15 @@ def _delayed_job(copy: Copy, job: Job) -> Detail:
 
 
 def settled_type(copy: Copy) -> str:
+    """Which of the two settling events a copy gets."""
     return COPY_COMPLETED if copy.settled_status is CopyStatus.COMPLETED else COPY_FAILED
 
 
 class Sendable:
-    """What of a settled copy is sent in its event and to its callers, gathered while its result is written.
+    """What a settled copy's event and its callers are sent, gathered while its result is written.
 
-    It never holds more than can be sent, however large the copy is: the list of jobs is dropped as soon as it cannot
-    fit any more, and of the failed jobs the first are kept.
+    It never holds more than can be sent, however large the copy is. The list of jobs is dropped as soon as it does not
+    fit any more. The list of failed jobs keeps the first ones.
     """
 
     def __init__(self, copy: Copy, result_uri: str) -> None:
@@ -113,11 +120,11 @@ class Sendable:
 
     @property
     def is_full(self) -> bool:
-        """Whether further jobs would change nothing: the failed ones come first."""
+        """Whether more jobs would change nothing. The failed jobs have been added by then, since they come first."""
         return self._jobs.is_cut
 
     def detail(self) -> Detail:
-        """The detail of the settling event: without the list of jobs where that would pass the services' limit."""
+        """The detail of the settling event, without the list of jobs if that would exceed the services' limit."""
         failed_jobs = self._failed_jobs.entries
         whole = {**self._head, "failed_jobs": failed_jobs, **_loop_of_old(self._copy), JOBS_KEY: self._jobs.entries}
         if not self._jobs.is_cut and not self._failed_jobs.is_cut and _size(whole) <= MAX_DETAIL_BYTES:
@@ -127,13 +134,13 @@ class Sendable:
         return _shrunk(shorter, "failed_jobs", MAX_DETAIL_BYTES)
 
     def cause(self) -> Detail:
-        """What a Step Functions execution is failed with: the failed jobs, as far as a cause has room for them."""
+        """The cause with which a Step Functions task is failed: as many failed jobs as fit."""
         detail = {**self._head, **_loop_of_old(self._copy), "failed_jobs": self._failed_jobs.entries}
         cause = {key: detail[key] for key in CAUSE_KEYS}
         return _shrunk(cause, "failed_jobs", MAX_CAUSE_BYTES)
 
     def leave_out_jobs(self) -> None:
-        """What was gathered is not all: it is sent without the list of jobs."""
+        """Send no list of jobs, since it is not complete."""
         self._jobs.cut()
 
     def add_failed(self, entry: Detail, size: int) -> None:
@@ -142,11 +149,11 @@ class Sendable:
     def add_job(self, entry: Detail, size: int) -> None:
         self._jobs.add(entry, size)
         if self._jobs.is_cut:
-            self.leave_out_jobs()  # as a part of it is of no use
+            self.leave_out_jobs()  # a part of the list is of no use
 
 
 class _Fitting:
-    """Entries of a list, as long as all of them fit into an event."""
+    """A list of entries, which stops growing when it does not fit into an event any more."""
 
     def __init__(self) -> None:
         self.entries: list[Detail] = []
@@ -165,10 +172,10 @@ class _Fitting:
 
 
 def result(copy: Copy, jobs: Callable[[], Iterable[Job]], result_uri: str, sendable: Sendable) -> Iterator[str]:
-    """The result document of a settled copy, whole, as JSON text in pieces: one job at a time.
+    """The whole result document of a settled copy, as JSON text in pieces, one job at a time.
 
-    ``jobs`` gives all jobs in order; it is asked once, and once more before that where some have failed. ``sendable``
-    takes on the way what is sent.
+    ``jobs`` returns all jobs in order. It is called once, and a second time if some jobs have failed. ``sendable``
+    gathers meanwhile what is sent.
     """
     yield encode(_settled_head(copy, result_uri))[:-1] + ',"failed_jobs":['
     if copy.failed_jobs:
@@ -184,7 +191,7 @@ def _listed(entries: Iterable[Detail], add: Callable[[Detail, int], None]) -> It
     comma = ""
     for entry in entries:
         text = encode(entry)
-        add(entry, len(text))  # which is ASCII
+        add(entry, len(text))  # the text is ASCII, so that this is its size in bytes
         yield comma + text
         comma = ","
 
@@ -206,7 +213,10 @@ def _settled_head(copy: Copy, result_uri: str) -> Detail:
 def rejected_detail(
     submission_id: str, copy_id: str | None, refused: Refused, rejected_at: str, stored: Mapping[str, str | None]
 ) -> Detail:
-    """``stored`` says where things are in S3: ``upload_uri``; kept by us ``submission_uri`` and ``problems_uri``."""
+    """The detail of ``CopyRejected``.
+
+    ``stored`` has the URIs in S3: ``upload_uri``, and ``submission_uri`` and ``problems_uri``, which are kept by us.
+    """
     detail: Detail = {
         "schema_version": SCHEMA_VERSION,
         "event_id": event_id(submission_id, COPY_REJECTED),
@@ -221,7 +231,7 @@ def rejected_detail(
 
 
 def _loop_of_old(copy: Copy) -> Detail:
-    """The old state machine's output, but for its jobs. Its loop controls have the values with which its loop ended."""
+    """The old state machine's output without its jobs. The loop controls have the values with which its loop ended."""
     return {
         "job_status_iterable_parameter": {"job_status_iterable": 1},
         "wait_parameter": {"wait": True},

@@ -1,6 +1,6 @@
-"""What we believe of ICA's answers: its data and jobs, what their statuses mean, and what a failed call means.
+"""ICA's data and jobs, and what its answers mean: statuses of jobs (``VERDICTS``), failed calls (``CONSEQUENCES``).
 
-The tables ``VERDICTS`` and ``CONSEQUENCES`` say of all that can go wrong which is which.
+What is only believed about ICA, and not documented by it, stands in docs/ica-beliefs.md.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from datetime import datetime
 from enum import Enum
 
 SECONDS_TO_START = 45.0
-"""With less time left than this no call that starts a copy batch is made any more: its claim's lease counts on that."""
+"""No call that starts a copy batch is made with less time left than this. The lease of the job's claim relies on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class IcaData:
-    """A file or a folder in a project."""
+    """A file or a folder in a project of ICA's."""
 
     data_id: str
     path: str
@@ -26,34 +26,36 @@ class IcaData:
     size: int | None = None
     """Bytes; None for a folder."""
     etag: str | None = None
-    """The object's, as the cloud provider gave it; not of every kind of copy the same as its source's."""
+    """The object's ETag, as the cloud provider made it. Some kinds of copy have another ETag than their source."""
     created_at: str | None = None
-    """By our clock: UTC, ISO 8601 with ``Z``. None where ICA does not say, or its clock is unknown."""
+    """By our clock: UTC, ISO 8601 with ``Z``. None if ICA does not say, or if its clock is unknown."""
 
     def is_older_than(self, moment: datetime | None) -> bool:
-        """Whether ICA says that it was created before a moment."""
+        """Whether ICA says that this was created before a moment."""
         return bool(moment and self.created_at and datetime.fromisoformat(self.created_at) < moment)
 
 
 @dataclass(frozen=True, slots=True)
 class IcaJob:
-    """A job of ICA's, such as the one that carries out a copy batch."""
+    """An ICA job, such as the one that carries out a copy batch."""
 
     job_id: str
     status: str
-    """One of the keys of ``VERDICTS``, or one that is new to us."""
+    """One of the keys of ``VERDICTS``, or a status that is new to us."""
     reason: str | None = None
     created_at: str | None = None
-    """By our clock: UTC, ISO 8601 with ``Z``. None where ICA does not say, or its clock is unknown."""
+    """By our clock: UTC, ISO 8601 with ``Z``. None if ICA does not say, or if its clock is unknown."""
     subject_id: str | None = None
-    """What it carries out: of a copy batch's job, presumably the batch's id."""
+    """The id of what it carries out. For the job of a copy batch that is presumably the batch's id."""
     subject_type: str | None = None
-    """Which kind of thing that is. The name of a copy batch's kind is not documented: it is learned from our own."""
+    """The kind of what it carries out. The kind of copy batches is not documented; it is learned from our own jobs."""
     project_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StartedCopyBatch:
+    """A copy batch that ICA has just started, and its ICA job."""
+
     batch_id: str
     job_id: str
 
@@ -64,10 +66,10 @@ class CopyBatchItem:
 
     data_id: str
     status: str
-    """QUEUED, COPYING, COPIED, PARTIALLY_COPIED, FAILED, or one that is new to us."""
+    """QUEUED, COPYING, COPIED, PARTIALLY_COPIED, FAILED, or a status that is new to us."""
     reason: str | None = None
     created: IcaData | None = None
-    """What it has made at the destination, as ICA showed it with the item. None where ICA does not say."""
+    """The file or folder at the destination, as ICA showed it with the item. None if ICA does not say."""
 
     @property
     def is_copied(self) -> bool:
@@ -75,7 +77,7 @@ class CopyBatchItem:
 
 
 class Verdict(Enum):
-    """What an ICA job's status means for the attempt that it is."""
+    """What the status of an ICA job means for its attempt."""
 
     STILL_RUNNING = "still running"
     SUCCEEDED = "succeeded"
@@ -91,22 +93,22 @@ VERDICTS = {
     "FAILED": Verdict.FAILED,
     "STOPPED": Verdict.FAILED,
 }
-"""ICA's seven job statuses. One that is not here is new to us: see ``verdict_of``."""
+"""ICA's seven job statuses. For a status that is not here, see ``verdict_of``."""
 
 
 def verdict_of(ica_status: str) -> Verdict:
-    """An unknown status counts as still running: to relaunch on a guess could put two live ICA jobs on one file."""
+    """What a status means. An unknown one counts as still running, so that no second ICA job writes the same files."""
     return VERDICTS.get(ica_status, Verdict.STILL_RUNNING)
 
 
 JOB_STATUS_CHANGED = "ICA_JOB_001"
-"""ICA's code of the notification that a job's status has changed."""
+"""ICA's event code for a change of a job's status."""
 
 
 def ended_job_of(notification: str) -> str | None:
-    """The id of the job that a notification of ICA's says has ended; None where it says anything else.
+    """The id of the ICA job that has ended, according to a notification from ICA; None if it says anything else.
 
-    It is a hint that may be wrong, late, repeated or a test message: nothing is believed of it but whom to look at.
+    A notification is a hint. It may be wrong, late, repeated or a test message, so that only the id is used.
     """
     try:
         said = json.loads(notification)
@@ -119,36 +121,36 @@ def ended_job_of(notification: str) -> str | None:
 
 
 class IcaError(Exception):
-    """ICA could not do what was asked; each subclass says what may be done about it."""
+    """ICA could not do what was asked. Each subclass says what may be done about it."""
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.http_status = http_status
         self.retry_after = retry_after
-        """Seconds, where ICA said so."""
+        """Seconds, if ICA has said so."""
 
     @property
     def is_throttling(self) -> bool:
-        """Whether ICA asks for fewer calls, from anybody."""
+        """Whether ICA limits the rate of calls (429)."""
         return self.http_status == 429
 
 
 class IcaUnavailable(IcaError):
-    """Nothing happened, and the same call may work later. It is made again, and no attempt is used up."""
+    """ICA has done nothing, and the same call may work later. It is repeated, and no attempt is used up."""
 
 
 class IcaRefused(IcaError):
-    """Nothing happened, and the same call would be refused again. The job fails at once."""
+    """ICA has done nothing, and would refuse the same call again. The job fails at once."""
 
 
 class IcaRefusedBatch(IcaRefused):
-    """The same for a copy batch of several sources, which may be too large: ICA does not say how many it takes."""
+    """ICA has refused a copy batch of several sources. It may be too large; ICA does not say how many it takes."""
 
 
 class IcaAnswerLost(IcaError):
     """The call may or may not have been carried out: its answer was lost or cannot be read.
 
-    Starting a copy batch has no idempotency key, so that it must not be repeated before this is settled.
+    A call that starts a copy batch must not be repeated before this is settled: ICA has no idempotency key for it.
     """
 
 
@@ -157,14 +159,14 @@ class CallFailure(Enum):
 
     NOT_REACHED = "no connection"
     NO_ANSWER = "408, or the connection timed out or was dropped"
-    UNREADABLE = "an answer that is not the API's: an HTML page of a proxy's, an empty 4xx, a 4xx that is no Problem"
-    TURNED_AWAY = "401, 409, 425 or 429, whoever says it"
+    UNREADABLE = "an answer that is not the API's: a proxy's HTML page, an empty 4xx, a 4xx without a Problem document"
+    TURNED_AWAY = "401, 409, 425 or 429, from ICA or from a proxy"
     SERVER_ERROR = "5xx"
-    REFUSED = "400, 403, 404 or another 4xx with the API's Problem document; 413, 414 or 431, whoever says it"
+    REFUSED = "400, 403, 404 or another 4xx with the API's Problem document; 413, 414 or 431 from ICA or from a proxy"
 
 
 CONSEQUENCES: dict[CallFailure, tuple[type[IcaError], type[IcaError]]] = {
-    # failure: of a call that may be repeated, of the one that starts a copy batch
+    # failure: (error of a call that may be repeated, error of the call that starts a copy batch)
     CallFailure.NOT_REACHED: (IcaUnavailable, IcaUnavailable),
     CallFailure.NO_ANSWER: (IcaUnavailable, IcaAnswerLost),
     CallFailure.UNREADABLE: (IcaUnavailable, IcaAnswerLost),
@@ -172,13 +174,13 @@ CONSEQUENCES: dict[CallFailure, tuple[type[IcaError], type[IcaError]]] = {
     CallFailure.SERVER_ERROR: (IcaUnavailable, IcaAnswerLost),
     CallFailure.REFUSED: (IcaRefused, IcaRefused),
 }
-"""What a failed call is taken for: transient, unknown or permanent."""
+"""Which error each failure becomes: one for "later", one for "never", one for "unknown"."""
 
 
 def failure_of(http_status: int, *, is_problem: bool = True) -> CallFailure:
-    """What an HTTP status that is no success says. ``is_problem``: it came with the API's Problem document.
+    """What an HTTP status other than success means. ``is_problem`` is whether it came with the API's Problem document.
 
-    Without that a 4xx may be a proxy's, about which ICA itself knows nothing: it says nothing for good.
+    A 4xx without that document may come from a proxy, so that it says nothing about what ICA would answer.
     """
     if http_status in (401, 409, 425, 429):
         return CallFailure.TURNED_AWAY

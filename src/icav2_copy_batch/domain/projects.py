@@ -1,4 +1,4 @@
-"""Projects by name: a manifest may name them, everything after it knows them by their ids alone."""
+"""Names of projects. A manifest may call a project by its name; after ingest only ids are used."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Callable, Mapping
 from icav2_copy_batch.domain.uri import SCHEME, is_project_id
 
 MOST_NAMES = 100
-"""So many projects may be called by a name in one manifest: each takes a call to ICA and room in the copy's item."""
+"""How many projects one manifest may call by name: each takes a call to ICA and room in the copy's item."""
 
 
 class UnknownProject(Exception):
-    """No project is meant by a name, or several may be. The message follows a URI and says what to do."""
+    """A name means no project, or may mean several. The message follows a URI and says what to do."""
 
 
 class Projects:
-    """The projects of one submission: what its client calls them, and which they are."""
+    """The projects of one submission: their ids, and what the client calls them."""
 
     def __init__(self, look_up: Callable[[str], str] = str) -> None:
-        """``look_up`` gives the id of a project by its name, or raises ``UnknownProject``; it is asked no id."""
+        """``look_up`` returns a project's id by its name, or raises ``UnknownProject``. It is not called for ids."""
         self.names: dict[str, str] = {}
-        """Id → how the client spells it, of each project that is not simply called by its id."""
+        """Id → the client's spelling, for each project that the client does not call by its id in lower case."""
         self._look_up = look_up
         self._looked_up = 0
 
     def id_of(self, project: str) -> str:
-        """The id of a project, in lower case. Each name is to be asked for once.
+        """The id of a project, in lower case. Call this once for each name: every call looks the name up.
 
-        Raises ``UnknownProject``, and whatever looking it up raises.
+        Raises ``UnknownProject``, and whatever ``look_up`` raises.
         """
         if is_project_id(project):
             project_id = project.lower()
@@ -35,17 +35,19 @@ class Projects:
                 self.names.setdefault(project_id, project)
             return project_id
         if self._looked_up >= MOST_NAMES:
-            raise UnknownProject(f"is in one of more than {MOST_NAMES} projects that are called by a name; give ids")
+            raise UnknownProject(
+                f"is in one of more than {MOST_NAMES} projects that are called by name; give their ids"
+            )
         self._looked_up += 1
         project_id = self._look_up(project)
-        # A name goes before an id in capitals: it is what the same submission would have to look up again.
+        # A name is kept rather than an id in capitals: the same submission, delivered again, then needs no look-up.
         if is_project_id(self.names.get(project_id, project_id)):
             self.names[project_id] = project
         return project_id
 
 
 def as_spelled(uri: str, names: Mapping[str, str]) -> str:
-    """A URI as its client spells it; ``names`` are those of ``Projects``."""
+    """A URI as the client spells it. ``names`` are ``Projects.names``."""
     if not names:
         return uri
     project, slash, path = uri[len(SCHEME) :].partition("/")
@@ -53,7 +55,7 @@ def as_spelled(uri: str, names: Mapping[str, str]) -> str:
 
 
 def text_as_spelled(text: str, names: Mapping[str, str]) -> str:
-    """A sentence with every URI in it as its client spells it."""
+    """A sentence in which every URI is spelled as the client spells it. ``names`` are ``Projects.names``."""
     for project_id, name in names.items():
         text = text.replace(f"{SCHEME}{project_id}/", f"{SCHEME}{name}/")
     return text

@@ -1,4 +1,4 @@
-"""How many ICA jobs may be in flight, whose turn it is, and how copies are kept apart in a folder."""
+"""Slots and turns: how many ICA jobs may be in flight, which job is next, and how copies take turns in a folder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.uri import parse_uri
 
 CLOCKS_APART = timedelta(seconds=30)
-"""By how much ICA's clock and ours may differ."""
+"""The largest difference between ICA's clock and ours that is expected."""
 FOLDER_REST = 2 * CLOCKS_APART
-"""How long a folder rests between two copies: whatever ICA has created in it since a claim is then the claimant's."""
+"""How long a folder rests between two copies. So whatever ICA creates in it after a claim belongs to the copy that has
+claimed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,15 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued job that may have its launch message."""
+    """A queued job that may be sent its launch message."""
 
     request: LaunchRequest
     project: str
-    """The id of its destination's."""
+    """The id of its destination project."""
     due_at: str | None = None
-    """None of a job in a backlog."""
+    """None for a job in a backlog."""
     waited_for_a_slot: bool = True
-    """And for nothing else: what it has waited until now is not counted as late."""
+    """Whether it has waited for a slot alone. Then the time until now does not count as a delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,11 @@ def backlogs_of(copy_id: str, planned: Sequence[PlannedJob], since: str) -> list
 
 
 def choose(waiting: Iterable[tuple[str, Iterable[Waiting]]], in_flight: Iterable[Job], slots: Slots) -> list[Waiting]:
-    """Which of the waiting jobs may go: one after the other of the copy that has the fewest in flight.
+    """The waiting jobs that may be launched now: the next job is always one of the copy with the fewest in flight.
 
-    ``waiting`` are runs of jobs of one copy into one project, by the copy's id, of which no more is looked at than is
-    chosen. A large copy holds up no small one. Within a copy the given order is kept, but for runs whose project is
-    full.
+    So a large copy does not delay a small one. Within a copy the given order is kept, except that runs whose project is
+    full are passed over. ``waiting`` are runs of jobs, each of one copy into one project, beside the copy's id. No more
+    jobs are taken from a run than needed.
     """
     under_way = list(in_flight)
     of_copy = Counter(job.copy_id for job in under_way)

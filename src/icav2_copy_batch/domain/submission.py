@@ -1,4 +1,4 @@
-"""What arrives in the ingest queue: a message, or notice of uploaded files; each is one submission with an id."""
+"""How submissions arrive in the ingest queue: as a message, or as S3's notice of uploaded files. Each has an id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UPLOAD_PREFIX = "manifests/"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file uploaded to a bucket. Its id is made of the very version that was uploaded."""
+    """A file that was uploaded to a bucket. Its id stands for the uploaded version; a later version has another."""
 
     bucket: str
     key: str
@@ -36,7 +36,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message sent to the queue. Its id is the one that SQS gave it, the same at every delivery."""
+    """A message that a client sent to the queue. Its id is made of SQS's message id, the same at every delivery."""
 
     message_id: str
     body: str
@@ -47,12 +47,15 @@ class Sent:
 
 
 def uploads_in(body: object) -> list[Upload] | None:
-    """The uploads that a queue message is about; None when it is no notification but a message of a client's.
+    """The uploads that a queue message gives notice of; None if it is not a notification but a client's message.
 
-    Knows S3's event as EventBridge delivers it, S3's own notifications (several records, URL-encoded keys) and the
-    test event that S3 sends when notifications are set up. Only files below ``manifests/`` count: what the product
-    itself writes to the bucket must never come back to it as a submission. Raises ``Refused`` for a notification that
-    S3 cannot have sent; one about anything else than an upload is about none.
+    Three kinds of notification are known: S3's event as EventBridge delivers it, S3's own notifications (several
+    records, URL-encoded keys), and the test event that S3 sends when notifications are set up. Only files below
+    ``manifests/`` count, so that what the product itself writes to the bucket never comes back as a submission. A
+    notification of something other than an upload has no uploads.
+
+    Raises ``Refused`` for a notification that S3 cannot have sent. The formats:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html and ev-events.html there.
     """
     if not isinstance(body, dict):
         return None
@@ -62,7 +65,7 @@ def uploads_in(body: object) -> list[Upload] | None:
         found = _uploads_of(body)
         uploads = [each for each in found or () if each.key.startswith(UPLOAD_PREFIX) and not each.key.endswith("/")]
     except (KeyError, TypeError, AttributeError):
-        raise Refused([Problem("message", "is a notification of S3's that lacks its bucket or object")]) from None
+        raise Refused([Problem("message", "is a notification from S3 without a bucket or an object")]) from None
     return None if found is None else uploads
 
 
@@ -87,14 +90,16 @@ def _created(records: list[dict[str, Any]]) -> Iterator[Upload]:
 
 
 def _upload(s3: dict[str, Any], decoded: bool) -> Upload:
-    """``s3`` is the part that both kinds of notification share, but for two spellings and the key's encoding."""
+    """The upload that a notification describes. The two kinds differ in two spellings and in the key's encoding."""
     described, bucket = s3["object"], s3["bucket"]["name"]
     key = described["key"] if decoded else unquote_plus(described["key"])
     version_id = described.get("version-id") or described.get("versionId")
     etag = described.get("etag") or described.get("eTag")
-    # Anybody who may send to the queue can send such a notice; S3 and its client would stumble over these.
+    # Anybody who may send to the queue can send such a notice. S3 and its client would fail with these values.
     if not (is_bucket_name(bucket) and is_object_key(key)):
-        raise Refused([Problem("message", "is a notification of S3's about a bucket or a key that S3 does not allow")])
+        raise Refused(
+            [Problem("message", "is a notification from S3 with a bucket name or a key that S3 does not allow")]
+        )
     if not all(isinstance(each, str) and is_encodable(each) for each in (version_id or "", etag or "")):
-        raise Refused([Problem("message", "is a notification of S3's whose version or ETag is no text")])
+        raise Refused([Problem("message", "is a notification from S3 whose version or ETag is not text")])
     return Upload(bucket, key, version_id, etag)

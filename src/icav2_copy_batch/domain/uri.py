@@ -1,11 +1,11 @@
 """ICA URIs: ``icav2://<project id or project name>/<path>``.
 
-Nothing is decoded. Real ICA paths contain spaces and may contain ``#``, ``?``, ``%``, ``+`` and non-ASCII, so a
-general URL parser would cut or change them.
+Nothing is decoded. Real ICA paths contain spaces and may contain ``#``, ``?``, ``%``, ``+`` and non-ASCII characters,
+so that a general URL parser would cut or change them.
 
-One name may be written in two Unicode forms, composed (NFC) and decomposed (NFD), and ICA may hold either. A manifest's
-paths are brought into NFC once, when it is read (see ``manifest.flip``), so that equal paths are equal text; what ICA
-shows is compared with them in NFC.
+Unicode can write one name in two forms, composed (NFC) and decomposed (NFD), and ICA may hold either. A manifest's
+paths are converted to NFC once (see ``manifest.flip``), so that equal paths are equal text. Whatever ICA shows is
+converted too before it is compared with them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ SCHEME = "icav2://"
 MAX_URI_CHARACTERS = 4096
 
 STEPS = frozenset({".", ".."})
-"""Segments that some systems follow and others take for names: a path that has one may mean two things."""
+"""Path segments that some systems follow and others treat as names, so that a path with one may mean two things."""
 
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class UriError(ValueError):
-    """The text is not an ICA URI; the message says why."""
+    """A text is not an ICA URI. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class IcaUri:
-    """A file (``/a/b``) or a folder (``/a/b/``; the project's root is ``/``) of a project."""
+    """A file (``/a/b``) or a folder (``/a/b/``) in a project. The project's root is ``/``."""
 
     project: str
     """Project id or name, as written."""
@@ -50,7 +50,7 @@ class IcaUri:
 
 
 def parse_uri(text: str) -> IcaUri:
-    """Take a URI apart, or raise ``UriError``."""
+    """Split a URI into project and path. Raises ``UriError``."""
     if fault := uri_fault(text):
         raise UriError(f"{text!r} {fault}")
     project, _, rest = text[len(SCHEME) :].partition("/")
@@ -69,7 +69,7 @@ def uri_fault(text: str) -> str | None:
     if "//" in text[len(SCHEME) :]:
         return "has an empty path segment (//)"
     if "/." in text and not STEPS.isdisjoint(text.split("/")):
-        return "has a path segment . or .., which is no name"
+        return "has a path segment . or .., which is not a name"
     if len(text) > MAX_URI_CHARACTERS:
         return f"is longer than {MAX_URI_CHARACTERS} characters"
     if is_plain(text):
@@ -82,7 +82,7 @@ def uri_fault(text: str) -> str | None:
 
 
 def nfc(path: str) -> str:
-    """A path in the one Unicode form in which paths are compared."""
+    """A path in NFC, the Unicode form in which paths are compared."""
     return path if path.isascii() else unicodedata.normalize("NFC", path)
 
 
@@ -92,7 +92,7 @@ def copied_into(folder: IcaUri, source: IcaUri) -> IcaUri:
 
 
 def is_project_id(project: str) -> bool:
-    """Whether this names a project by its id (a UUID) rather than by its name."""
+    """Whether a project is called by its id (a UUID) rather than by its name."""
     try:
         return str(UUID(project)) == project.lower()
     except ValueError:
@@ -100,17 +100,17 @@ def is_project_id(project: str) -> bool:
 
 
 def parent_path(path: str) -> str:
-    """The folder that holds the path: ``/a/`` for ``/a/b`` and for ``/a/b/``; ``/`` for ``/a``."""
+    """The folder in which a path lies: ``/a/`` for ``/a/b`` and for ``/a/b/``; ``/`` for ``/a``."""
     return path.rstrip("/").rpartition("/")[0] + "/"
 
 
 def is_plain(text: str) -> bool:
-    """Whether the text is of ASCII's printable characters alone, as most are: then no character of it is at fault."""
+    """Whether a text has only printable ASCII characters. Most have, and then no character needs a closer check."""
     return text.isascii() and text.isprintable()
 
 
 def is_encodable(text: str) -> bool:
-    """Whether UTF-8 can express the text: JSON can spell half a character, which nothing can store or send."""
+    """Whether UTF-8 can express a text. JSON can spell an unpaired surrogate, which nothing can store or send."""
     if text.isascii():
         return True
     try:

@@ -150,7 +150,7 @@ class Pacing:
         with self._counting:
             if self._pace is None:
                 self._lately.append(self._clock())
-            elif has_waited and self._pace.is_told_by(called_at):
+            elif has_waited and self._pace.is_news(called_at):
                 self._unreported += 1
 
     def _note_refusal(self, called_at: datetime, retry_after: float | None) -> None:
