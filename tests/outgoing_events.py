@@ -13,8 +13,8 @@ from typing import Any
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.events import Detail, Sendable
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import Limits, flip, pack_sources
-from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
+from icav2_copy_batch.domain.manifest import Limits, flip
+from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.problems import Refused
 from tests import doubles
 from tests.event_files import EVENTS
@@ -55,7 +55,7 @@ def ended_job(number: int, status: JobStatus, folder: str, sources: list[str], *
         status=status,
         attempt=len(attempts),
         destination=f"{DESTINATION}/{folder}",
-        packed_sources=pack_sources([f"{SOURCE}/{source}" for source in sources]),
+        sources=tuple([f"{SOURCE}/{source}" for source in sources]),
         attempts=attempts,
         ended_at=attempts[-1].ended_at,
         reason=attempts[-1].reason,
@@ -104,12 +104,9 @@ LOST_BCLS = ended_job(
             "b1d7e9f3-5a2c-4b8e-8d6f-0c4a2e8b6d55",
             "ICA job b1d7e9f3-5a2c-4b8e-8d6f-0c4a2e8b6d55 ended PARTIALLY_SUCCEEDED: 2 of 3 files were not copied",
         ),
-        packed_outcomes=pack_outcomes(
-            [
-                SourceOutcome(f"{SOURCE}/{BCLS[0]}", "FAILED", "read timed out"),
-                SourceOutcome(f"{SOURCE}/{BCLS[2]}", "PARTIALLY_COPIED"),
-            ],
-            [f"{SOURCE}/{source}" for source in BCLS],
+        outcomes=(
+            SourceOutcome(f"{SOURCE}/{BCLS[0]}", "FAILED", "read timed out"),
+            SourceOutcome(f"{SOURCE}/{BCLS[2]}", "PARTIALLY_COPIED"),
         ),
     ),
 )

@@ -105,7 +105,7 @@ class Table:
                 status=JobStatus.QUEUED,
                 attempt=1,
                 destination=plan.destination,
-                packed_sources=plan.packed_sources,
+                sources=plan.sources,
                 options=options,
                 queued_at=timestamp(now),
             )
@@ -189,7 +189,13 @@ class Table:
             return True
 
     def requeue(
-        self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime, hold: Hold | None = None
+        self,
+        job: Job,
+        ended: Attempt,
+        copied: frozenset[str],
+        now: datetime,
+        due_at: datetime,
+        hold: Hold | None = None,
     ) -> bool:
         with self.line.request():
             return self._leave(
@@ -437,8 +443,8 @@ class Table:
             ]
         # The index holds no sources, options or past attempts.
         absent: dict[str, Any] = {
-            "packed_sources": b"",
-            "copied": b"",
+            "sources": (),
+            "copied": frozenset(),
             "options": CopyOptions(),
             "attempts": (),
             "ended_at": None,

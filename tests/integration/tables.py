@@ -11,7 +11,7 @@ from typing import Any
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import Attempt, Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Slots
 from tests import doubles
 from tests.integration import clients
@@ -42,7 +42,7 @@ def create(table: EitherTable, total_jobs: int = 1, copy_id: str = "c", task_tok
 
 
 def create_jobs(table: EitherTable, destinations: Sequence[str], copy_id: str = "c") -> list[Job]:
-    planned = [PlannedJob(destination, pack_sources(SOURCES)) for destination in destinations]
+    planned = [PlannedJob(destination, tuple(SOURCES)) for destination in destinations]
     return doubles.create_due_jobs(table, copy_id, planned, CopyOptions(), at(0), due_at=at(900))
 
 
@@ -86,8 +86,8 @@ def passed(job: Job, seconds: float = 20) -> Attempt:
     return job.ended_attempt("SUCCEEDED", None, at(seconds))
 
 
-def requeue(table: EitherTable, job: Job, seconds: float = 20, copied: bytes = b"") -> bool:
-    return table.requeue(job, failed(job, seconds), copied, at(seconds), due_at=at(seconds + 900))
+def requeue(table: EitherTable, job: Job, seconds: float = 20, copied: Sequence[str] = ()) -> bool:
+    return table.requeue(job, failed(job, seconds), frozenset(copied), at(seconds), due_at=at(seconds + 900))
 
 
 def settle(table: EitherTable, copy_id: str = "c", task_tokens: Sequence[str] = (), seconds: float = 20) -> None:

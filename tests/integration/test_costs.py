@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import JobStatus
-from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.uri import parse_uri
 from local.bench.cost import PRICES
 from local.manifests import Manifest, bclconvert_manifest
@@ -120,7 +120,7 @@ def test_a_job_that_passes_takes_sixteen_units_however_many_sources_it_has(
         f"icav2://from/run/{hashlib.sha256(bytes([n % 256, n // 256])).hexdigest()}" for n in range(sources)
     ]
     began = len(aws.sent)
-    table.create_jobs("c", [PlannedJob(DESTINATION, pack_sources(hard_to_pack))], CopyOptions(), at(0))
+    table.create_jobs("c", [PlannedJob(DESTINATION, tuple(hard_to_pack))], CopyOptions(), at(0))
     created, _ = written(aws, began)
     assert created == (1 if sources == 2 else 2), "many sources are an item of their own, written once"
     began = len(aws.sent)

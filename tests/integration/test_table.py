@@ -26,11 +26,11 @@ from icav2_copy_batch.adapters.table.models import (
     SlotsItem,
     WaitedForItem,
 )
+from icav2_copy_batch.adapters.table.packing import MAX_OUTCOMES_BYTES, pack_sources
 from icav2_copy_batch.adapters.table.writes import LONGEST_TROUBLE_SECONDS
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import Limits, PlannedJob, pack_sources
-from icav2_copy_batch.domain.outcomes import MAX_PACKED_BYTES
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from tests import doubles
 from tests.integration import clients, template
@@ -40,6 +40,7 @@ from tests.integration.tables import (
     MOVE,
     NOTHING_TAKEN,
     PROJECT,
+    SOURCES,
     EitherTable,
     at,
     claim,
@@ -97,7 +98,7 @@ def test_a_copy_that_cannot_be_written_is_an_error(table: CopyTable, aws: AwsCal
 
 def test_a_job_that_cannot_be_written_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
     aws.refuse("PutItem", "AccessDeniedException", only="JOB#000002")
-    planned = [PlannedJob(DESTINATION, b"")] * 3
+    planned = [PlannedJob(DESTINATION, ())] * 3
     with pytest.raises(PutError, match="AccessDenied"):
         table.create_jobs("c", planned, CopyOptions(), at(0))
 
@@ -406,7 +407,9 @@ ACTS: dict[str, Act] = {
     "release": lambda table, job, second, ended: table.release(
         job, at(second), at(second + 9), doubles.hold("a reason")
     ),
-    "requeue": lambda table, job, second, ended: table.requeue(job, ended, b"\x01", at(second), at(second + 9)),
+    "requeue": lambda table, job, second, ended: table.requeue(
+        job, ended, frozenset(SOURCES[:1]), at(second), at(second + 9)
+    ),
     "mark_passed": lambda table, job, second, ended: table.mark_passed(job, ended, at(second)),
     "give_up": lambda table, job, second, ended: table.give_up(job, ended, at(second)),
     "wait": lambda table, job, second, ended: table.wait(request(job), at(second + 9), doubles.hold("why")),
@@ -507,13 +510,12 @@ def test_a_job_with_as_much_history_as_may_be_fits_into_its_item(table: CopyTabl
     """51 attempts, whose reasons and outcomes are as long as they may be, and the sources: DynamoDB takes 400 KB."""
     (job,) = create(table)
     running, chance = run(table, job), Random(1)
-    ended = replace(failed(running, reason="é" * 5000), packed_outcomes=chance.randbytes(MAX_PACKED_BYTES))
-    assert table.give_up(running, ended, at(20))
+    assert table.give_up(running, failed(running, reason="é" * 5000), at(20))
     item = stored("c", "JOB#000001")
     (attempt,) = item["attempts"]["L"]
+    attempt["M"]["packed_outcomes"] = {"B": chance.randbytes(MAX_OUTCOMES_BYTES)}
     item["attempts"]["L"] = [attempt] * (1 + template.template()["Parameters"]["MaxRedeploys"]["MaxValue"])
     assert 200 * 1024 < size_of({"M": item}) < 400 * 1024
-    assert size_of({"B": chance.randbytes(Limits().max_packed_bytes)}) < 400 * 1024 - 2048, "an item of their own"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -523,13 +525,12 @@ def test_a_copy_of_more_than_one_page_of_jobs_is_read_to_the_end(table: CopyTabl
     """DynamoDB answers with 1 MB at a time."""
     chance = Random(1)
     sources = [f"icav2://from/{chance.randbytes(20).hex()}" for _ in range(1200)]
-    packed = pack_sources(sources)
-    assert len(packed) * 45 > 1_100_000
-    table.create_jobs("c", [PlannedJob(DESTINATION, packed)] * 45, CopyOptions(), at(0))
+    assert len(pack_sources(sources)) * 45 > 1_100_000
+    table.create_jobs("c", [PlannedJob(DESTINATION, tuple(sources))] * 45, CopyOptions(), at(0))
     jobs = list(table.jobs("c"))
     assert [job.job_id for job in jobs] == [f"{number:06d}" for number in range(1, 46)]
     assert aws.count("Query") > 1
-    assert jobs[44].sources == sources
+    assert jobs[44].sources == tuple(sources)
 
 
 # --- the template ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaJob
 from icav2_copy_batch.domain.job import Claim, Copy, CopyStatus, Job, JobKey, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
@@ -118,7 +118,7 @@ class World:
         sources: Sequence[str] = SOURCES,
     ) -> list[Job]:
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
-        packed = pack_sources(list(sources))
+        packed = tuple(sources)
         planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
         due_at = self.clock() + due_in
         doubles.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), due_at)

@@ -10,7 +10,7 @@ import pytest
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.stages.delay import Delay
 from tests import doubles
@@ -42,7 +42,7 @@ class World:
 
     def create(self, copy_id: str = "run", jobs: int = 1, ingested: bool = True) -> list[Job]:
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
-        packed = pack_sources(["icav2://from/a"])
+        packed = ("icav2://from/a",)
         planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
         doubles.create_due_jobs(self.table, copy_id, planned, CopyOptions(), self.clock(), self.clock())
         if ingested:
@@ -102,7 +102,7 @@ def test_the_time_counts_from_the_last_move(world: World) -> None:
         world.clock.forward(minutes=59)
         assert world.report() == 0
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
-        world.table.requeue(running, ended, b"", world.clock(), world.clock())
+        world.table.requeue(running, ended, frozenset(), world.clock(), world.clock())
 
 
 def test_launches_that_are_put_off_again_and_again_do_not_begin_the_time_anew(world: World) -> None:
@@ -123,7 +123,7 @@ def test_a_copy_is_told_of_once_with_all_its_delayed_jobs_and_they_are_counted_e
     world.table.requeue(
         running := world.table.job_items["run", "000001"],
         running.ended_attempt("FAILED", "disk full", world.clock()),
-        b"",
+        frozenset(),
         world.clock(),
         world.clock(),
     )

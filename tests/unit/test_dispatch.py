@@ -10,7 +10,7 @@ import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import CONSEQUENCES, Copy, HoldReason, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, backlogs_of
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
@@ -32,7 +32,7 @@ class World:
     def submit(self, copy_id: str = "run", jobs: int = 1, projects: str = "p") -> list[Job]:
         """A copy of so many jobs into each project, as ingest leaves it."""
         planned = [
-            PlannedJob(f"icav2://{project}/{copy_id}/{number}/", pack_sources(["icav2://from/a"]))
+            PlannedJob(f"icav2://{project}/{copy_id}/{number}/", ("icav2://from/a",))
             for project in projects.split()
             for number in range(jobs)
         ]
@@ -64,7 +64,7 @@ class World:
         """It failed in an outage, and waits so long."""
         running, now = self.run(job), self.clock()
         ended = running.ended_attempt("FAILED", "disk full", now)
-        assert self.table.requeue(running, ended, b"", now, now + timedelta(minutes=minutes), OUTAGE)
+        assert self.table.requeue(running, ended, frozenset(), now, now + timedelta(minutes=minutes), OUTAGE)
         return self.now(job)
 
     def dispatch(self) -> Dispatch:
@@ -292,7 +292,7 @@ def test_what_is_held_goes_as_soon_as_attempts_into_its_project_succeed_again(wo
         running = doubles.run(world.table, world.now(job), world.clock(), ica_project_id=project)
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
         due_at = world.clock() + timedelta(minutes=27)
-        assert world.table.requeue(running, ended, b"", world.clock(), due_at, OUTAGE)
+        assert world.table.requeue(running, ended, frozenset(), world.clock(), due_at, OUTAGE)
     assert world.send() == Counter()
     world.table.outcomes_of["well"] = world.table.outcomes_of["well"].plus(2, 0, world.clock())
     assert world.send()["sent_again"] == 1

@@ -14,8 +14,7 @@ import pytest
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.events import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail, Sendable, encode, event_id
 from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import pack_sources
-from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes
+from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.problems import Problem, Refused
 from tests import doubles
 from tests.event_files import schema_faults
@@ -56,7 +55,7 @@ def job(destination: str, sources: list[str], *attempts: Attempt) -> Job:
         status=JobStatus.PASSED if passed else JobStatus.FAILED,
         attempt=len(attempts),
         destination=destination,
-        packed_sources=pack_sources(sources),
+        sources=tuple(sources),
         attempts=attempts,
         reason=attempts[-1].reason,
     )
@@ -90,8 +89,8 @@ def sent(settled: Copy, jobs: list[Job]) -> Detail:
     return settled_result(settled, jobs, RESULT_URI)[1].detail()
 
 
-def with_outcomes(ended: Attempt, wrong: list[SourceOutcome], sources: list[str]) -> Attempt:
-    return replace(ended, packed_outcomes=pack_outcomes(wrong, sources))
+def with_outcomes(ended: Attempt, wrong: list[SourceOutcome]) -> Attempt:
+    return replace(ended, outcomes=tuple(wrong))
 
 
 def long_failed_job(number: int, reason: str) -> Job:
@@ -193,7 +192,7 @@ def test_the_detail_of_a_failed_copy_names_the_failed_jobs_with_their_reasons() 
 def test_a_failed_job_names_the_sources_that_its_last_attempt_did_not_copy() -> None:
     sources = ["icav2://from/1", "icav2://from/2", "icav2://from/3"]
     wrong = [SourceOutcome(sources[0], "FAILED", "disk full"), SourceOutcome(sources[2], "MISSING")]
-    lost = job("icav2://to/c/", sources, with_outcomes(attempt(1, "FAILED", "ica-6", "2 of 3"), wrong, sources))
+    lost = job("icav2://to/c/", sources, with_outcomes(attempt(1, "FAILED", "ica-6", "2 of 3"), wrong))
     (failed,) = settled_detail(copy(failed=1), [lost], RESULT_URI)["failed_jobs"]
     assert failed["failed_sources"] == [
         {"source_uri": "icav2://from/1", "outcome": "FAILED", "reason": "disk full"},
@@ -204,7 +203,7 @@ def test_a_failed_job_names_the_sources_that_its_last_attempt_did_not_copy() -> 
 def test_a_failed_job_names_twenty_failed_sources_at_most() -> None:
     sources = [f"icav2://from/{number}" for number in range(25)]
     wrong = [SourceOutcome(source, "FAILED", "disk full") for source in sources]
-    lost = job("icav2://to/c/", sources, with_outcomes(attempt(1, "FAILED", "ica-6", "all"), wrong, sources))
+    lost = job("icav2://to/c/", sources, with_outcomes(attempt(1, "FAILED", "ica-6", "all"), wrong))
     detail = settled_detail(copy(failed=1), [lost], RESULT_URI)
     assert [each["source_uri"] for each in detail["failed_jobs"][0]["failed_sources"]] == sources[:20]
     assert schema_faults("copy-settled", detail) == []
@@ -341,7 +340,7 @@ def job_of_size(size: int) -> Job:
     """A job with which the whole detail of its copy takes so many bytes."""
     (source,) = GIVEN_UP.sources
     short = len(encode(settled_detail(copy(failed=1), [GIVEN_UP], RESULT_URI)))
-    return replace(GIVEN_UP, packed_sources=pack_sources([source + "x" * (size - short)]))
+    return replace(GIVEN_UP, sources=(source + "x" * (size - short),))
 
 
 def test_a_detail_up_to_the_limit_is_sent_whole_and_one_byte_more_without_its_jobs() -> None:
@@ -358,7 +357,7 @@ def test_a_detail_up_to_the_limit_is_sent_whole_and_one_byte_more_without_its_jo
 
 def test_a_limit_is_of_bytes_as_they_are_sent() -> None:
     sources = [f"icav2://from/概要{number}" for number in range(MAX_DETAIL_BYTES // 25)]
-    passed = replace(PASSED_AT_ONCE, packed_sources=pack_sources(sources))
+    passed = replace(PASSED_AT_ONCE, sources=tuple(sources))
     detail = settled_detail(copy(passed=1), [passed], RESULT_URI)
     assert len(str(detail)) < MAX_DETAIL_BYTES < len(encode(detail))
     assert sent(copy(passed=1), [passed])["truncated"] is True
@@ -384,7 +383,7 @@ def test_the_result_is_written_job_by_job() -> None:
 def test_what_is_sent_holds_no_more_of_a_copy_than_can_be_sent(status: JobStatus) -> None:
     """A copy of 5,000 jobs of 100 sources each: tens of megabytes."""
     sources = [f"icav2://from/{number:03d}/{'x' * 100}" for number in range(100)]
-    one = replace(GIVEN_UP, status=status, packed_sources=pack_sources(sources))
+    one = replace(GIVEN_UP, status=status, sources=tuple(sources))
     failed = 5000 if status is JobStatus.FAILED else 0
     of_copy = copy(passed=5000 - failed, failed=failed)
     sendable = Sendable(of_copy, RESULT_URI)

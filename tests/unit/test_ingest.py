@@ -119,7 +119,7 @@ class World:
         return event
 
     def jobs(self, copy_id: str) -> list[tuple[str, list[str]]]:
-        return [(job.destination, job.sources) for job in self.table.jobs(copy_id)]
+        return [(job.destination, list(job.sources)) for job in self.table.jobs(copy_id)]
 
     def only_copy_id(self) -> str:
         (copy_id,) = self.table.copies
@@ -722,7 +722,7 @@ def test_a_copy_is_not_finished_in_a_plan_that_is_not_its_own(world: World) -> N
     with pytest.raises(doubles.LineCut):
         world.receive({"manifest": MANIFEST})
     world.line.cut_after = None
-    world.ingest = replace(world.ingest, limits=replace(world.limits, max_packed_bytes=1))
+    world.ingest = replace(world.ingest, limits=replace(world.limits, max_sources_bytes=1))
     with pytest.raises(RuntimeError, match="was begun with 2 jobs and now has 3"):
         world.receive({"manifest": MANIFEST})
 

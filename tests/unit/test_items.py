@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Job, JobStatus
-from icav2_copy_batch.domain.manifest import pack_sources
-from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome, copied_bits
+from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.stages.items import BatchItems
 from tests.doubles import SmallIca
 
@@ -15,15 +16,15 @@ SOURCES = ["icav2://from/a", "icav2://from/b", "icav2://other/c"]
 FAILURES = [IcaUnavailable("503"), IcaRefused("404")]
 
 
-def job(number: int = 1, sources: list[str] = SOURCES, copied: bytes = b"") -> Job:
+def job(number: int = 1, sources: list[str] = SOURCES, copied: Collection[str] = ()) -> Job:
     return Job(
         "run",
         f"{number:06d}",
         JobStatus.RUNNING,
         attempt=1,
         destination="icav2://to/x/",
-        packed_sources=pack_sources(sources),
-        copied=copied,
+        sources=tuple(sources),
+        copied=frozenset(copied),
         ica_project_id="to",
         ica_job_id=f"ica-{number}",
         ica_batch_id=f"batch-{number}",
@@ -93,7 +94,7 @@ def test_what_an_earlier_attempt_has_copied_is_not_asked_for() -> None:
     """It is no item of this copy batch."""
     ica = stocked()
     ica.items["batch-1"] = items(b="COPIED", c="FAILED")
-    earlier = copied_bits(SOURCES, SOURCES[1:])
+    earlier = SOURCES[:1]
     assert [each.source for each in uncopied(ica, job(copied=earlier))["run", "000001"]] == SOURCES[2:]
     assert ["from", "/b"] in ica.called("find")
 

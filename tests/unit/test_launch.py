@@ -24,8 +24,7 @@ from icav2_copy_batch.domain.ica import (
 )
 from icav2_copy_batch.domain.intent import Intent, digest_of
 from icav2_copy_batch.domain.job import Claim, Copy, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
-from icav2_copy_batch.domain.outcomes import copied_bits
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, LEAST_RATE, Pace, first_pace
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
@@ -98,7 +97,7 @@ class World:
     ) -> list[Job]:
         count = len(destinations)
         self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), count, count, "s3://our-bucket/m"))
-        planned = [PlannedJob(destination, pack_sources(list(sources))) for destination in destinations]
+        planned = [PlannedJob(destination, tuple(sources)) for destination in destinations]
         doubles.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), self.clock())
         return list(self.table.jobs(copy_id))
 
@@ -135,7 +134,7 @@ class World:
     def fail(self, job: Job, uncopied: Sequence[str] = ()) -> Job:
         """Have a running job's attempt fail; the job as it is queued for the next."""
         running = replace(self.now(job), ica_created_at=timestamp(self.clock()))
-        copied = copied_bits(running.sources, uncopied) if uncopied else b""
+        copied = frozenset(running.sources) - set(uncopied) if uncopied else frozenset()
         ended = running.ended_attempt("FAILED", "disk full", self.clock())
         assert self.table.requeue(running, ended, copied, self.clock(), self.clock())
         return self.now(job)
@@ -584,7 +583,7 @@ def test_a_copy_batch_that_ica_finds_too_large_is_halved_until_it_is_taken(world
         assert (queued.intent, queued.attempts, world.nothing_taken()) == (None, (), True)
         assert world.queue.sent.pop() == (request(job), 0)
     assert world.launch(job) == Launched(started=1)
-    assert world.now(job).uncopied == job.sources[:3]
+    assert world.now(job).uncopied == list(job.sources[:3])
     assert [len(data_ids) for _, _, data_ids, _ in world.ica.called("start_copy_batch")] == [10, 5, 3]
 
 
@@ -622,7 +621,7 @@ def test_before_the_next_part_there_is_nothing_to_clear_away(world: World) -> No
     world.launch(job)
     running = world.now(job)
     passed = running.ended_attempt("SUCCEEDED", None, world.clock())
-    copied = copied_bits(running.sources, running.later)
+    copied = frozenset(running.due_by_now)
     assert world.table.requeue(running, passed, copied, world.clock(), world.clock())
     assert world.launch(world.now(job)) == Launched(started=1)
     assert world.ica.called("incomplete_files") == []

@@ -10,7 +10,6 @@ import pytest
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import pack_sources
 from icav2_copy_batch.stages.leftovers import Leftovers
 from tests.doubles import SmallIca
 
@@ -24,7 +23,7 @@ def job(*sources: str, attempts: int = 1) -> Job:
         JobStatus.LAUNCHING,
         attempts + 1,
         "icav2://to/x/",
-        pack_sources([f"icav2://from/run/{source}" for source in sources or ("a.txt", "b.txt")]),
+        tuple([f"icav2://from/run/{source}" for source in sources or ("a.txt", "b.txt")]),
         attempts=tuple(
             Attempt(
                 number,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-import zlib
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -12,7 +11,7 @@ import pytest
 from icav2_copy_batch.domain.commands import (
     CopyOptions,
 )
-from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip, pack_sources, unpack_sources
+from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
 from icav2_copy_batch.domain.problems import PROBLEMS_LISTED, Problem, Refused
 from icav2_copy_batch.domain.projects import MOST_NAMES, Projects, UnknownProject
 from local.manifests import bclconvert_manifest
@@ -23,7 +22,7 @@ TO, ELSEWHERE = "icav2://to/folder/", "icav2://to/elsewhere/"
 
 
 def jobs(manifest: object, **limits: Any) -> list[tuple[str, list[str]]]:
-    return [(job.destination, unpack_sources(job.packed_sources)) for job in flip(manifest, Limits(**limits))]
+    return [(job.destination, list(job.sources)) for job in flip(manifest, Limits(**limits))]
 
 
 def test_a_manifest_becomes_one_job_for_each_destination() -> None:
@@ -227,28 +226,22 @@ def test_the_jobs_of_a_split_destination_stand_together() -> None:
     assert [destination for destination, _ in jobs(manifest, max_sources_per_job=2)] == [ELSEWHERE, ELSEWHERE, TO, TO]
 
 
-def test_sources_that_pack_to_more_than_the_limit_are_halved_until_they_fit() -> None:
-    sources = [f"icav2://from/{number * 7919:x}" for number in range(100)]
-    planned = flip({source: [TO] for source in sources}, Limits(max_packed_bytes=100))
+def test_sources_with_more_bytes_than_the_limit_are_halved_until_they_fit() -> None:
+    sources = [f"icav2://from/ü{number * 7919:x}" for number in range(100)]
+    planned = flip({source: [TO] for source in sources}, Limits(max_sources_bytes=100))
     assert len(planned) > 1
-    assert max(len(job.packed_sources) for job in planned) <= 100
-    assert [source for job in planned for source in unpack_sources(job.packed_sources)] == sorted(sources)
+    assert max(sum(len(source.encode()) for source in job.sources) for job in planned) <= 100
+    assert [source for job in planned for source in list(job.sources)] == sorted(sources)
 
 
-def test_sources_that_pack_to_just_the_limit_are_not_halved() -> None:
-    exactly = len(pack_sources([A, B]))
-    assert jobs({A: [TO], B: [TO]}, max_packed_bytes=exactly) == [(TO, [A, B])]
-    assert jobs({A: [TO], B: [TO]}, max_packed_bytes=exactly - 1) == [(TO, [A]), (TO, [B])]
+def test_sources_with_just_as_many_bytes_as_the_limit_are_not_halved() -> None:
+    exactly = len(A.encode()) + len(B.encode())
+    assert jobs({A: [TO], B: [TO]}, max_sources_bytes=exactly) == [(TO, [A, B])]
+    assert jobs({A: [TO], B: [TO]}, max_sources_bytes=exactly - 1) == [(TO, [A]), (TO, [B])]
 
 
-def test_a_single_source_that_packs_to_more_than_the_limit_is_a_job_of_its_own() -> None:
-    assert jobs({A: [TO], B: [TO]}, max_packed_bytes=1) == [(TO, [A]), (TO, [B])]
-
-
-def test_packed_sources_are_much_smaller_than_the_sources_of_a_run() -> None:
-    sources = list(bclconvert_manifest())
-    assert len(pack_sources(sources)) < len("".join(sources)) / 10
-    assert unpack_sources(pack_sources(sources)) == sources
+def test_a_single_source_with_more_bytes_than_the_limit_is_a_job_of_its_own() -> None:
+    assert jobs({A: [TO], B: [TO]}, max_sources_bytes=1) == [(TO, [A]), (TO, [B])]
 
 
 # --- forms of Unicode ------------------------------------------------------------------------------------------------
@@ -264,7 +257,7 @@ def test_a_folder_and_a_source_are_the_same_in_either_unicode_form() -> None:
     planned = [flip(manifest, Limits()) for manifest in (composed, mixed)]
     assert planned[0] == planned[1]
     (job,) = planned[1]
-    assert (job.destination, unpack_sources(job.packed_sources)) == ("icav2://to/ü/", sorted(composed))
+    assert (job.destination, list(job.sources)) == ("icav2://to/ü/", sorted(composed))
     assert digest(planned[0], CopyOptions()) == digest(planned[1], CopyOptions())
 
 
@@ -313,7 +306,7 @@ def flipped(manifest: object) -> tuple[list[tuple[str, list[str]]], dict[str, st
     """The jobs, and how the projects are called."""
     projects = Projects(look_up)
     planned = flip(manifest, Limits(), projects)
-    return [(job.destination, unpack_sources(job.packed_sources)) for job in planned], projects.names
+    return [(job.destination, list(job.sources)) for job in planned], projects.names
 
 
 @pytest.mark.parametrize("spelling", ["second", SECOND_ID, SECOND_ID.upper()])
@@ -437,16 +430,10 @@ def test_a_manifest_of_very_many_names_has_a_hundred_looked_up() -> None:
 
 # --- the digest ------------------------------------------------------------------------------------------------------
 
-PLAN = [PlannedJob(ELSEWHERE, pack_sources([A])), PlannedJob(TO, pack_sources([A, B]))]
+PLAN = [PlannedJob(ELSEWHERE, (A,)), PlannedJob(TO, (A, B))]
 
 
-def test_the_digest_of_the_same_submission_is_the_same_however_zlib_packs_it() -> None:
-    again = [PlannedJob(job.destination, zlib.compress(zlib.decompress(job.packed_sources), level=0)) for job in PLAN]
-    assert again != PLAN
-    assert digest(PLAN, CopyOptions()) == digest(again, CopyOptions())
-
-
-@pytest.mark.parametrize("limits", [Limits(max_sources_per_job=1), Limits(max_packed_bytes=1)])
+@pytest.mark.parametrize("limits", [Limits(max_sources_per_job=1), Limits(max_sources_bytes=1)])
 def test_the_digest_of_the_same_submission_is_the_same_however_it_is_split_and_in_whatever_order(
     limits: Limits,
 ) -> None:
@@ -466,10 +453,10 @@ def test_the_plan_hangs_on_no_order() -> None:
     ("planned", "options"),
     [
         (PLAN[:1], CopyOptions()),
-        ([PLAN[0], PlannedJob(TO, pack_sources([A]))], CopyOptions()),
-        ([PLAN[0], PlannedJob(TO, pack_sources([A, B + "x"]))], CopyOptions()),
-        ([PlannedJob(ELSEWHERE, pack_sources([A, B])), PlannedJob(TO, pack_sources([A]))], CopyOptions()),
-        ([PlannedJob(TO, pack_sources([A, A, B]))], CopyOptions()),
+        ([PLAN[0], PlannedJob(TO, (A,))], CopyOptions()),
+        ([PLAN[0], PlannedJob(TO, (A, B + "x"))], CopyOptions()),
+        ([PlannedJob(ELSEWHERE, (A, B)), PlannedJob(TO, (A,))], CopyOptions()),
+        ([PlannedJob(TO, (A, A, B))], CopyOptions()),
         (PLAN, CopyOptions("OVERWRITE")),
         (PLAN, CopyOptions(copy_user_tags=False)),
         (PLAN, CopyOptions(copy_technical_tags=False)),

@@ -15,7 +15,7 @@ from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob, pack_sources
+from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import CLOCKS_APART, Slots
 from icav2_copy_batch.stages.reconcile import (
     LISTS_LAG,
@@ -69,7 +69,7 @@ class World:
         self.reconcile = Reconcile(table=self.table, ica=self.ica, queue=self.queue, clock=self.clock)
         self.asked_at = self.clock()
         self.table.create_copy(Copy("run", "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
-        sources = pack_sources([f"icav2://{SOURCE}/{name.replace('fol.', '')}" for name in data])
+        sources = tuple([f"icav2://{SOURCE}/{name.replace('fol.', '')}" for name in data])
         planned = [PlannedJob(f"icav2://{PROJECT}/{'' if root else f'x{n}/'}", sources) for n in range(jobs)]
         doubles.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
         for number, job in enumerate(list(self.table.jobs("run"))):

@@ -114,7 +114,7 @@ def test_a_full_project_holds_up_no_job_into_another() -> None:
 
 
 def test_a_copy_has_a_backlog_for_each_project() -> None:
-    planned = [PlannedJob(f"icav2://{project}/{number}/", b"") for project in ("p", "q r") for number in range(3)]
+    planned = [PlannedJob(f"icav2://{project}/{number}/", ()) for project in ("p", "q r") for number in range(3)]
     assert backlogs_of("a", planned[:5], "then") == [
         Backlog("a", "p", next=1, last=3, since="then"),
         Backlog("a", "q r", next=4, last=5, since="then"),

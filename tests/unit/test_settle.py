@@ -544,7 +544,7 @@ def test_a_job_that_moves_on_between_listing_and_reading_is_not_moved(
 
     def another_is_faster(_: object) -> None:
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
-        assert world.table.requeue(running, ended, b"", world.clock(), world.clock() + LOST_MESSAGE_AGE)
+        assert world.table.requeue(running, ended, frozenset(), world.clock(), world.clock() + LOST_MESSAGE_AGE)
         if again:
             world.run(world.now(running), "RUNNING")
 
@@ -571,7 +571,7 @@ def test_a_job_that_moves_on_between_reading_and_writing_is_not_moved(
 
     def another_is_faster(jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
-        assert world.table.requeue(running, ended, b"", world.clock(), world.clock() + LOST_MESSAGE_AGE)
+        assert world.table.requeue(running, ended, frozenset(), world.clock(), world.clock() + LOST_MESSAGE_AGE)
         found: dict[JobKey, list[SourceOutcome]] = ask_verifier(jobs)
         return found
 

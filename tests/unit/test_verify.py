@@ -11,8 +11,7 @@ import pytest
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Job, JobKey, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import pack_sources
-from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome, copied_bits
+from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.stages.verify import (
     PATIENCE,
     TreesCompared,
@@ -31,7 +30,7 @@ def job(number: int, *sources: str, project: str = "to", action_on_exist: str = 
         JobStatus.RUNNING,
         1,
         f"icav2://{project}/out {number}/",
-        pack_sources(uris),
+        tuple(uris),
         options=CopyOptions(action_on_exist),
     )
 
@@ -212,10 +211,10 @@ def test_of_a_job_that_is_copied_part_by_part_only_what_should_be_there_by_now_i
     part = replace(job(1), batch_limit=1)
     del ica.data["/out 1/b"]
     assert verifier(ica).faults([part]) == {FIRST: []}
-    last = replace(part, copied=copied_bits(part.sources, part.later))
+    last = replace(part, copied=frozenset(part.due_by_now))
     del ica.data["/out 1/a"]
     (found,) = verifier(ica).faults([last]).values()
-    assert [each.source for each in found] == part.sources
+    assert [each.source for each in found] == list(part.sources)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +292,7 @@ def test_of_sources_that_an_earlier_attempt_has_copied_nothing_is_told_as_older(
     sources = ("/run/a", "/run/b", "/run/tree/", "/run/other/")
     second = began(job(1, *sources, action_on_exist="OVERWRITE"), attempt=2)
     left = ["icav2://from/run/b", "icav2://from/run/other/"]
-    second = replace(second, copied=copied_bits(second.sources, set(left)))
+    second = replace(second, copied=frozenset(second.sources) - set(left))
     verify = verifier(ica)
     found = verify.faults([second])[FIRST] + whole(verify.compare_trees(second, lambda: True))
     assert [(each.source, each.outcome) for each in found] == [(source, Finding.OLDER) for source in left]

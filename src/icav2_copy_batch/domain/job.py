@@ -9,8 +9,7 @@ from enum import Enum, StrEnum
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
-from icav2_copy_batch.domain.manifest import unpack_sources
-from icav2_copy_batch.domain.outcomes import SourceOutcome, pack_outcomes, uncopied_sources, unpack_outcomes
+from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.uri import parse_uri
 
 Clock = Callable[[], datetime]
@@ -21,7 +20,7 @@ JobKey = tuple[str, str]
 """Copy id and job id: by which a job is known."""
 
 MAX_REASON_CHARACTERS = 1000
-"""Longer reasons are cut: an item holds one for each attempt and must stay small."""
+"""Longer reasons are cut: a job keeps one for each attempt."""
 
 
 class JobStatus(StrEnum):
@@ -170,8 +169,8 @@ class Attempt:
     ica_created_at: str | None = None
     """When ICA created its job, as far as ICA says."""
     reason: str | None = None
-    packed_outcomes: bytes = b""
-    """Of the sources that this attempt did not copy."""
+    outcomes: tuple[SourceOutcome, ...] = ()
+    """What became of the sources that this attempt did not copy, in the order of the job's sources."""
 
     @property
     def has_passed(self) -> bool:
@@ -187,9 +186,9 @@ class Job:
     status: JobStatus
     attempt: int
     destination: str = ""
-    packed_sources: bytes = b""
-    copied: bytes = b""
-    """A bit per source that an earlier attempt has copied, see ``uncopied``."""
+    sources: tuple[str, ...] = ()
+    copied: frozenset[str] = frozenset()
+    """The sources that earlier attempts have copied."""
     batch_limit: int | None = None
     """So many sources at most have its copy batches, since ICA has refused a larger one: it is copied part by part."""
     options: CopyOptions = field(default_factory=CopyOptions)
@@ -227,10 +226,6 @@ class Job:
         return self.copy_id, self.job_id
 
     @property
-    def sources(self) -> list[str]:
-        return unpack_sources(self.packed_sources)
-
-    @property
     def uncopied(self) -> list[str]:
         """The sources that this attempt has to copy: the first part of those that no earlier one has copied."""
         return self._pending[: self.batch_limit]
@@ -249,8 +244,7 @@ class Job:
     @property
     def _pending(self) -> list[str]:
         """The sources that no attempt has copied; all, where one has failed that seems to have copied all."""
-        sources = self.sources
-        return uncopied_sources(sources, self.copied) or sources
+        return [source for source in self.sources if source not in self.copied] or list(self.sources)
 
     @property
     def held(self) -> Consequences:
@@ -284,13 +278,14 @@ class Job:
 
     @property
     def last_outcomes(self) -> list[SourceOutcome]:
-        """Of the sources that the last attempt to end did not copy, as far as ICA has said."""
-        return unpack_outcomes(self.attempts[-1].packed_outcomes, self.sources) if self.attempts else []
+        """What became of the sources that the last attempt to end did not copy, as far as ICA has said."""
+        return list(self.attempts[-1].outcomes) if self.attempts else []
 
     def ended_attempt(
         self, outcome: str, reason: str | None, now: datetime, uncopied: Sequence[SourceOutcome] = ()
     ) -> Attempt:
         """The attempt under way, as it ends now."""
+        by_source = {each.source: each for each in uncopied}
         return Attempt(
             number=self.attempt,
             outcome=outcome,
@@ -302,7 +297,7 @@ class Job:
             ica_batch_id=self.ica_batch_id,
             ica_created_at=self.ica_created_at,
             reason=reason and reason[:MAX_REASON_CHARACTERS],
-            packed_outcomes=pack_outcomes(uncopied, self.sources) if uncopied else b"",
+            outcomes=tuple(by_source[source] for source in self.sources if source in by_source),
         )
 
 

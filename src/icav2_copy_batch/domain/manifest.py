@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
@@ -27,8 +26,8 @@ class Limits:
     max_manifest_bytes: int = 256 * 1024 * 1024
     """Of the JSON text, after decompression."""
     max_sources_per_job: int = 1000
-    max_packed_bytes: int = 32 * 1024
-    """Of a job's packed sources; keeps the item small, since each of its moves is paid by the item's size."""
+    max_sources_bytes: int = 320 * 1024
+    """UTF-8 bytes of all the sources of one job."""
     allow_same_project: bool = False
 
 
@@ -37,7 +36,7 @@ class PlannedJob:
     """A destination folder and its sources, sorted."""
 
     destination: str
-    packed_sources: bytes
+    sources: tuple[str, ...]
 
 
 # --- flipping --------------------------------------------------------------------------------------------------------
@@ -292,9 +291,8 @@ def _split(destination: str, sources: list[str], limits: Limits) -> Iterator[Pla
 
 
 def _halve_until_small(destination: str, sources: list[str], limits: Limits) -> Iterator[PlannedJob]:
-    packed = pack_sources(sources)
-    if len(packed) <= limits.max_packed_bytes or len(sources) == 1:
-        yield PlannedJob(destination, packed)
+    if len(sources) == 1 or sum(len(source.encode()) for source in sources) <= limits.max_sources_bytes:
+        yield PlannedJob(destination, tuple(sources))
         return
     middle = len(sources) // 2
     yield from _halve_until_small(destination, sources[:middle], limits)
@@ -310,15 +308,5 @@ def digest(jobs: Iterable[PlannedJob], options: CopyOptions) -> str:
     for destination, of_destination in groupby(jobs, key=lambda job: job.destination):
         fingerprint.update(f"\n\n{destination}".encode())
         for job in of_destination:
-            # As text: another zlib may pack it otherwise. No URI has a line break in it.
-            fingerprint.update(b"\n" + zlib.decompress(job.packed_sources))
+            fingerprint.update("\n".join(("", *job.sources)).encode())  # no URI has a line break in it
     return fingerprint.hexdigest()
-
-
-def pack_sources(sources: list[str]) -> bytes:
-    """Sources as kept in a job's item. They share long prefixes, so that compression takes most of it away."""
-    return zlib.compress("\n".join(sources).encode())
-
-
-def unpack_sources(packed: bytes) -> list[str]:
-    return zlib.decompress(packed).decode().split("\n") if packed else []

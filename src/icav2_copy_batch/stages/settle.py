@@ -21,7 +21,7 @@ from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import ALL_THERE, Attempt, Clock, Job, JobKey, LaunchRequest
 from icav2_copy_batch.domain.outage import OUTAGE, wait_in_outage
-from icav2_copy_batch.domain.outcomes import NOT_YET, Finding, SourceOutcome, copied_bits
+from icav2_copy_batch.domain.outcomes import NOT_YET, Finding, SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.ports import LaunchQueue, Table
@@ -250,7 +250,7 @@ class Settle:
         now = self.clock()
         ended = job.ended_attempt(passed.outcome, passed.reason, now)
         if job.later:
-            return self._launch_again(Happening.PART_PASSED, job, ended, copied_bits(job.sources, job.later))
+            return self._launch_again(Happening.PART_PASSED, job, ended, frozenset(job.due_by_now))
         return _log(Happening.PASSED, job, ended, self.table.mark_passed(job, ended, now))
 
     def _await(self, job: Job, wrong: SourceOutcome, up_to: str | None) -> Happening:
@@ -269,13 +269,13 @@ class Settle:
         ended = job.ended_attempt(failed.outcome, failed.reason, now, left if uncopied else ())
         if _is_last(job, self.max_attempts):
             return _log(Happening.GIVEN_UP, job, ended, self.table.give_up(job, ended, now))
-        copied = job.copied if uncopied is None else copied_bits(job.sources, {each.source for each in left})
+        copied = job.copied if uncopied is None else frozenset(job.sources) - {each.source for each in left}
         if in_outage and (wait := wait_in_outage(job)):
             requeued = self.table.requeue(job, ended, copied, now, now + wait, OUTAGE)
             return _log(Happening.REQUEUED, job, ended, requeued)
         return self._launch_again(Happening.REQUEUED, job, ended, copied)
 
-    def _launch_again(self, happening: Happening, job: Job, ended: Attempt, copied: bytes) -> Happening:
+    def _launch_again(self, happening: Happening, job: Job, ended: Attempt, copied: frozenset[str]) -> Happening:
         """Another attempt at once, for what is not ``copied``."""
         now = self.clock()
         if requeued := self.table.requeue(job, ended, copied, now, due_at=now + LOST_MESSAGE_AGE):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,15 @@ from icav2_copy_batch.adapters.table.models import (
     SlotsItem,
     SourcesItem,
 )
+from icav2_copy_batch.adapters.table.packing import (
+    INLINE_SOURCES_BYTES,
+    pack_copied,
+    pack_outcomes,
+    pack_sources,
+    unpack_copied,
+    unpack_outcomes,
+    unpack_sources,
+)
 from icav2_copy_batch.adapters.table.writes import REFUSED, accepted, code, retried
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
@@ -51,9 +60,6 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Slots
 from icav2_copy_batch.domain.uri import parse_uri
-
-MOST_SOURCES_BYTES = 256
-"""Of packed sources in a job's own item: with more it would soon be larger than 1 KB, the unit that a write costs."""
 
 PARALLEL_WRITES = 8
 
@@ -81,9 +87,10 @@ class Jobs:
         def create(numbered: tuple[int, PlannedJob]) -> None:
             number, plan = numbered
             job_id = job_id_of(number)
-            inline = len(plan.packed_sources) <= MOST_SOURCES_BYTES
+            packed = pack_sources(plan.sources)
+            inline = len(packed) <= INLINE_SOURCES_BYTES
             if not inline:  # before the job, which must not be without
-                sources = self._models.sources(copy_id, SOURCES_PREFIX + job_id, packed_sources=plan.packed_sources)
+                sources = self._models.sources(copy_id, SOURCES_PREFIX + job_id, packed_sources=packed)
                 # The race: a redelivered submission finds a job at work on its sources. It may have been planned
                 # otherwise, since the parameters can have changed.
                 accepted(lambda: sources.save(SourcesItem.copy_id.does_not_exist()))
@@ -94,7 +101,7 @@ class Jobs:
                 status=JobStatus.QUEUED,
                 attempt=1,
                 destination=plan.destination,
-                packed_sources=plan.packed_sources if inline else None,
+                packed_sources=packed if inline else None,
                 options=OptionsMap(**asdict(options)),
                 queued_at=timestamp(now),
             )
@@ -193,7 +200,13 @@ class Jobs:
         return accepted(lambda: item.update(moves, _may_move("mark_running", job)))
 
     def requeue(
-        self, job: Job, ended: Attempt, copied: bytes, now: datetime, due_at: datetime, hold: Hold | None = None
+        self,
+        job: Job,
+        ended: Attempt,
+        copied: frozenset[str],
+        now: datetime,
+        due_at: datetime,
+        hold: Hold | None = None,
     ) -> bool:
         """RUNNING → QUEUED, the next attempt: this one failed, or copied a part; ``copied`` says which sources are.
 
@@ -202,7 +215,7 @@ class Jobs:
         actions: list[Action] = [
             JobItem.attempt.set(job.attempt + 1),
             JobItem.attempts.set(_attempts_with(job, ended)),
-            JobItem.copied.set(copied) if copied else JobItem.copied.remove(),
+            JobItem.copied.set(packed) if (packed := pack_copied(job.sources, copied)) else JobItem.copied.remove(),
             JobItem.queued_at.set(timestamp(now)),
             JobItem.due_at.set(timestamp(due_at)),
             *set_hold(hold),
@@ -415,7 +428,8 @@ def _to(verb: str, actions: list[Action]) -> list[Action]:
 
 def _attempts_with(job: Job, ended: Attempt) -> Any:
     """The list of ended attempts with one more; the first to end starts it."""
-    return JobItem.attempts.append([_attempt_map(ended)]) if job.attempt > 1 else [_attempt_map(ended)]
+    ended_map = _attempt_map(job.sources, ended)
+    return JobItem.attempts.append([ended_map]) if job.attempt > 1 else [ended_map]
 
 
 def _of_project(ica_project_id: str) -> Path:
@@ -441,22 +455,24 @@ def _intent(item: IntentMap) -> Intent:
     return Intent(**{**held, "folder_id": held.get("folder_id"), "count": int(held["count"])})
 
 
-def _attempt_map(attempt: Attempt) -> AttemptMap:
-    return AttemptMap(**{**asdict(attempt), "packed_outcomes": attempt.packed_outcomes or None})
+def _attempt_map(sources: Sequence[str], attempt: Attempt) -> AttemptMap:
+    kept = {field.name: getattr(attempt, field.name) for field in fields(attempt) if field.name != "outcomes"}
+    return AttemptMap(**kept, packed_outcomes=pack_outcomes(sources, attempt.outcomes) or None)
 
 
 def job_of(item: JobItem) -> Job:
+    sources = unpack_sources(item.packed_sources or b"")
     return Job(
         copy_id=item.copy_id,
         job_id=item.job_id,
         status=JobStatus(item.status),
         attempt=int(item.attempt),
         destination=item.destination,
-        packed_sources=item.packed_sources or b"",
-        copied=item.copied or b"",
+        sources=sources,
+        copied=unpack_copied(sources, item.copied or b""),
         batch_limit=None if item.batch_limit is None else int(item.batch_limit),
         options=CopyOptions(**item.options.as_dict()) if item.options else CopyOptions(),
-        attempts=tuple(_attempt(each) for each in item.attempts or ()),
+        attempts=tuple(_attempt(sources, each) for each in item.attempts or ()),
         queued_at=item.queued_at,
         claimed_at=item.claimed_at,
         running_at=item.running_at,
@@ -476,6 +492,7 @@ def job_of(item: JobItem) -> Job:
     )
 
 
-def _attempt(item: AttemptMap) -> Attempt:
+def _attempt(sources: Sequence[str], item: AttemptMap) -> Attempt:
     kept = {name: value for name, value in item.as_dict().items() if value is not None}
-    return Attempt(**{**kept, "number": int(item.number)})
+    outcomes = unpack_outcomes(sources, kept.pop("packed_outcomes", b""))
+    return Attempt(**{**kept, "number": int(item.number), "outcomes": outcomes})
