@@ -16,7 +16,7 @@ from icav2_copy_batch.domain.projects import Projects, UnknownProject
 from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, STEPS, is_plain, nfc, uri_fault
 
 Manifest = Mapping[str, Any]
-"""Source → its destinations. That these are a list of strings is checked here."""
+"""Source → its destinations, as a client sent them. Whether these are a list of strings is checked here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Limits:
     """What a manifest may be, and how large a job may get before it is split."""
 
     max_manifest_bytes: int = 256 * 1024 * 1024
-    """Of the JSON text, after decompression."""
+    """How many bytes of JSON text a manifest may have, after decompression."""
     max_sources_per_job: int = 1000
     max_sources_bytes: int = 320 * 1024
     """UTF-8 bytes of all the sources of one job."""
@@ -45,13 +45,12 @@ class PlannedJob:
 def flip(manifest: object, limits: Limits, projects: Projects | None = None) -> list[PlannedJob]:
     """Turn ``{source: [destination, …]}`` into one job per destination.
 
-    Raises ``Refused`` with every problem, and what looking up one of ``projects`` raises. Afterwards ``projects`` know
-    how the manifest spells them. The jobs and all checks know projects by their ids, and paths in NFC, whatever the
-    manifest calls them.
+    Raises ``Refused`` with every problem, and whatever the look-up of a project raises. The jobs have projects by their
+    ids and paths in NFC, however the manifest spells them. ``projects.names`` has its spelling afterwards.
 
-    The order of the manifest's keys means nothing. Jobs are sorted by their destination (so that those into one project
-    stand together), and a job's sources too. A destination with more sources than the limits allow becomes several
-    jobs. But for the sorting, the time is linear in the entries.
+    The order of the manifest's keys means nothing. Jobs are sorted by their destinations, so that those into one
+    project stand together, and the sources of a job are sorted too. A destination with more sources than the limits
+    allow becomes several jobs. Except for the sorting, the time is linear in the number of entries.
     """
     if not isinstance(manifest, dict):
         raise Refused([Problem("manifest", f"must be an object of source to destinations, not {type_name(manifest)}")])
@@ -70,7 +69,7 @@ def flip(manifest: object, limits: Limits, projects: Projects | None = None) -> 
 def find_projects(manifest: Manifest, projects: Projects) -> tuple[dict[str, str], list[Problem]]:
     """The ids of all projects of a manifest: ``icav2://<project as spelled>`` → ``icav2://<id>``.
 
-    An unknown project is a problem once. It keeps its name, so that everything else can be checked all the same.
+    An unknown project is one problem. It keeps its name, so that everything else can be checked nevertheless.
     """
     roots: dict[str, str] = {}
     problems = []
@@ -88,7 +87,7 @@ def find_projects(manifest: Manifest, projects: Projects) -> tuple[dict[str, str
 def _first_uris(manifest: Manifest) -> Iterator[str]:
     """At least one faultless URI of each project, in the order of the manifest.
 
-    Most URIs are of the project of the one before them, and are passed over.
+    Most URIs belong to the same project as the URI before them, and are passed over.
     """
     of_source = of_destination = "/"  # no URI begins with this
     for source, destinations in manifest.items():
@@ -177,7 +176,7 @@ def index_of(manifest: Manifest) -> Index:
 def check(manifest: Manifest, index: Index, limits: Limits) -> Iterator[Problem]:
     """Every problem of an indexed manifest: those of its entries in their order, then folders that overlap.
 
-    Mostly all is well with the destinations, which the index shows; then only the sources are gone through.
+    In most manifests the index shows that all destinations are right. Then only the sources are gone through.
     """
     faults = {destination: fault for destination in index.folders if (fault := _destination_fault(destination))}
     is_doubtful = bool(faults) or not index.is_whole
@@ -202,7 +201,7 @@ def check(manifest: Manifest, index: Index, limits: Limits) -> Iterator[Problem]
 def _entry_problems(
     source: str, destinations: object, index: Index, faults: Mapping[str, str], refused_project: str | None
 ) -> Iterator[Problem]:
-    """What is wrong with the destinations of one source. A fault of a destination is named with its first source."""
+    """What is wrong with the destinations of one source. A faulty destination is named once, at its first source."""
     if not isinstance(destinations, list) or not destinations:
         yield Problem(source, "must have a non-empty list of destination folders")
         return

@@ -1,4 +1,4 @@
-"""Doing one thing with each of many, side by side. Passed in wherever it is done, so that a test can take turns."""
+"""Doing the same thing with many values in parallel. It is passed in, so that a test can do it one after the other."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ R = TypeVar("R")
 
 
 class Spread(Protocol):
-    """Does one thing with each of many, and gives the answers in their order."""
+    """Calls a function with each value, and returns the results in the order of the values."""
 
     def __call__(self, do: Callable[[V], R], each: Sequence[V]) -> Sequence[R]: ...
 
 
 def in_threads(do: Callable[[V], R], each: Sequence[V]) -> list[R]:
-    """Do it with up to eight at a time, each in a thread. Raises the first error, once all have ended."""
+    """Call ``do`` with up to eight values at a time, each in a thread. Raises the first error, once all have ended."""
     if len(each) < 2:
         return [do(one) for one in each]
     with ThreadPoolExecutor(PARALLEL) as pool:
