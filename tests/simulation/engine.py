@@ -90,7 +90,7 @@ class Engine:
     def _live(self, process: Process, work: Callable[[], Any]) -> None:
         try:
             result = work()
-        except (Exception, Killed) as error:
+        except (Exception, Killed) as error:  # noqa: BLE001 # whatever it raises is its result
             result = error
         self.processes.discard(process)
         process.done(result)

@@ -420,7 +420,7 @@ class Launch:
             if error.http_status == GONE and claim.request.deferrals < MOST_LOOKED_UP_ANEW:
                 return IcaUnavailable(f"{error}; what was looked up may be gone since, and is looked up anew")
             return error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 # what follows from any trouble is decided by the caller
             return error
         return None
 

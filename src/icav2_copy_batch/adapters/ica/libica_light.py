@@ -51,9 +51,9 @@ for _package in ("libica.openapi.v3", "libica.openapi.v3.api", "libica.openapi.v
     _enter_without_running(_package)
 
 # Used by several threads at once, so that they are built here and now.
-from libica.openapi.v3.models.create_folder import CreateFolder  # noqa: E402
-from libica.openapi.v3.models.create_project_data_copy_batch import CreateProjectDataCopyBatch  # noqa: E402
-from libica.openapi.v3.models.create_project_data_copy_batch_item import CreateProjectDataCopyBatchItem  # noqa: E402
+from libica.openapi.v3.models.create_folder import CreateFolder
+from libica.openapi.v3.models.create_project_data_copy_batch import CreateProjectDataCopyBatch
+from libica.openapi.v3.models.create_project_data_copy_batch_item import CreateProjectDataCopyBatchItem
 
 with _validators_built_with_their_first_use():
     from libica.openapi.v3.api.job_api import JobApi
