@@ -202,7 +202,7 @@ def test_a_folder_of_many_sources_is_listed_and_few_of_many_folders_are_asked_fo
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_files_and_folders_are_found_however_ica_looks_for_them(ica: SimulatedIca, world: str) -> None:
+def test_files_and_folders_are_found_however_ica_searches_for_them(ica: SimulatedIca, world: str) -> None:
     there = [*(f"/run/{n}/{m}.txt" for n in range(4) for m in range(n)), "/run/3/deep/", "/run/", "/top.txt"]
     for path in there:
         ica.world.add_folder(ica.source, path) if path.endswith("/") else ica.file(path)
@@ -390,7 +390,7 @@ def test_no_ids_take_no_call(ica: SimulatedIca) -> None:
     assert ica.sim.calls.total() == 0
 
 
-def test_data_are_found_by_their_ids_although_ica_looks_at_one_of_them_alone(ica: SimulatedIca) -> None:
+def test_data_are_found_by_their_ids_although_ica_takes_one_of_them_alone(ica: SimulatedIca) -> None:
     ica.set(several_ids="first_only")
     ids = [ica.file(f"/run/{number}").id for number in range(5)]
     assert ica.client().find_by_ids(ica.source, [*ids, ica.file("/a", ica.destination).id]).keys() == set(ids)

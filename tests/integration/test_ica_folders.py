@@ -246,7 +246,7 @@ def test_one_folder_of_each_path_is_made_whatever_unicode_form_ica_stores(
 
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("on_existing", ON_EXISTING)
-def test_one_folder_of_each_path_is_made_however_ica_looks_for_them(
+def test_one_folder_of_each_path_is_made_however_ica_searches_for_them(
     ica: SimulatedIca, world: str, on_existing: str
 ) -> None:
     for number in range(8):
@@ -286,7 +286,7 @@ def test_folders_that_are_there_are_not_made_again_however_ica_takes_several_pat
     assert ica.folders() == ["/a/", "/a/b/", "/a/b/c/", "/a/b/d/", "/a/e/"]
 
 
-def test_a_conflict_over_a_folder_is_answered_by_a_look_and_not_by_another_try(ica: SimulatedIca) -> None:
+def test_a_conflict_over_a_folder_is_answered_by_a_search_and_not_by_another_try(ica: SimulatedIca) -> None:
     ica.fault("status", "POST", "createFolder", status=409)
     client = ica.client(tokens=ForestallingTokens(make=lambda: ica.folder("/run/")))
     assert client.ensure_folders(ica.destination, ["/run/"]) == {"/run/": ica.folder("/run/").id}

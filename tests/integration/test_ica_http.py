@@ -62,7 +62,7 @@ TROUBLE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
-def test_a_look_is_repeated_until_the_trouble_is_over(ica: SimulatedIca, trouble: str) -> None:
+def test_a_call_is_repeated_until_the_trouble_is_over(ica: SimulatedIca, trouble: str) -> None:
     ica.file("/run/a.txt")
     ica.fault(**TROUBLE[trouble], count=MAX_TRIES - 1)
     assert ica.client().find(ica.source, ["/run/a.txt"])
@@ -70,7 +70,7 @@ def test_a_look_is_repeated_until_the_trouble_is_over(ica: SimulatedIca, trouble
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
-def test_a_look_is_given_up_when_the_trouble_does_not_end(ica: SimulatedIca, trouble: str) -> None:
+def test_a_call_is_given_up_when_the_trouble_does_not_end(ica: SimulatedIca, trouble: str) -> None:
     ica.fault(**TROUBLE[trouble])
     with pytest.raises(IcaUnavailable):
         ica.client().find(ica.source, ["/run/a.txt"])
@@ -88,7 +88,7 @@ def test_nothing_is_repeated_when_no_time_is_left(ica: SimulatedIca, trouble: st
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410, 422])
-def test_a_look_that_ica_refuses_is_not_repeated(ica: SimulatedIca, status: int) -> None:
+def test_a_call_that_ica_refuses_is_not_repeated(ica: SimulatedIca, status: int) -> None:
     ica.fault("status", status=status)
     with pytest.raises(IcaRefused, match=str(status)):
         ica.client().find(ica.source, ["/run/a.txt"])

@@ -131,7 +131,7 @@ def test_jobs_are_asked_for_by_their_ids_where_their_list_fails_a_bounded_number
     assert seen == set(ids)
 
 
-def test_throttled_looks_for_jobs_are_not_followed_by_more(ica: SimulatedIca) -> None:
+def test_throttled_calls_for_jobs_are_not_followed_by_more(ica: SimulatedIca) -> None:
     ids = stock_jobs(ica, 150)
     ica.fault("status", "GET", "^/api/jobs$", status=429)
     with pytest.raises(IcaUnavailable) as raised:

@@ -1,6 +1,8 @@
-"""The other AWS services, one small class each. Clients are made when first needed, never at import.
+"""SQS, S3, EventBridge, Step Functions, Lambda and Secrets Manager, one small class for each use.
 
-They are botocore's: boto3 makes the same ones, and its import would only lengthen a cold start.
+A client is made when it is first needed, never at import. The clients are botocore's: boto3 makes the same ones, and
+importing it would only lengthen a cold start. botocore retries a failed call; an error that remains propagates unless
+a method says otherwise.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 SQS_BATCH = 10
+"""Messages in one request: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html"""
 PARALLEL_SENDS = 8
 FIRST_REDELIVERY_SECONDS, LONGEST_REDELIVERY_SECONDS = 20, 900
 GONE, NO_OBJECT = "does not exist, or not any more", "cannot be the name of an object in S3"
@@ -42,48 +45,52 @@ FAULTS = {
     "NoSuchKey": GONE,
     "NoSuchVersion": GONE,
     "NoSuchBucket": GONE,
-    "MethodNotAllowed": GONE,  # the version is the mark of a deletion
+    "MethodNotAllowed": GONE,  # the version is a delete marker
     "InvalidBucketName": NO_OBJECT,
     "KeyTooLongError": NO_OBJECT,
-    "InvalidArgument": NO_OBJECT,  # as of a version
+    "InvalidArgument": NO_OBJECT,  # a malformed version id, for example
     "InvalidURI": NO_OBJECT,
     "InvalidObjectState": "is archived; restore it first",
 }
-"""By S3's code for a failed read (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html): what is wrong
-with an object, for who has named it."""
+"""What is wrong with an object that cannot be read, in words for the person who named it, by S3's error code.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+"""
 PART_BYTES = 8 * 1024**2
-"""Of an object that is written in parts. S3 takes parts of 5 MiB to 5 GiB, and 10,000 of them: 78 GiB in all.
+"""The size of a part of a large object. S3 accepts 10,000 parts of 5 MiB to 5 GiB: 78 GiB in all with this size.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 """
 
 
 class TaskTrouble(Enum):
-    """What an error of Step Functions' about a task token means; one that is not in ``TASK_TROUBLES`` is tried again.
-
-    Such are KmsThrottlingException, ThrottlingException, InternalFailure, ServiceUnavailable, and no answer at all.
-    """
+    """What an error from Step Functions means for a task token."""
 
     NOBODY_WAITS = "nobody waits"
+    """The task has ended already."""
     NEVER = "it can never be answered"
+    """The same call would fail again."""
 
 
 TASK_TROUBLES = {
-    # The task was answered before, has timed out, or its execution was stopped: there is nobody to tell.
+    # The task was answered before, has timed out, or its execution was stopped.
     "TaskTimedOut": TaskTrouble.NOBODY_WAITS,
     "TaskDoesNotExist": TaskTrouble.NOBODY_WAITS,
-    # Malformed, of another account or another Region: it was never good.
+    # The token is malformed, or of another account or another Region.
     "InvalidToken": TaskTrouble.NEVER,
     "ValidationException": TaskTrouble.NEVER,
-    # The answer is no JSON or too large: it would be the same the next time.
+    # The answer is not JSON, or too large: it would be the same the next time.
     "InvalidOutput": TaskTrouble.NEVER,
-    # The state machine is under a customer's key that this role may not use; or its key is disabled or to be deleted.
+    # The state machine is encrypted under a customer's key that this role may not use, or that is disabled.
     "KmsAccessDeniedException": TaskTrouble.NEVER,
     "KmsInvalidStateException": TaskTrouble.NEVER,
-    # A policy, be it of this role or of an organization, does not let us.
+    # A policy of this role, or of an organization, forbids the call.
     "AccessDeniedException": TaskTrouble.NEVER,
 }
-"""https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html#API_SendTaskSuccess_Errors"""
+"""What each error code means. A code that is not here may pass (ThrottlingException, for example): it propagates.
+
+https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html#API_SendTaskSuccess_Errors
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -100,11 +107,11 @@ def _client(service: str) -> Any:
 
 
 class SendFailed(RuntimeError):
-    """SQS or EventBridge took the request and not all of its entries; whoever called will be called again."""
+    """SQS or EventBridge accepted the request, but not all of its entries. The caller's own message comes again."""
 
 
-class LaunchQueue:
-    """Where launch messages wait. Standard queue; the copy is its message group, so that SQS treats copies fairly."""
+class Queue:
+    """An SQS queue, and the client for it."""
 
     def __init__(self, queue_url: str) -> None:
         self._queue_url = queue_url
@@ -114,8 +121,15 @@ class LaunchQueue:
         client: SQSClient = _client("sqs")
         return client
 
+
+class LaunchQueue(Queue):
+    """The queue of launch messages, which carry their copy as message group: SQS then serves all copies fairly.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html
+    """
+
     def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
-        """Send one message each, or raise ``SendFailed``; ``delay_seconds`` up to 900."""
+        """Send a message for each request; ``delay_seconds`` is 900 at most. Raises ``SendFailed``."""
         client = self._sqs  # made before the threads need it
         messages = [_launch_entry(request, delay_seconds) for request in requests]
 
@@ -143,21 +157,14 @@ def _launch_entry(request: LaunchRequest, delay_seconds: int) -> dict[str, Any]:
     }
 
 
-class SourceQueue:
-    """The queue whose messages a function was called with."""
-
-    def __init__(self, queue_url: str) -> None:
-        self._queue_url = queue_url
-
-    @cached_property
-    def _sqs(self) -> SQSClient:
-        client: SQSClient = _client("sqs")
-        return client
+class SourceQueue(Queue):
+    """The queue whose messages invoke a function."""
 
     def deliver_again_soon(self, record: Mapping[str, Any]) -> None:
-        """Have a message that failed delivered again in its own time, and not after its queue's visibility time-out.
+        """Have SQS deliver a failed message again before its queue's visibility time-out ends.
 
-        Later and later: it ends in the dead-letter queue only after about an hour.
+        The waits grow with each delivery, so that the message reaches the dead-letter queue after about an hour. Where
+        this fails, SQS delivers the message after the visibility time-out.
         """
         seconds = redelivery_seconds(int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)))
         try:
@@ -169,27 +176,20 @@ class SourceQueue:
 
 
 def redelivery_seconds(received: int) -> int:
-    """How long a message waits that has failed each of the times that it was received."""
+    """How long a message waits for its next delivery after it has failed ``received`` times."""
     return int(min(FIRST_REDELIVERY_SECONDS * 2 ** (received - 1), LONGEST_REDELIVERY_SECONDS))
 
 
-class DeadLetterQueue:
-    """Where the publish function leaves what it could not do: the stream's own dead letters name no copy."""
-
-    def __init__(self, queue_url: str) -> None:
-        self._queue_url = queue_url
-
-    @cached_property
-    def _sqs(self) -> SQSClient:
-        client: SQSClient = _client("sqs")
-        return client
+class DeadLetterQueue(Queue):
+    """The queue of copies that could not be published: the dead letters of a DynamoDB stream do not name the copy."""
 
     def put(self, copy_id: str, error: str) -> None:
+        """Keep the id of a copy, with the error that its publication met."""
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=json.dumps({"copy_id": copy_id, "error": error}))
 
 
 class ManifestBucket:
-    """The bucket: uploads under ``manifests/``, and what the product itself keeps under other prefixes."""
+    """The bucket of the stack; people upload manifests under ``manifests/``. The product uses other prefixes."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -200,25 +200,18 @@ class ManifestBucket:
         return client
 
     def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes:
-        """An object's content. Refuses one that is not there, cannot be, is too large, or may not be read by us."""
+        """The content of an object in any bucket.
+
+        Raises ``Refused`` where there is no such object, where it has more than ``max_bytes``, and where this stack may
+        not read or decrypt it.
+        """
         uri = f"s3://{bucket}/{key}"
         version = {"VersionId": version_id} if version_id else {}
         try:
             answer = self._s3.get_object(Bucket=bucket, Key=key, **version)  # type: ignore[arg-type]
         except ClientError as error:
-            code = error.response["Error"].get("Code", "")
-            if fault := FAULTS.get(code):
+            if fault := self._fault_of(error, bucket, key, version):
                 raise Refused([Problem(uri, fault)]) from None
-            if code == "AccessDenied" and bucket != self.name:
-                hint = f"put it into {self.name}, or name its bucket in the parameter ManifestSourceBucket"
-                raise Refused([Problem(uri, f"may not be read by this stack; {hint}")]) from None
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500 and self._is_under_a_key(
-                bucket, key, version
-            ):
-                hint = "put it there under the bucket's own encryption, which is the default"
-                raise Refused(
-                    [Problem(uri, f"is encrypted under a KMS key that this stack may not use; {hint}")]
-                ) from None
             raise
         except ParamValidationError:
             raise Refused([Problem(uri, NO_OBJECT)]) from None
@@ -226,13 +219,26 @@ class ManifestBucket:
             raise Refused([Problem(uri, f"is larger than {max_bytes:,} bytes; split the manifest")])
         return answer["Body"].read()
 
+    def _fault_of(self, error: ClientError, bucket: str, key: str, version: Mapping[str, str]) -> str | None:
+        """What is wrong with an object that S3 did not let us read; None where the failure may pass."""
+        code = error.response["Error"].get("Code", "")
+        if code in FAULTS:
+            return FAULTS[code]
+        if code == "AccessDenied" and bucket != self.name:
+            hint = f"put it into {self.name}, or name its bucket in the parameter ManifestSourceBucket"
+            return f"may not be read by this stack; {hint}"
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500 and self._is_under_a_key(bucket, key, version):
+            hint = "put it there under the bucket's own encryption, which is the default"
+            return f"is encrypted under a KMS key that this stack may not use; {hint}"
+        return None
+
     def put(self, key: str, content: bytes, content_type: str = "application/json") -> str:
-        """Store an object of our own and return its URI."""
+        """Store an object in our bucket; its URI."""
         self._s3.put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type)
         return f"s3://{self.name}/{key}"
 
     def _is_under_a_key(self, bucket: str, key: str, version: Mapping[str, str]) -> bool:
-        """Whether an object is encrypted by KMS, as S3 tells also those who may not use the key."""
+        """Whether an object is encrypted under a KMS key. S3 says so even to those who may not use the key."""
         try:
             head = self._s3.head_object(Bucket=bucket, Key=key, **version)  # type: ignore[arg-type]
         except ClientError:
@@ -240,7 +246,7 @@ class ManifestBucket:
         return head.get("ServerSideEncryption", "AES256") != "AES256"
 
     def write(self, key: str, pieces: Iterable[str], content_type: str = "application/json") -> str:
-        """Store an object of our own, of whatever size, and return its URI. Two parts of it are in memory at most."""
+        """Store an object of any size in our bucket; its URI. At most two parts of it are in memory."""
         parts = _parts(pieces)
         first, second = next(parts, b""), next(parts, None)
         if second is None:
@@ -259,11 +265,12 @@ class ManifestBucket:
         return f"s3://{self.name}/{key}"
 
     def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None:
-        """Copy an object, as it was sent, to a key of our own; None when it is not there to be copied.
+        """Copy an object to a key in our bucket; the copy's URI, or None where there is no such object.
 
-        Where S3 refuses the copy, the object is kept where it is, and that is returned: one with tags, which take
-        further permissions to copy, one of more than 5 GB, under a KMS key that this stack may not use, or in another
-        bucket (docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html).
+        Where S3 refuses the copy, the object stays where it is, and its own URI is returned. S3 refuses objects of more
+        than 5 GB, in buckets or under KMS keys that this stack may not use, and with tags, which take more permissions.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
         """
         source = {"Bucket": bucket, "Key": key} | ({"VersionId": version_id} if version_id else {})
         try:
@@ -272,14 +279,14 @@ class ManifestBucket:
             if error.response["Error"].get("Code") in ("NoSuchKey", "NoSuchVersion", "NoSuchBucket"):
                 return None
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
-                raise  # trouble of S3's, which passes
+                raise  # S3 is in trouble, which passes
             logger.warning("submission kept where it is", extra={"code": error.response["Error"].get("Code")})
             return f"s3://{bucket}/{key}" + (f"?versionId={version_id}" if version_id else "")
         return f"s3://{self.name}/{target_key}"
 
 
 def _parts(pieces: Iterable[str]) -> Iterator[bytes]:
-    """The text in parts of ``PART_BYTES``; the last may be smaller."""
+    """The text in parts of ``PART_BYTES``; the last part may be smaller."""
     part = bytearray()
     for piece in pieces:
         part += piece.encode()
@@ -291,7 +298,7 @@ def _parts(pieces: Iterable[str]) -> Iterator[bytes]:
 
 
 class EventBus:
-    """The bus that carries our events."""
+    """The event bus that carries the product's events."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -302,6 +309,7 @@ class EventBus:
         return client
 
     def put(self, detail_type: str, detail: Detail) -> None:
+        """Put an event on the bus. Raises ``SendFailed``."""
         answer = self._events.put_events(
             Entries=[
                 {
@@ -317,10 +325,10 @@ class EventBus:
 
 
 class TaskTokens:
-    """Step Functions tasks that wait for a copy."""
+    """The Step Functions tasks that wait for a copy."""
 
     def __init__(self, count_never_answered: Callable[[], None] = lambda: None) -> None:
-        """``count_never_answered`` is called for each token that is given up."""
+        """``count_never_answered`` is called for each task that can never be answered."""
         self._count_never_answered = count_never_answered
 
     @cached_property
@@ -329,18 +337,18 @@ class TaskTokens:
         return client
 
     def succeed(self, task_token: str, output: Detail) -> None:
-        """Answer a task. Raises what is worth another try; a token that can never be answered is let be."""
+        """End a task with an output. Raises ``ClientError`` where another try may help; other tokens are given up."""
         self._answer("send_task_success", taskToken=task_token, output=encode(output))
 
     def fail(self, task_token: str, error: str, cause: Detail) -> None:
-        """The same, of a task that failed."""
+        """End a task with an error. Raises ``ClientError`` where another try may help; other tokens are given up."""
         self._answer("send_task_failure", taskToken=task_token, error=error, cause=encode(cause))
 
     def send_heartbeat(self, task_token: str) -> bool:
-        """Have a task wait on; False where nobody waits any more, so that its token can be dropped.
+        """Keep a task from timing out; False where it has ended, so that its token can be dropped.
 
-        Raises what is worth another try. Where it can never be done, that is told of by the answer that comes later:
-        what is in the way may be mended by then.
+        Raises ``ClientError`` where another try may help. True where the call can never succeed: the answer that comes
+        later reports that, and its cause may be gone by then.
         """
         return self._ask("send_task_heartbeat", taskToken=task_token) is not TaskTrouble.NOBODY_WAITS
 
@@ -362,7 +370,7 @@ class TaskTokens:
 
 
 class Poller:
-    """The poll function, to be told that there is something to look at before its schedule comes round."""
+    """The poll function, which can be triggered before its next scheduled run."""
 
     def __init__(self, function_name: str) -> None:
         self._function_name = function_name
@@ -373,7 +381,7 @@ class Poller:
         return client
 
     def trigger(self) -> None:
-        """A hint: where it fails, the schedule does the same within the minute."""
+        """Run the poll function, without waiting for it. Where that fails, its schedule runs it within the minute."""
         try:
             self._lambda.invoke(FunctionName=self._function_name, InvocationType="Event", Payload=b"{}")
         except Exception:
@@ -381,7 +389,7 @@ class Poller:
 
 
 class SecretToken:
-    """The JWT, from Secrets Manager: rotated by somebody else, remembered for some minutes."""
+    """ICA's token (a JWT) in Secrets Manager, which somebody else rotates. It is remembered for some minutes."""
 
     def __init__(self, secret_arn: str, max_age_seconds: int = 300) -> None:
         self._secret_arn = secret_arn
@@ -394,7 +402,7 @@ class SecretToken:
         return client
 
     def token(self, *, fresh: bool = False) -> str:
-        """The bare token. Raises ``UnusableSecret`` where the secret holds none for certain."""
+        """The bare token; ``fresh`` reads the secret again. Raises ``UnusableSecret`` where it cannot hold a token."""
         if fresh or time.monotonic() - self._read_at >= self._max_age_seconds:
             secret = self._secrets.get_secret_value(SecretId=self._secret_arn)
             if "SecretString" not in secret:

@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 class Listings:
     """``GET /api/projects/{projectId}/data``, with the filters that are needed.
 
-    ICA matches paths without regard to case, and by prefix unless told otherwise, so that a list may hold more than
-    was asked for: whoever asks has to compare. A list may also hold less than is there. A linked folder cannot be
-    listed (documented), and of several values of a filter, which are documented, ICA may take one. So what one kind of
-    list does not show is asked for by another before it counts as absent.
+    A list may hold more than was asked for: ICA compares paths without regard to case, and by prefix unless a filter
+    says otherwise. So callers compare. A list may also hold less than is there: ICA documents that a linked folder
+    cannot be listed by its path, and several values of one filter, which it documents, may count as one. So what one
+    kind of list does not show is asked for by another before it counts as absent.
     """
 
     def __init__(self, *, http: Http, memory: Memory, projects: Projects) -> None:
