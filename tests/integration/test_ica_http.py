@@ -78,6 +78,20 @@ def test_a_call_is_given_up_when_the_trouble_does_not_end(ica: SimulatedIca, tro
     assert len(ica.slept) == MAX_TRIES - 1
 
 
+def test_an_impatient_client_makes_a_call_twice_and_shares_what_is_remembered(ica: SimulatedIca) -> None:
+    client = ica.client()
+    impatient = client.impatient()
+    ica.fault("status", status=503, count=2)
+    with pytest.raises(IcaUnavailable):
+        impatient.find(ica.source, ["/run/a.txt"])
+    assert ica.calls("GET", DATA) == 2
+    ica.file("/run/a.txt")
+    found = impatient.find_sources(ica.source, ["/run/a.txt"])
+    calls = ica.calls("GET", DATA)
+    assert client.find_sources(ica.source, ["/run/a.txt"]) == found != {}
+    assert ica.calls("GET", DATA) == calls
+
+
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_nothing_is_repeated_when_no_time_is_left(ica: SimulatedIca, trouble: str) -> None:
     ica.fault(**TROUBLE[trouble])
