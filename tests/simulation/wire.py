@@ -32,18 +32,12 @@ from local.simulator.model import IcaError
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-TOKEN = "the-token-of-the-simulated-world"
 HOST = f"https://ica{BASE}"
 LATEST = LOST_ANSWER_AGE - timedelta(seconds=20)
 """Within this time ICA carries out what it carries out late: less than ``LOST_ANSWER_AGE``."""
 
 POOL, CONNECTION = HTTPConnectionPool("ica"), HTTPConnection("ica")
 ROUTES = [(method, compile_path(BASE + path)[0], path, handler) for method, path, handler in ENDPOINTS]
-
-
-class Tokens:
-    def token(self, *, fresh: bool = False) -> str:
-        return TOKEN
 
 
 @types.coroutine

@@ -50,11 +50,12 @@ from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, Script, Su
 from local.simulator.switches import Switches, build
 from local.simulator.world import World as Ica
 from tests import doubles
+from tests.doubles.simulated_ica import TOKEN, Tokens
 from tests.simulation.deployed import DELAYED_AFTER, STREAM_RETRIES, TICK_SECONDS, TIMEOUTS, Feed
 from tests.simulation.engine import Engine, Killed, Process
 from tests.simulation.others import APART, Others
 from tests.simulation.scenario import Scenario, scenario_of
-from tests.simulation.wire import HOST, TOKEN, Tokens, Wire, pause
+from tests.simulation.wire import HOST, Wire, pause
 
 LONGEST_STREAM_PAUSE = 60.0
 """Seconds between two tries of a stream's record; AWS does not say how long it waits."""
