@@ -27,8 +27,10 @@ from tests.doubles.ica import SmallIca
 from tests.doubles.line import Line, LineCut
 from tests.doubles.prepared import create_due_jobs, hold, nobody_calls_until, pacing, run
 from tests.doubles.table import ConditionRefused, Table
+from tests.doubles.world import SOURCES, World
 
 __all__ = [
+    "SOURCES",
     "Bucket",
     "Bus",
     "Clock",
@@ -42,6 +44,7 @@ __all__ = [
     "Succeeded",
     "Table",
     "Tasks",
+    "World",
     "create_due_jobs",
     "hold",
     "in_turn",

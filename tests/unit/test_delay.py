@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.stages.delay import Delay
 from tests import doubles
@@ -31,23 +29,21 @@ class FailingBus(doubles.Bus):
         super().put(detail_type, detail)
 
 
-@dataclass
-class World:
-    clock: doubles.Clock = field(default_factory=doubles.Clock)
-    table: doubles.Table = field(default_factory=doubles.Table)
-    bus: FailingBus = field(default_factory=FailingBus)
+class World(doubles.World):
+    bus: FailingBus
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.bus = FailingBus()
 
     def report(self) -> int:
         return Delay(table=self.table, bus=self.bus, clock=self.clock, limit=LIMIT).report()
 
-    def create(self, copy_id: str = "run", jobs: int = 1, ingested: bool = True) -> list[Job]:
-        self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
-        packed = ("icav2://from/a",)
-        planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
-        doubles.create_due_jobs(self.table, copy_id, planned, CopyOptions(), self.clock(), self.clock())
+    def submit(self, copy_id: str = "run", jobs: int = 1, ingested: bool = True) -> list[Job]:
+        created = self.create(*(f"icav2://to/{copy_id}/{number}/" for number in range(jobs)), copy_id=copy_id)
         if ingested:
             self.table.mark_ingested(copy_id, self.clock())
-        return list(self.table.jobs(copy_id))
+        return created
 
     def launch(self, job: Job) -> Job:
         self.table.claim_for_launch(job, "project", self.clock(), self.clock(), Slots())
@@ -74,7 +70,7 @@ def world() -> World:
 
 @pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING])
 def test_a_job_that_is_in_one_status_for_too_long_is_told_of(world: World, status: JobStatus) -> None:
-    (job,) = world.create()
+    (job,) = world.submit()
     if status is not JobStatus.QUEUED:
         world.clock.forward(minutes=50)
         (world.launch if status is JobStatus.LAUNCHING else world.run)(job)
@@ -87,7 +83,7 @@ def test_a_job_that_is_in_one_status_for_too_long_is_told_of(world: World, statu
 
 
 def test_a_job_that_has_ended_is_not_told_of(world: World) -> None:
-    job = world.run(world.create()[0])
+    job = world.run(world.submit()[0])
     world.table.give_up(job, job.ended_attempt("FAILED", "disk full", world.clock()), world.clock())
     world.clock.forward(days=3)
     assert world.report() == 0
@@ -95,7 +91,7 @@ def test_a_job_that_has_ended_is_not_told_of(world: World) -> None:
 
 
 def test_the_time_counts_from_the_last_move(world: World) -> None:
-    job = world.create()[0]
+    job = world.submit()[0]
     for _ in range(3):
         world.clock.forward(minutes=59)
         running = world.run(world.table.job_items["run", job.job_id])
@@ -106,7 +102,7 @@ def test_the_time_counts_from_the_last_move(world: World) -> None:
 
 
 def test_launches_that_are_put_off_again_and_again_do_not_begin_the_time_anew(world: World) -> None:
-    (job,) = world.create()
+    (job,) = world.submit()
     for _ in range(7):
         claimed = world.launch(world.table.job_items["run", job.job_id])
         world.clock.forward(minutes=10)
@@ -117,7 +113,7 @@ def test_launches_that_are_put_off_again_and_again_do_not_begin_the_time_anew(wo
 
 def test_a_copy_is_told_of_once_with_all_its_delayed_jobs_and_they_are_counted_every_time(world: World) -> None:
     """The alarm rings for as long as it takes."""
-    jobs = world.create(jobs=3)
+    jobs = world.submit(jobs=3)
     world.run(jobs[0])
     world.clock.forward(hours=2)
     world.table.requeue(
@@ -136,15 +132,15 @@ def test_a_copy_is_told_of_once_with_all_its_delayed_jobs_and_they_are_counted_e
 
 
 def test_each_copy_has_an_event_of_its_own(world: World) -> None:
-    world.create("one", jobs=2)
-    world.create("two")
+    world.submit("one", jobs=2)
+    world.submit("two")
     world.clock.forward(hours=2)
     assert world.report() == 3
     assert sorted(world.told()) == [("one", ["000001", "000002"]), ("two", ["000001"])]
 
 
 def test_a_copy_that_waits_for_a_slot_is_only_queueing(world: World) -> None:
-    waiting, blocked = world.create(jobs=2)
+    waiting, blocked = world.submit(jobs=2)
     world.hold(waiting, NO_SLOT)
     world.hold(blocked, doubles.hold("another copy writes into it", HoldReason.FOLDER_BUSY))
     world.clock.forward(hours=2)
@@ -160,7 +156,7 @@ def test_a_copy_of_which_no_job_has_had_its_turn_for_too_long_is_told_of(world: 
     world.table.mark_ingested("waiting", world.clock())
     world.table.create_backlogs([waiting, in_turn])
     world.clock.now += LIMIT
-    world.create("in turn")
+    world.submit("in turn")
     assert world.report() == 0
     world.clock.forward(seconds=0.001)
     assert world.report() == 1
@@ -168,7 +164,7 @@ def test_a_copy_of_which_no_job_has_had_its_turn_for_too_long_is_told_of(world: 
 
 
 def test_a_running_job_that_once_waited_for_a_slot_is_not_queueing(world: World) -> None:
-    (job,) = world.create()
+    (job,) = world.submit()
     world.hold(job, NO_SLOT)
     world.run(world.table.job_items["run", job.job_id])
     world.clock.forward(hours=2)
@@ -176,7 +172,7 @@ def test_a_running_job_that_once_waited_for_a_slot_is_not_queueing(world: World)
 
 
 def test_a_launch_about_which_ica_cannot_tell_is_told_of_at_once(world: World) -> None:
-    (job,) = world.create()
+    (job,) = world.submit()
     claimed = world.launch(job)
     world.table.postpone(claimed, world.clock(), doubles.hold("the answer was lost"))
     assert world.report() == 0
@@ -186,7 +182,7 @@ def test_a_launch_about_which_ica_cannot_tell_is_told_of_at_once(world: World) -
 
 
 def test_a_copy_whose_jobs_were_never_all_written_is_told_of(world: World) -> None:
-    world.create(ingested=False, jobs=0)
+    world.submit(ingested=False, jobs=0)
     world.clock.now += LIMIT
     assert world.report() == 0
     world.clock.forward(seconds=1)
@@ -196,7 +192,7 @@ def test_a_copy_whose_jobs_were_never_all_written_is_told_of(world: World) -> No
 
 
 def test_a_copy_that_is_not_all_written_counts_its_delayed_jobs_and_not_itself_too(world: World) -> None:
-    world.create(ingested=False, jobs=2)
+    world.submit(ingested=False, jobs=2)
     world.clock.forward(hours=2)
     assert world.report() == 2
     assert world.told() == [("run", ["000001", "000002"])]
@@ -204,7 +200,7 @@ def test_a_copy_that_is_not_all_written_counts_its_delayed_jobs_and_not_itself_t
 
 def test_an_event_that_the_bus_does_not_take_is_put_at_the_next_time_and_holds_up_no_other(world: World) -> None:
     for copy_id in ("a", "b", "c"):
-        world.create(copy_id)
+        world.submit(copy_id)
     world.clock.forward(hours=2)
     world.bus.refuses = "b"
     assert world.report() == 3
@@ -215,7 +211,7 @@ def test_an_event_that_the_bus_does_not_take_is_put_at_the_next_time_and_holds_u
 
 
 def test_a_job_without_its_copy_is_counted_and_no_event_is_put(world: World) -> None:
-    world.create()
+    world.submit()
     del world.table.copies["run"]
     world.clock.forward(hours=2)
     assert world.report() == 1
@@ -224,7 +220,7 @@ def test_a_job_without_its_copy_is_counted_and_no_event_is_put(world: World) -> 
 
 def test_a_copy_that_is_published_meanwhile_is_not_told_of_any_more(world: World) -> None:
     """Its job was seen a moment ago."""
-    world.create()
+    world.submit()
     world.clock.forward(hours=2)
     row = world.table.copies["run"]
     row.copy = replace(row.copy, status=CopyStatus.COMPLETED)
@@ -233,7 +229,7 @@ def test_a_copy_that_is_published_meanwhile_is_not_told_of_any_more(world: World
 
 
 def test_the_event_says_what_is_open_by_now(world: World) -> None:
-    first, _ = world.create(jobs=2)
+    first, _ = world.submit(jobs=2)
     running = world.run(first)
     world.table.mark_passed(running, running.ended_attempt("SUCCEEDED", None, world.clock()), world.clock())
     world.clock.forward(hours=2)

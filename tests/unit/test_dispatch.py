@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.job import CONSEQUENCES, Copy, HoldReason, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import CONSEQUENCES, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, backlogs_of
-from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from tests import doubles
 
 OUTAGE = doubles.hold("ICA fails what it is given", HoldReason.OUTAGE)
 QUEUED = [reason for reason in HoldReason if reason not in (HoldReason.ANSWER_LOST, HoldReason.UNDECIDED)]
 
 
-@dataclass
-class World:
-    line: doubles.Line = field(default_factory=doubles.Line)
-    clock: doubles.Clock = field(default_factory=doubles.Clock)
-    slots: Slots = field(default_factory=Slots)
-
-    def __post_init__(self) -> None:
-        self.table, self.queue = doubles.Table(self.line), doubles.Queue(self.line)
-
+class World(doubles.World):
     def submit(self, copy_id: str = "run", jobs: int = 1, projects: str = "p") -> list[Job]:
         """A copy of so many jobs into each project, as ingest leaves it."""
         planned = [
@@ -36,8 +27,8 @@ class World:
             for project in projects.split()
             for number in range(jobs)
         ]
-        now, count = self.clock(), len(planned)
-        self.table.create_copy(Copy(copy_id, "digest", timestamp(now), count, count, "s3://our-bucket/m"))
+        now = self.clock()
+        self.create_copy(planned, copy_id)
         self.table.create_jobs(copy_id, planned, CopyOptions(), now)
         self.table.create_backlogs(backlogs_of(copy_id, planned, timestamp(now)))
         return list(self.table.jobs(copy_id))
@@ -67,22 +58,9 @@ class World:
         assert self.table.requeue(running, ended, frozenset(), now, now + timedelta(minutes=minutes), OUTAGE)
         return self.now(job)
 
-    def dispatch(self) -> Dispatch:
-        return Dispatch(
-            table=self.table,
-            queue=self.queue,
-            pacing=doubles.pacing(self.table, self.clock),
-            clock=self.clock,
-            slots=self.slots,
-            spread=doubles.in_turn,
-        )
-
     def send(self) -> Counter[str]:
         self.clock.forward(seconds=1)
-        return Counter({str(happening): number for happening, number in self.dispatch().send().items()})
-
-    def now(self, job: Job) -> Job:
-        return self.table.job_items[job.copy_id, job.job_id]
+        return Counter({str(happening): number for happening, number in self.dispatch.send().items()})
 
     def sent(self) -> list[str]:
         return [f"{request.copy_id} {int(request.job_id)}" for request, _ in self.queue.sent]
@@ -169,7 +147,7 @@ def test_a_job_whose_message_is_lost_gets_another(world: World) -> None:
     (job,) = world.submit()
     world.send()
     world.clock.now += LOST_MESSAGE_AGE
-    assert world.dispatch().send() == Counter()
+    assert world.dispatch.send() == Counter()
     assert world.send() == Counter(sent=0, sent_again=1)
     assert world.sent() == ["run 1", "run 1"]
     assert world.now(job).due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
@@ -256,7 +234,7 @@ def test_a_job_that_is_held_gets_its_message_when_it_is_due(world: World) -> Non
     world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
     world.hold(job, minutes=27)
     world.clock.forward(minutes=27)
-    assert world.dispatch().send() == Counter()
+    assert world.dispatch.send() == Counter()
     assert world.send() == Counter(sent=0, sent_again=1)
     assert world.sent() == ["run 1", "run 1"]
     assert world.queue.sent[-1][0].attempt == 2
@@ -374,7 +352,7 @@ def test_another_between_any_two_reads_does_not_have_the_slots_filled_twice(read
         reads += 1
         if reads == read:
             world.table.jobs_in, world.table.backlogs = jobs_in, backlogs  # type: ignore[method-assign]
-            world.dispatch().send()
+            world.dispatch.send()
             world.run(jobs[0])
 
     jobs_in, backlogs = world.table.jobs_in, world.table.backlogs
@@ -388,7 +366,7 @@ def test_another_between_any_two_reads_does_not_have_the_slots_filled_twice(read
         return backlogs()
 
     world.table.jobs_in, world.table.backlogs = read_jobs, read_backlogs  # type: ignore[method-assign]
-    world.dispatch().send()
+    world.dispatch.send()
     assert len(world.sent()) == len(set(world.sent())) == 4
 
 
@@ -429,11 +407,11 @@ def test_one_that_is_late_does_not_put_back_what_was_taken_from_a_backlog(world:
 
 def test_a_backlog_is_waited_for_and_what_is_due_soon(world: World) -> None:
     soon = timedelta(seconds=60)
-    assert not world.dispatch().anything_waits(soon)
+    assert not world.dispatch.anything_waits(soon)
     world.submit()
-    assert world.dispatch().anything_waits(soon)
+    assert world.dispatch.anything_waits(soon)
     world.send()
-    assert not world.dispatch().anything_waits(soon), "its message is under way"
+    assert not world.dispatch.anything_waits(soon), "its message is under way"
     world.clock.now += LOST_MESSAGE_AGE - soon
-    assert not world.dispatch().anything_waits(soon)
-    assert world.dispatch().anything_waits(soon + timedelta(seconds=1))
+    assert not world.dispatch.anything_waits(soon)
+    assert world.dispatch.anything_waits(soon + timedelta(seconds=1))

@@ -19,9 +19,8 @@ from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, LaunchReque
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.stages import ingest
-from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.ingest import Ingest, Ingested, OutOfTime
-from icav2_copy_batch.stages.publish import Publish
 from tests import doubles
 from tests.event_files import sample, schema_faults
 
@@ -42,41 +41,17 @@ two jobs, the event and the backlog."""
 ACCEPTED, REJECTED = Ingested(accepted=1), Ingested(rejected=1)
 
 
-@dataclass
-class World:
-    """The use case and everything around it; what one line cut silences."""
+@dataclass(kw_only=True)
+class World(doubles.World):
+    """Ingest, and what ICA says to names of projects."""
 
-    line: doubles.Line = field(default_factory=doubles.Line)
-    clock: doubles.Clock = field(default_factory=doubles.Clock)
     limits: Limits = field(default_factory=lambda: Limits(max_manifest_bytes=MAX_BYTES))
-    seconds_left: float = 900.0
-    slots: Slots = field(default_factory=Slots)
     projects: dict[str, list[str]] = field(default_factory=lambda: {"from": [FROM], "to": [TO]})
     """Name → the ids of the projects of that name. Most tests call projects by their ids."""
     ica_trouble: IcaError | None = None
 
     def __post_init__(self) -> None:
-        self.table = doubles.Table(self.line)
-        self.bucket = doubles.Bucket(self.line)
-        self.queue = doubles.Queue(self.line)
-        self.bus = doubles.Bus(self.line)
-        self.tasks = doubles.Tasks(self.line)
-        self.publish = Publish(
-            table=self.table,
-            bucket=self.bucket,
-            bus=self.bus,
-            tasks=self.tasks,
-            clock=self.clock,
-            seconds_left=lambda: 900,
-        )
-        self.dispatch = Dispatch(
-            table=self.table,
-            queue=self.queue,
-            pacing=doubles.pacing(self.table, self.clock),
-            clock=self.clock,
-            slots=self.slots,
-            spread=doubles.in_turn,
-        )
+        super().__post_init__()
         self.ingest = Ingest(
             table=self.table,
             bucket=self.bucket,
@@ -410,7 +385,7 @@ CRASHED_BODIES = {
 @pytest.mark.parametrize("body", CRASHED_BODIES.values(), ids=CRASHED_BODIES)
 def test_killed_after_any_request_and_delivered_again_it_ends_in_the_same(body: dict[str, Any]) -> None:
     def fresh(cut_after: int | None = None) -> World:
-        world = World(doubles.Line(cut_after=cut_after))
+        world = World(line=doubles.Line(cut_after=cut_after))
         world.bucket.objects["their-bucket", "run.json"] = json.dumps(MANIFEST).encode()
         return world
 
@@ -478,7 +453,7 @@ def test_more_jobs_than_one_invocation_can_write_are_finished_by_the_next(
 
 def test_nothing_is_launched_before_all_jobs_are_there() -> None:
     for cut_after in range(1, 6):  # a look, the manifest, the copy and two jobs
-        world = World(doubles.Line(cut_after=cut_after))
+        world = World(line=doubles.Line(cut_after=cut_after))
         with pytest.raises(doubles.LineCut):
             world.receive({"manifest": MANIFEST})
         assert world.queue.sent == []

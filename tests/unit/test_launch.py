@@ -23,8 +23,7 @@ from icav2_copy_batch.domain.ica import (
     IcaUnavailable,
 )
 from icav2_copy_batch.domain.intent import Intent, digest_of
-from icav2_copy_batch.domain.job import Claim, Copy, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob
+from icav2_copy_batch.domain.job import Claim, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, LEAST_RATE, Pace, first_pace
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
@@ -69,37 +68,21 @@ class Poller:
         self.triggers += 1
 
 
-@dataclass
-class World:
-    clock: doubles.Clock = field(default_factory=doubles.Clock)
-    table: doubles.Table = field(default_factory=doubles.Table)
+@dataclass(kw_only=True)
+class World(doubles.World):
     ica: SmallIca = field(default_factory=SmallIca)
-    queue: doubles.Queue = field(default_factory=doubles.Queue)
     poller: Poller = field(default_factory=Poller)
     seconds_left: float = 300.0
-    slots: Slots = field(default_factory=Slots)
+    sources: Sequence[str] = tuple(SOURCES)
     jitter: Callable[[float, float], float] = max
     """Chance: by default the larger of the two."""
     spread: Spread = doubles.in_turn
     sleeping: Callable[[float], None] = lambda _: None
     """What happens while a launch waits."""
-    slept: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.ica.add("/run/a.txt", "/run/b.txt")
-
-    def create(
-        self,
-        *destinations: str,
-        copy_id: str = "run",
-        sources: Sequence[str] = SOURCES,
-        options: CopyOptions | None = None,
-    ) -> list[Job]:
-        count = len(destinations)
-        self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), count, count, "s3://our-bucket/m"))
-        planned = [PlannedJob(destination, tuple(sources)) for destination in destinations]
-        doubles.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), self.clock())
-        return list(self.table.jobs(copy_id))
 
     def launch(self, *jobs: Job, deferrals: int = 0) -> Launched:
         launch = Launch(
@@ -120,9 +103,6 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.sleeping(seconds)
         self.slept.append(seconds)
-
-    def now(self, job: Job) -> Job:
-        return self.table.job_items[job.copy_id, job.job_id]
 
     def after(self, delay: timedelta | float) -> str:
         """The moment that is so much (or so many seconds) after now."""
@@ -832,7 +812,8 @@ class BrokenTable(doubles.Table):
 def test_what_breaks_with_one_job_is_a_failure_of_its_message_alone(method: str) -> None:
     table = BrokenTable()
     table.breaks = (method, "000002")
-    world = World(table=table)
+    world = World()
+    world.table = table
     jobs = world.create("icav2://to/x/", "icav2://to/y/", "icav2://to/z/")
     launched = world.launch(*jobs)
     assert launched == Launched(started=2, failed=(request(jobs[1]),))
@@ -842,7 +823,8 @@ def test_what_breaks_with_one_job_is_a_failure_of_its_message_alone(method: str)
 def test_a_job_that_cannot_be_put_off_is_a_failure_of_its_message() -> None:
     table = BrokenTable()
     table.breaks = ("release", "000001")
-    world = World(table=table)
+    world = World()
+    world.table = table
     world.ica.trouble("find", UNAVAILABLE)
     jobs = world.create("icav2://to/x/", "icav2://to/y/")
     assert world.launch(*jobs) == Launched(deferred=1, failed=(request(jobs[0]),))
