@@ -72,7 +72,10 @@ class World:
         options: CopyOptions | None = None,
         due_in: timedelta = timedelta(),
     ) -> list[Job]:
-        """A copy with a job of these sources into each destination; the first messages of all are lost after ``due_in``."""
+        """A copy with a job of these sources into each destination. Each has had its first message.
+
+        That message is taken for lost after ``due_in``.
+        """
         now = self.clock()
         planned = [PlannedJob(destination, tuple(sources or self.sources)) for destination in destinations]
         self.create_copy(planned, copy_id)

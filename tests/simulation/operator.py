@@ -10,7 +10,8 @@ from icav2_copy_batch.domain.job import Job, JobStatus
 from icav2_copy_batch.domain.uri import nfc
 from icav2_copy_batch.stages.reconcile import NotForAPerson
 from local.simulator.model import Job as IcaJob
-from tests.simulation.world import AwsTrouble, World
+from tests.simulation.aws import AwsTrouble
+from tests.simulation.world import World
 
 LOOKS_EVERY_SECONDS = 600.0
 COMMAND_SECONDS = 300.0
