@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from threading import Barrier, Lock
@@ -99,27 +98,19 @@ def test_one_that_dies_with_moments_taken_holds_up_the_others_no_longer_than_tho
 # --- one container ---------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Container:
-    table: doubles.Table = field(default_factory=doubles.Table)
-    clock: doubles.Clock = field(default_factory=doubles.Clock)
-    seconds_left: float = 900.0
-    slept: list[float] = field(default_factory=list)
-    made_at: list[datetime] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+class Container(doubles.World):
+    def __init__(self, beside: Container | None = None) -> None:
+        super().__init__()
+        if beside:
+            self.table, self.clock = beside.table, beside.clock
+        self.made_at: list[datetime] = []
         self.pacing = Pacing(
             table=self.table,
             clock=self.clock,
-            sleep=self._sleep,
+            sleep=self.sleep,
             seconds_left=lambda: self.seconds_left,
             jitter=max,
         )
-
-    def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.clock.forward(seconds=seconds)
-        self.seconds_left -= seconds
 
     def call(self, error: Exception | None = None, seconds_needed: float = 20.0) -> None:
         with self.pacing.turn(seconds_needed):
@@ -180,7 +171,7 @@ def test_calls_that_come_more_seldom_than_they_may_do_not_raise_the_rate(contain
 
 def test_another_container_learns_of_it_when_it_begins(container: Container) -> None:
     container.refused()
-    other = Container(container.table, container.clock)
+    other = Container(beside=container)
     assert other.pacing.held_until() is None
     assert other.pacing.calls_possible(60) == 60 * 2 / CALLERS_AT_ONCE
     other.call()

@@ -20,7 +20,6 @@ from icav2_copy_batch.stages.publish import (
     HEARTBEATS_APART,
     MOST_COPIES_AT_ONCE,
     SECONDS_TO_FINISH,
-    Publish,
 )
 from tests import doubles
 from tests.event_files import sample, schema_faults
@@ -32,32 +31,17 @@ MANIFEST = {"icav2://from/a.txt": ["icav2://to/1/", "icav2://to/2/"], "icav2://f
 
 
 @dataclass
-class World:
-    """A copy of two jobs in the table, and the use case with everything around it."""
+class World(doubles.World):
+    """A copy of two jobs in the table, which hangs on no line until they have ended."""
 
     task_tokens: frozenset[str] = frozenset()
     manifest: dict[str, list[str]] = field(default_factory=lambda: MANIFEST)
-    line: doubles.Line = field(default_factory=doubles.Line)
-    clock: doubles.Clock = field(default_factory=doubles.Clock)
-    seconds_left: float = SECONDS_LEFT
 
     def __post_init__(self) -> None:
-        self.table = doubles.Table()  # over no line, until the copy is there
-        self.bucket = doubles.Bucket(self.line)
-        self.bus: doubles.Bus = doubles.Bus(self.line)
-        self.tasks = doubles.Tasks(self.line)
+        super().__post_init__()
+        self.table.line = doubles.Line()
         planned = flip(self.manifest, Limits())
-        self.table.create_copy(
-            Copy(
-                "run",
-                "digest",
-                timestamp(self.clock()),
-                len(planned),
-                len(planned),
-                "s3://our-bucket/manifests/run.json",
-                task_tokens=self.task_tokens,
-            )
-        )
+        self.create_copy(planned, task_tokens=self.task_tokens)
         doubles.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
         self.table.mark_ingested("run", self.clock())
 
@@ -74,17 +58,6 @@ class World:
         self.clock.forward(seconds=1)
         self.table.line = self.line
         return self
-
-    @property
-    def publish(self) -> Publish:
-        return Publish(
-            table=self.table,
-            bucket=self.bucket,
-            bus=self.bus,
-            tasks=self.tasks,
-            clock=self.clock,
-            seconds_left=lambda: self.seconds_left,
-        )
 
     def publish_run(self) -> CopyStatus | None:
         return self.publish.publish("run")

@@ -11,11 +11,9 @@ from itertools import pairwise
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
-from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob
+from icav2_copy_batch.domain.job import Claim, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.schedule import CLOCKS_APART, Slots
 from icav2_copy_batch.stages.reconcile import (
     LISTS_LAG,
@@ -61,18 +59,16 @@ class RecentIca(SmallIca):
         self.jobs_there[name] = job
 
 
-class World:
+class World(doubles.World):
     """Jobs whose launch has asked ICA for ``a`` and ``b`` into a folder each, and has not had its answer."""
 
     def __init__(self, jobs: int = 1, data: tuple[str, ...] = ("a", "b"), root: bool = False) -> None:
-        self.ica, self.clock, self.table, self.queue = RecentIca(), doubles.Clock(), doubles.Table(), doubles.Queue()
+        super().__init__()
+        self.ica, self.asked_at = RecentIca(), self.clock()
         self.reconcile = Reconcile(table=self.table, ica=self.ica, queue=self.queue, clock=self.clock)
-        self.asked_at = self.clock()
-        self.table.create_copy(Copy("run", "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
-        sources = tuple([f"icav2://{SOURCE}/{name.replace('fol.', '')}" for name in data])
-        planned = [PlannedJob(f"icav2://{PROJECT}/{'' if root else f'x{n}/'}", sources) for n in range(jobs)]
-        doubles.create_due_jobs(self.table, "run", planned, CopyOptions(), self.clock(), self.clock())
-        for number, job in enumerate(list(self.table.jobs("run"))):
+        sources = [f"icav2://{SOURCE}/{name.replace('fol.', '')}" for name in data]
+        destinations = [f"icav2://{PROJECT}/{'' if root else f'x{number}/'}" for number in range(jobs)]
+        for number, job in enumerate(self.create(*destinations, sources=sources)):
             claimed = self.claim(job)
             intent = Intent.of(timestamp(self.clock()), None if root else f"fol.{number}", data)
             assert self.table.record_intent(claimed, intent, self.clock() + timedelta(minutes=1))
