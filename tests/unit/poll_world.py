@@ -9,11 +9,10 @@ from datetime import timedelta
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaJob
-from icav2_copy_batch.domain.job import Claim, Copy, CopyStatus, Job, JobKey, timestamp
-from icav2_copy_batch.domain.manifest import PlannedJob
+from icav2_copy_batch.domain.job import Claim, CopyStatus, Job, JobKey
 from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots
-from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.items import BatchItems
 from icav2_copy_batch.stages.poll import LEAST_SECONDS_TO_POLL, Poll
 from icav2_copy_batch.stages.settle import Settle
@@ -21,7 +20,7 @@ from icav2_copy_batch.stages.verify import FilesCompared, TreesCompared, Verify
 from tests import doubles
 from tests.doubles import SmallIca
 
-SOURCES = ["icav2://from/a", "icav2://from/b"]
+SOURCES = list(doubles.SOURCES)
 
 
 @dataclass
@@ -91,25 +90,20 @@ class Reports(Verify, BatchItems):
         return {key: self.not_copied[key] for key in items}
 
 
-@dataclass
-class World:
+@dataclass(kw_only=True)
+class World(doubles.World):
     """The poller has time for one look, unless it is given more."""
 
-    clock: doubles.Clock = field(default_factory=doubles.Clock)
-    table: doubles.Table = field(default_factory=doubles.Table)
     ica: SmallIca = field(default_factory=SmallIca)
-    queue: doubles.Queue = field(default_factory=doubles.Queue)
-    publish: Publisher = field(default_factory=Publisher)
+    publisher: Publisher = field(default_factory=Publisher)
     reports: Reports = field(default_factory=Reports)
     seconds_left: float = LEAST_SECONDS_TO_POLL
     max_attempts: int = 3
-    slots: Slots = field(default_factory=Slots)
     settled: Happenings = field(default_factory=Happenings)
     """What became of launches whose end nobody saw."""
     delayed: int = 0
-    slept: list[float] = field(default_factory=list)
 
-    def create(
+    def submit(
         self,
         copy_id: str = "run",
         jobs: int = 1,
@@ -117,12 +111,8 @@ class World:
         options: CopyOptions | None = None,
         sources: Sequence[str] = SOURCES,
     ) -> list[Job]:
-        self.table.create_copy(Copy(copy_id, "digest", timestamp(self.clock()), jobs, jobs, "s3://our-bucket/m"))
-        packed = tuple(sources)
-        planned = [PlannedJob(f"icav2://to/{copy_id}/{number}/", packed) for number in range(jobs)]
-        due_at = self.clock() + due_in
-        doubles.create_due_jobs(self.table, copy_id, planned, options or CopyOptions(), self.clock(), due_at)
-        return list(self.table.jobs(copy_id))
+        destinations = [f"icav2://to/{copy_id}/{number}/" for number in range(jobs)]
+        return self.create(*destinations, copy_id=copy_id, sources=sources, options=options, due_in=due_in)
 
     def run(self, job: Job, ica_status: str | None = "RUNNING", reason: str | None = None) -> Job:
         """From QUEUED to RUNNING; ICA says of its job what the test says."""
@@ -143,7 +133,7 @@ class World:
 
     def settle(self, copy_id: str) -> None:
         """A copy of one job that has passed."""
-        job = self.run(self.create(copy_id)[0])
+        job = self.run(self.submit(copy_id)[0])
         self.table.mark_passed(job, job.ended_attempt("SUCCEEDED", None, self.clock()), self.clock())
 
     def settle_launches(self) -> Happenings:
@@ -168,28 +158,13 @@ class World:
                 spread=doubles.in_turn,
             ),
             settle_launches=self.settle_launches,
-            dispatch=Dispatch(
-                table=self.table,
-                queue=self.queue,
-                pacing=doubles.pacing(self.table, self.clock),
-                clock=self.clock,
-                slots=self.slots,
-                spread=doubles.in_turn,
-            ),
-            publish=self.publish,
+            dispatch=self.dispatch,
+            publish=self.publisher,
             report_delays=lambda: self.delayed,
             clock=self.clock,
             seconds_left=lambda: self.seconds_left,
             sleep=self.sleep,
         )
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.clock.forward(seconds=seconds)
-        self.seconds_left -= seconds
-
-    def now(self, job: Job) -> Job:
-        return self.table.job_items[job.key]
 
     def sent(self) -> list[tuple[str, str]]:
         return [(request.copy_id, request.job_id) for request, _ in self.queue.sent]
@@ -197,7 +172,7 @@ class World:
 
 def succeeds_too_early(world: World, jobs: int = 1) -> list[Job]:
     """ICA calls them succeeded, and their files do not show yet."""
-    running = [world.run(job, "SUCCEEDED") for job in world.create(jobs=jobs)]
+    running = [world.run(job, "SUCCEEDED") for job in world.submit(jobs=jobs)]
     for job in running:
         wrong = [SourceOutcome(SOURCES[0], Finding.MISMATCH, "icav2://to/run/0/a is not there")]
         world.reports.wrong[job.key] = wrong

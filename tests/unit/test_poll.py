@@ -34,7 +34,7 @@ def world() -> World:
 
 def test_a_job_that_was_not_sent_is_sent_once_there_is_a_slot(world: World) -> None:
     world.slots = Slots(total=1)
-    first, second = world.create(jobs=2, due_in=timedelta())
+    first, second = world.submit(jobs=2, due_in=timedelta())
     running = world.run(first)
     world.clock.forward(seconds=1)
     assert world.poll()[Happening.SENT_AGAIN] == 0
@@ -47,14 +47,14 @@ def test_a_job_that_was_not_sent_is_sent_once_there_is_a_slot(world: World) -> N
 
 def test_the_poller_stays_for_what_will_be_due_soon(world: World) -> None:
     world.seconds_left = 900
-    world.create(due_in=timedelta(seconds=30))
+    world.submit(due_in=timedelta(seconds=30))
     assert world.poll()[Happening.SENT_AGAIN] == 1
     assert 30 <= sum(world.slept) <= 30 + 20 + 2
 
 
 def test_the_poller_does_not_stay_for_what_will_be_due_much_later(world: World) -> None:
     world.seconds_left = 900
-    world.create(due_in=WAITED_FOR)
+    world.submit(due_in=WAITED_FOR)
     world.poll()
     assert world.slept == []
 
@@ -68,23 +68,23 @@ def test_a_copy_that_was_not_published_is_published(world: World) -> None:
     assert world.poll()[Happening.COPIES_COMPLETED] == 0
     world.clock.forward(seconds=0.001)
     assert world.poll()[Happening.COPIES_COMPLETED] == 1
-    assert world.publish.published == ["run"]
+    assert world.publisher.published == ["run"]
 
 
 def test_a_copy_that_cannot_be_published_holds_up_neither_the_others_nor_the_poller(world: World) -> None:
     for copy_id in ("a", "b", "c"):
         world.settle(copy_id)
     world.clock.forward(minutes=2)
-    world.publish.breaks = {"b"}
+    world.publisher.breaks = {"b"}
     world.seconds_left = 900
-    world.run(world.create()[0], "SUCCEEDED")
+    world.run(world.submit()[0], "SUCCEEDED")
     happened = world.poll()
     assert (happened[Happening.COPIES_COMPLETED], happened[Happening.UNPUBLISHED], happened[Happening.PASSED]) == (
         2,
         1,
         1,
     )
-    assert world.publish.published == ["a", "c"]
+    assert world.publisher.published == ["a", "c"]
 
 
 def test_no_publication_is_begun_after_another_with_too_little_time_left(world: World) -> None:
@@ -93,16 +93,16 @@ def test_no_publication_is_begun_after_another_with_too_little_time_left(world: 
     world.clock.forward(minutes=2)
     world.seconds_left = SECONDS_TO_PUBLISH - 1
     assert world.poll()[Happening.COPIES_COMPLETED] == 1
-    world.publish.published.clear()
+    world.publisher.published.clear()
     world.seconds_left = SECONDS_TO_PUBLISH
     assert world.poll()[Happening.COPIES_COMPLETED] == 2
 
 
 def test_the_schedule_sees_to_the_tasks_that_wait_and_a_launch_does_not(world: World) -> None:
     world.poll(triggered=True)
-    assert world.publish.kept_tasks == 0
+    assert world.publisher.kept_tasks == 0
     world.poll()
-    assert world.publish.kept_tasks == 1
+    assert world.publisher.kept_tasks == 1
 
 
 # --- asking ICA -------------------------------------------------------------------------------------------------------
@@ -110,14 +110,14 @@ def test_the_schedule_sees_to_the_tasks_that_wait_and_a_launch_does_not(world: W
 
 @pytest.mark.parametrize("ica_status", ["INITIALIZED", "WAITING_FOR_RESOURCES", "RUNNING"])
 def test_a_job_that_ica_works_on_is_let_be(world: World, ica_status: str) -> None:
-    running = world.run(world.create()[0], ica_status)
+    running = world.run(world.submit()[0], ica_status)
     assert world.poll() == Happenings({Happening.RUNNING: 1, Happening.DELAYED: 0, Happening.SENT_AGAIN: 0})
     assert world.now(running) == running
 
 
 @pytest.mark.parametrize("ica_status", ["ABORTED", "succeeded", "FROBNICATED"])
 def test_a_job_of_a_status_that_nobody_knows_is_counted_and_let_be(world: World, ica_status: str) -> None:
-    first, second = world.create(jobs=2)
+    first, second = world.submit(jobs=2)
     running = world.run(first, ica_status)
     world.run(second, "SUCCEEDED")
     happened = world.poll()
@@ -126,21 +126,21 @@ def test_a_job_of_a_status_that_nobody_knows_is_counted_and_let_be(world: World,
 
 
 def test_a_job_that_ica_does_not_show_is_counted_and_let_be(world: World) -> None:
-    running = world.run(world.create()[0], None)
+    running = world.run(world.submit()[0], None)
     assert world.poll()[Happening.UNREADABLE] == 1
     assert world.now(running) == running
 
 
 @pytest.mark.parametrize("error", [IcaUnavailable("503", http_status=503), IcaRefused("403", http_status=403)], ids=str)
 def test_jobs_that_cannot_be_asked_for_are_counted_and_let_be(world: World, error: IcaUnavailable | IcaRefused) -> None:
-    jobs = [world.run(job) for job in world.create(jobs=2)]
+    jobs = [world.run(job) for job in world.submit(jobs=2)]
     world.ica.trouble("jobs", error)
     assert world.poll()[Happening.UNREADABLE] == 2
     assert [world.now(job) for job in jobs] == jobs
 
 
 def test_queued_jobs_are_sent_although_ica_cannot_be_asked(world: World) -> None:
-    first, _ = world.create(jobs=2, due_in=timedelta())
+    first, _ = world.submit(jobs=2, due_in=timedelta())
     world.run(first)
     world.clock.forward(seconds=1)
     world.ica.trouble("jobs", IcaUnavailable("503"))
@@ -149,7 +149,7 @@ def test_queued_jobs_are_sent_although_ica_cannot_be_asked(world: World) -> None
 
 
 def test_what_the_others_have_found_is_counted_too(world: World) -> None:
-    (job,) = world.create()
+    (job,) = world.submit()
     world.claim(job, due_in=-1)
     world.settled = Happenings({Happening.ADOPTED: 2, Happening.UNDECIDED: 1})
     world.delayed = 4
@@ -160,7 +160,7 @@ def test_what_the_others_have_found_is_counted_too(world: World) -> None:
 
 
 def test_while_another_polls_nothing_is_looked_at_or_sent(world: World) -> None:
-    first, _ = world.create(jobs=2, due_in=timedelta())
+    first, _ = world.submit(jobs=2, due_in=timedelta())
     world.run(first)
     world.clock.forward(seconds=1)
     world.table.hold_lease(LEASE_NAME, "another", world.clock(), world.clock() + timedelta(seconds=60))
@@ -170,7 +170,7 @@ def test_while_another_polls_nothing_is_looked_at_or_sent(world: World) -> None:
 
 
 def test_the_lease_is_given_back_also_where_the_poller_breaks(world: World) -> None:
-    world.run(world.create()[0])
+    world.run(world.submit()[0])
 
     def break_down(_: object) -> None:
         raise RuntimeError("made by the test")
@@ -186,7 +186,7 @@ def test_the_lease_is_given_back_also_where_the_poller_breaks(world: World) -> N
 
 def test_jobs_are_looked_at_until_none_runs_less_and_less_often(world: World) -> None:
     world.seconds_left = 900
-    running = world.run(world.create()[0])
+    running = world.run(world.submit()[0])
 
     looked_at: list[float] = []
 
@@ -206,7 +206,7 @@ def test_jobs_are_looked_at_until_none_runs_less_and_less_often(world: World) ->
 
 def test_a_poller_that_waits_for_old_jobs_soon_sees_a_new_one(world: World) -> None:
     world.seconds_left = 900
-    old, new = world.create(jobs=2)
+    old, new = world.submit(jobs=2)
     world.run(old)
     world.clock.forward(minutes=30)
     seen_at: list[float] = []
@@ -251,7 +251,7 @@ def test_where_ica_notifies_awaited_files_are_looked_at_as_soon(world: World) ->
 
 def test_where_ica_notifies_of_another_project_the_poller_looks_as_often_as_ever(world: World) -> None:
     world.seconds_left = 900
-    running = world.run(world.create()[0])
+    running = world.run(world.submit()[0])
     now = world.clock()
     world.table.hold_lease(f"{NOTIFIED_LEASE_NAME} another-project", "notified", now, now + timedelta(minutes=5))
 
@@ -266,7 +266,7 @@ def test_where_ica_notifies_of_another_project_the_poller_looks_as_often_as_ever
 
 def test_while_ica_notifies_the_poller_looks_seldom(world: World) -> None:
     world.seconds_left = 900
-    other, job = world.create(jobs=2)
+    other, job = world.submit(jobs=2)
     told = world.run(other, "SUCCEEDED")
     world.poller().poll_notified("this one", {str(told.ica_job_id)})
     running = world.run(job)
@@ -286,7 +286,7 @@ def test_while_ica_notifies_the_poller_looks_seldom(world: World) -> None:
 
 
 def test_a_notification_has_what_runs_looked_at_in_one_call(world: World) -> None:
-    first, second = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
+    first, second = (world.run(job, "SUCCEEDED") for job in world.submit(jobs=2))
     assert world.poller().poll_notified("this one", {str(first.ica_job_id)}) == Happenings({Happening.PASSED: 2})
     assert len(world.ica.called("jobs")) == 1
     assert world.now(second).status is JobStatus.PASSED
@@ -296,14 +296,14 @@ def test_a_notification_has_what_runs_looked_at_in_one_call(world: World) -> Non
 def test_notifications_are_gathered_for_the_longer_the_more_jobs_run(
     world: World, running: int, gathered: float
 ) -> None:
-    first, *_ = (world.run(job) for job in world.create(jobs=running))
+    first, *_ = (world.run(job) for job in world.submit(jobs=running))
     world.poller().poll_notified("this one", {str(first.ica_job_id)})
     (slept,) = world.slept
     assert slept == pytest.approx(gathered + 0.05)
 
 
 def test_of_notifications_that_come_together_one_has_ica_asked(world: World) -> None:
-    first, second = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
+    first, second = (world.run(job, "SUCCEEDED") for job in world.submit(jobs=2))
     sleep, others = world.sleep, []
 
     def another_comes(seconds: float) -> None:
@@ -317,19 +317,19 @@ def test_of_notifications_that_come_together_one_has_ica_asked(world: World) -> 
 
 
 def test_a_notification_of_somebody_elses_job_has_nobody_asked(world: World) -> None:
-    world.run(world.create()[0], "SUCCEEDED")
+    world.run(world.submit()[0], "SUCCEEDED")
     assert world.poller().poll_notified("this one", {"of another pipeline"}) == Happenings()
     assert (world.ica.calls, world.slept) == ([], [])
 
 
 def test_a_notification_that_is_ahead_of_icas_own_answer_moves_nothing(world: World) -> None:
-    running = world.run(world.create()[0], "RUNNING")
+    running = world.run(world.submit()[0], "RUNNING")
     assert world.poller().poll_notified("this one", {str(running.ica_job_id)}) == Happenings({Happening.RUNNING: 1})
     assert world.now(running).status is JobStatus.RUNNING
 
 
 def test_a_notification_that_is_ahead_of_our_own_note_is_kept_for_a_moment(world: World) -> None:
-    (job,) = world.create()
+    (job,) = world.submit()
     world.table.claim_for_launch(job, "project", world.clock(), world.clock(), world.slots)
     claimed = world.now(job)
     sleep = world.sleep
@@ -345,7 +345,7 @@ def test_a_notification_that_is_ahead_of_our_own_note_is_kept_for_a_moment(world
 
 def test_a_slot_that_a_notification_frees_goes_to_who_waits_for_it(world: World) -> None:
     world.slots = Slots(1, 1)
-    first, second = world.create(jobs=2, due_in=timedelta())
+    first, second = world.submit(jobs=2, due_in=timedelta())
     running = world.run(first, "SUCCEEDED")
     world.clock.forward(seconds=1)
     assert world.poller().poll_notified("this one", {str(running.ica_job_id)})[Happening.SENT_AGAIN] == 1
@@ -369,7 +369,7 @@ def test_a_triggered_poller_leaves_to_the_schedule_what_is_overdue(world: World)
 def test_launches_whose_end_nobody_saw_are_settled_as_soon_as_they_are_due(world: World, triggered: bool) -> None:
     """The poller stays at work until then."""
     world.seconds_left = 900
-    (job,) = world.create()
+    (job,) = world.submit()
     world.claim(job, due_in=10)
     settled_at: list[datetime] = []
 
@@ -389,7 +389,7 @@ def test_launches_whose_end_nobody_saw_are_settled_as_soon_as_they_are_due(world
 
 def test_a_launch_that_is_at_work_does_not_keep_the_poller(world: World) -> None:
     world.seconds_left = 900
-    (job,) = world.create()
+    (job,) = world.submit()
     world.claim(job, due_in=300)
     assert world.poll() == Happenings({Happening.DELAYED: 0})
     assert world.slept == []
@@ -398,7 +398,7 @@ def test_a_launch_that_is_at_work_does_not_keep_the_poller(world: World) -> None
 def test_a_triggered_poller_looks_once_more_where_there_is_nothing_yet(world: World) -> None:
     """What a launch has started may show in the index only after a moment."""
     world.seconds_left = 900
-    (job,) = world.create()
+    (job,) = world.submit()
     world.ica.troubles["jobs"] = lambda _: None
     started: list[Job] = []
     sleep = world.sleep

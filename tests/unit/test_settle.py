@@ -30,7 +30,7 @@ def world() -> World:
 
 
 def test_a_job_that_succeeded_and_whose_files_are_there_has_passed(world: World) -> None:
-    running = world.run(world.create()[0], "SUCCEEDED")
+    running = world.run(world.submit()[0], "SUCCEEDED")
     assert world.poll()[Happening.PASSED] == 1
     passed = world.now(running)
     assert (passed.status, [attempt.outcome for attempt in passed.attempts]) == (JobStatus.PASSED, ["SUCCEEDED"])
@@ -38,7 +38,7 @@ def test_a_job_that_succeeded_and_whose_files_are_there_has_passed(world: World)
 
 
 def test_a_job_that_succeeded_and_whose_files_cannot_be_looked_at_is_looked_at_again(world: World) -> None:
-    running = world.run(world.create()[0], "SUCCEEDED")
+    running = world.run(world.submit()[0], "SUCCEEDED")
     world.reports.unverifiable = {("run", "000001")}
     assert world.poll()[Happening.UNREADABLE] == 1
     assert world.now(running) == running
@@ -46,7 +46,7 @@ def test_a_job_that_succeeded_and_whose_files_cannot_be_looked_at_is_looked_at_a
 
 @pytest.mark.parametrize("ica_status", ["FAILED", "PARTIALLY_SUCCEEDED", "STOPPED"])
 def test_a_job_that_failed_is_launched_again_for_what_it_has_not_copied(world: World, ica_status: str) -> None:
-    running = world.run(world.create()[0], ica_status, "1 of 2")
+    running = world.run(world.submit()[0], ica_status, "1 of 2")
     wrong = [SourceOutcome(SOURCES[1], "FAILED", "disk full")]
     world.reports.not_copied["run", "000001"] = wrong
     world.reports.wrong["run", "000001"] = [SourceOutcome(SOURCES[1], Finding.MISMATCH, "is not there")]
@@ -65,7 +65,7 @@ def test_a_job_that_failed_is_launched_again_for_what_it_has_not_copied(world: W
 
 
 def test_when_ica_created_its_job_is_noted_with_the_attempt(world: World) -> None:
-    running = world.run(world.create()[0], "FAILED")
+    running = world.run(world.submit()[0], "FAILED")
     job_id = str(running.ica_job_id)
     world.ica.jobs_there[job_id] = IcaJob(job_id, "FAILED", created_at="2024-05-28T03:12:00Z")
     world.poll()
@@ -73,7 +73,7 @@ def test_when_ica_created_its_job_is_noted_with_the_attempt(world: World) -> Non
 
 
 def test_a_job_whose_items_cannot_be_read_is_launched_again_for_what_is_not_there(world: World) -> None:
-    running = world.run(world.create()[0], "FAILED")
+    running = world.run(world.submit()[0], "FAILED")
     wrong = [SourceOutcome(SOURCES[0], Finding.MISMATCH, "is not there")]
     world.reports.wrong["run", "000001"] = wrong
     assert world.poll()[Happening.REQUEUED] == 1
@@ -82,7 +82,7 @@ def test_a_job_whose_items_cannot_be_read_is_launched_again_for_what_is_not_ther
 
 
 def test_what_an_earlier_attempt_was_said_to_have_copied_is_launched_again_where_it_is_not_there(world: World) -> None:
-    running = world.run(world.create()[0], "FAILED")
+    running = world.run(world.submit()[0], "FAILED")
     world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[0], "FAILED", "disk full")]
     assert world.poll()[Happening.REQUEUED] == 1
     requeued = world.now(running)
@@ -96,7 +96,7 @@ def test_what_an_earlier_attempt_was_said_to_have_copied_is_launched_again_where
 @pytest.mark.parametrize("ica_status", ["FAILED", "PARTIALLY_SUCCEEDED", "STOPPED"])
 def test_a_job_that_ica_calls_failed_and_whose_files_are_all_there_has_passed(world: World, ica_status: str) -> None:
     """It found them there, say, and skipped them all."""
-    running = world.run(world.create()[0], ica_status, "nothing was copied")
+    running = world.run(world.submit()[0], ica_status, "nothing was copied")
     world.reports.not_copied["run", "000001"] = [SourceOutcome(source, "FAILED") for source in SOURCES]
     world.reports.wrong["run", "000001"] = []
     assert world.poll()[Happening.PASSED] == 1
@@ -111,7 +111,7 @@ def test_a_job_that_ica_calls_failed_and_whose_files_are_all_there_has_passed(wo
 
 def launched_in_part(world: World, ica_status: str, batch_limit: int = 1, **changes: object) -> Job:
     """A running job whose copy batch has only so many of its sources."""
-    (job,) = world.create(**changes)  # type: ignore[arg-type]
+    (job,) = world.submit(**changes)  # type: ignore[arg-type]
     world.claim(job, 60)
     claimed = world.now(job)
     assert world.table.release(claimed, world.clock(), world.clock(), doubles.hold("too large"), batch_limit)
@@ -165,7 +165,7 @@ def test_only_attempts_that_failed_are_limited_and_what_was_never_tried_is_told(
 @pytest.mark.parametrize("action", ["OVERWRITE", "RENAME"])
 def test_without_skip_a_failed_job_is_launched_again_for_what_its_items_say(world: World, action: str) -> None:
     """What is there may be what was to be overwritten."""
-    running = world.run(world.create(options=CopyOptions(action))[0], "FAILED")
+    running = world.run(world.submit(options=CopyOptions(action))[0], "FAILED")
     world.reports.unverifiable = {("run", "000001")}
     world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[1], "FAILED")]
     assert world.poll()[Happening.REQUEUED] == 1
@@ -173,14 +173,14 @@ def test_without_skip_a_failed_job_is_launched_again_for_what_its_items_say(worl
 
 
 def test_a_failed_job_whose_files_cannot_be_looked_at_is_looked_at_again(world: World) -> None:
-    running = world.run(world.create()[0], "FAILED")
+    running = world.run(world.submit()[0], "FAILED")
     world.reports.unverifiable = {("run", "000001")}
     assert world.poll()[Happening.UNREADABLE] == 1
     assert world.now(running) == running
 
 
 def test_a_job_of_which_a_file_stays_as_it_should_not_be_is_launched_again_for_that(world: World) -> None:
-    running = world.run(world.create()[0], "SUCCEEDED")
+    running = world.run(world.submit()[0], "SUCCEEDED")
     wrong = [SourceOutcome(SOURCES[0], Finding.MISMATCH, "icav2://to/run/0/a is PARTIAL")]
     world.reports.wrong["run", "000001"] = wrong
     assert world.poll()[Happening.AWAITED] == 1
@@ -198,7 +198,7 @@ def test_a_job_of_which_a_file_stays_as_it_should_not_be_is_launched_again_for_t
 @pytest.mark.parametrize("ica_status", ["FAILED", "SUCCEEDED"])
 def test_after_its_last_attempt_a_job_is_given_up_with_what_it_has_not_copied(world: World, ica_status: str) -> None:
     world.max_attempts = 1
-    running = world.run(world.create()[0], ica_status)
+    running = world.run(world.submit()[0], ica_status)
     wrong = [SourceOutcome(SOURCES[1], "FAILED", "disk full")]
     world.reports.wrong["run", "000001"] = world.reports.not_copied["run", "000001"] = wrong
     if ica_status == "SUCCEEDED":
@@ -218,7 +218,7 @@ def test_a_job_is_not_given_up_while_what_it_may_have_skipped_may_not_show_yet(
 ) -> None:
     """Another copy may just have made it, and ICA call a job that skips all FAILED."""
     world.max_attempts = 1
-    running = world.run(world.create()[0], "FAILED")
+    running = world.run(world.submit()[0], "FAILED")
     world.reports.wrong["run", "000001"] = [SourceOutcome(SOURCES[1], Finding.MISMATCH, "icav2://to/b is PARTIAL")]
     if outcome:
         world.reports.not_copied["run", "000001"] = [SourceOutcome(source, outcome) for source in SOURCES]
@@ -237,7 +237,7 @@ def test_a_job_is_not_given_up_while_what_it_may_have_skipped_may_not_show_yet(
 
 def test_in_an_outage_a_job_that_has_failed_before_waits_for_its_next_attempt(world: World) -> None:
     world.max_attempts = 6
-    (job,) = world.create()
+    (job,) = world.submit()
     for attempt in (1, 2):
         world.run(job, "FAILED")
         world.poll()
@@ -252,7 +252,7 @@ def test_in_an_outage_a_job_that_has_failed_before_waits_for_its_next_attempt(wo
 
 
 def test_in_an_outage_a_first_failure_is_launched_again_at_once(world: World) -> None:
-    for job in world.create(jobs=5):
+    for job in world.submit(jobs=5):
         world.run(job, "FAILED")
     world.poll()
     assert len(world.queue.sent) == 5
@@ -260,7 +260,7 @@ def test_in_an_outage_a_first_failure_is_launched_again_at_once(world: World) ->
 
 
 def test_what_ica_does_in_one_project_holds_no_job_into_another(world: World) -> None:
-    *others, job = world.create(jobs=4)
+    *others, job = world.submit(jobs=4)
     for each in others:
         doubles.run(world.table, world.now(each), world.clock(), f"ica-{each.job_id}", "another")
         world.ica.jobs_there[f"ica-{each.job_id}"] = IcaJob(f"ica-{each.job_id}", "FAILED")
@@ -280,7 +280,7 @@ def test_what_ica_does_in_one_project_holds_no_job_into_another(world: World) ->
 def test_how_the_jobs_of_a_look_ended_is_noted_once_and_only_if_one_has_failed(
     world: World, ica_statuses: list[str], recent: str
 ) -> None:
-    for job, ica_status in zip(world.create(jobs=len(ica_statuses)), ica_statuses, strict=True):
+    for job, ica_status in zip(world.submit(jobs=len(ica_statuses)), ica_statuses, strict=True):
         world.run(job, ica_status)
     world.poll()
     assert world.table.outcomes("project").recent == recent
@@ -288,7 +288,7 @@ def test_how_the_jobs_of_a_look_ended_is_noted_once_and_only_if_one_has_failed(
 
 def test_successes_are_noted_after_failures(world: World) -> None:
     world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
-    world.run(world.create()[0], "SUCCEEDED")
+    world.run(world.submit()[0], "SUCCEEDED")
     world.poll()
     assert world.table.outcomes("project").recent == "FFFFFP"
 
@@ -303,13 +303,13 @@ def test_outcomes_that_another_look_has_noted_at_the_same_moment_are_not_lost(wo
         return seen
 
     world.table.outcomes = another_is_faster  # type: ignore[method-assign]
-    world.run(world.create()[0], "FAILED")
+    world.run(world.submit()[0], "FAILED")
     world.poll()
     assert world.table.outcomes("project").recent == "FFF"
 
 
 def test_where_outcomes_cannot_be_noted_the_next_attempt_waits_until_it_is_known_that_it_need_not(world: World) -> None:
-    (job,) = world.create()
+    (job,) = world.submit()
     world.run(job, "FAILED")
     world.poll()
     outcomes = world.table.outcomes
@@ -333,7 +333,7 @@ def test_where_outcomes_cannot_be_noted_jobs_move_on(world: World) -> None:
         raise RuntimeError("made by the test")
 
     world.table.outcomes = breaks  # type: ignore[method-assign]
-    world.run(world.create()[0], "FAILED")
+    world.run(world.submit()[0], "FAILED")
     assert world.poll()[Happening.REQUEUED] == 1
 
 
@@ -397,7 +397,7 @@ def test_files_that_are_awaited_hold_up_no_other_job(world: World) -> None:
 
 
 def test_a_job_with_trees_passes_once_they_and_its_files_are_compared(world: World) -> None:
-    running = world.run(world.create()[0], "SUCCEEDED")
+    running = world.run(world.submit()[0], "SUCCEEDED")
     world.reports.trees["run", "000001"] = lambda has_time: TreesCompared([], None)
     assert world.poll()[Happening.PASSED] == 1
     assert world.reports.asked == {"trees": [("run", "000001")], "faults": [("run", "000001")]}
@@ -406,7 +406,7 @@ def test_a_job_with_trees_passes_once_they_and_its_files_are_compared(world: Wor
 
 @pytest.mark.parametrize("ica_status", ["SUCCEEDED", "FAILED"])
 def test_what_is_wrong_with_a_tree_is_wrong_with_its_job(world: World, ica_status: str) -> None:
-    running = world.run(world.create()[0], ica_status)
+    running = world.run(world.submit()[0], ica_status)
     world.reports.wrong["run", "000001"] = []
     wrong = [SourceOutcome(SOURCES[1], Finding.MISMATCH, "icav2://to/b is not there")]
     world.reports.trees["run", "000001"] = lambda has_time: TreesCompared(wrong, None)
@@ -418,7 +418,7 @@ def test_what_is_wrong_with_a_tree_is_wrong_with_its_job(world: World, ica_statu
 
 
 def test_a_large_tree_is_gone_on_with_where_it_was_left_also_by_another_poller(world: World) -> None:
-    running = world.run(world.create()[0], "SUCCEEDED")
+    running = world.run(world.submit()[0], "SUCCEEDED")
     world.reports.trees["run", "000001"] = lambda has_time: TreesCompared(None, "0:a/")
     assert world.poll()[Happening.COMPARING] == 1
     left = world.now(running)
@@ -428,7 +428,7 @@ def test_a_large_tree_is_gone_on_with_where_it_was_left_also_by_another_poller(w
 
 
 def test_the_time_of_what_is_older_runs_from_when_it_is_seen_in_a_tree_that_is_not_yet_compared(world: World) -> None:
-    running = world.run(world.create()[0], "SUCCEEDED")
+    running = world.run(world.submit()[0], "SUCCEEDED")
     for has_older, since in ((False, None), (True, timestamp(world.clock()))):
         world.reports.trees["run", "000001"] = lambda has_time, has_older=has_older: TreesCompared(  # type: ignore[misc]
             None, None, has_older
@@ -439,7 +439,7 @@ def test_the_time_of_what_is_older_runs_from_when_it_is_seen_in_a_tree_that_is_n
 
 def test_a_tree_is_compared_for_so_long_only_and_after_all_else(world: World) -> None:
     world.seconds_left = 900
-    large, other = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
+    large, other = (world.run(job, "SUCCEEDED") for job in world.submit(jobs=2))
     others: list[JobStatus] = []
 
     def takes_ten_minutes(has_time: Callable[[], bool]) -> TreesCompared:
@@ -458,7 +458,7 @@ def test_a_tree_is_compared_for_so_long_only_and_after_all_else(world: World) ->
 
 def test_what_has_only_begun_is_compared_before_what_is_large(world: World) -> None:
     world.seconds_left = 900
-    large, small = (world.run(job, "SUCCEEDED") for job in world.create(jobs=2))
+    large, small = (world.run(job, "SUCCEEDED") for job in world.submit(jobs=2))
     world.reports.trees["run", large.job_id] = lambda _: TreesCompared([] if len(order) > 2 else None, None)
     world.reports.trees["run", small.job_id] = lambda _: TreesCompared([], None)
     world.say(small, "RUNNING")
@@ -469,7 +469,7 @@ def test_what_has_only_begun_is_compared_before_what_is_large(world: World) -> N
 
 
 def test_a_tree_that_takes_long_is_left_to_the_poller_by_a_notification(world: World) -> None:
-    running = world.run(world.create()[0], "SUCCEEDED")
+    running = world.run(world.submit()[0], "SUCCEEDED")
     world.clock.forward(seconds=1)
     world.reports.trees["run", "000001"] = lambda has_time: TreesCompared(None, None)
     assert world.poller().poll_notified("this one", {str(running.ica_job_id)}) == Happenings({Happening.COMPARING: 1})
@@ -482,9 +482,9 @@ def test_a_tree_that_takes_long_is_left_to_the_poller_by_a_notification(world: W
 
 def test_a_project_that_hangs_is_let_be_for_longer_each_time_and_holds_up_no_other(world: World) -> None:
     world.seconds_left = 900
-    stuck = world.run(world.create("stuck", sources=["icav2://hangs/a"])[0], "SUCCEEDED")
+    stuck = world.run(world.submit("stuck", sources=["icav2://hangs/a"])[0], "SUCCEEDED")
     world.reports.unverifiable = {("stuck", "000001")}
-    later = world.create("later", jobs=3)
+    later = world.submit("later", jobs=3)
     asked: list[float] = []
     ask = world.reports.faults
 
@@ -508,8 +508,8 @@ def test_a_project_that_hangs_is_let_be_for_longer_each_time_and_holds_up_no_oth
 
 
 def test_what_cannot_be_compared_in_one_project_does_not_keep_another_from_moving_on(world: World) -> None:
-    odd = world.run(world.create("odd", sources=["icav2://odd/a"])[0], "SUCCEEDED")
-    plain = world.run(world.create("plain")[0], "SUCCEEDED")
+    odd = world.run(world.submit("odd", sources=["icav2://odd/a"])[0], "SUCCEEDED")
+    plain = world.run(world.submit("plain")[0], "SUCCEEDED")
     ask = world.reports.faults
 
     def break_down(jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
@@ -524,7 +524,7 @@ def test_what_cannot_be_compared_in_one_project_does_not_keep_another_from_movin
 
 def test_what_is_to_be_launched_again_is_seen_to_first(world: World) -> None:
     """It waits for ICA; what has passed waits for nothing."""
-    passed, failed = world.create(jobs=2)
+    passed, failed = world.submit(jobs=2)
     world.run(passed, "SUCCEEDED")
     world.run(failed, "FAILED")
     world.poll()
@@ -540,7 +540,7 @@ def test_a_job_that_moves_on_between_listing_and_reading_is_not_moved(
     world: World, ica_status: str, again: bool
 ) -> None:
     """Another has requeued it; and may have launched it again, so that it is RUNNING like before."""
-    running = world.run(world.create()[0], ica_status)
+    running = world.run(world.submit()[0], ica_status)
 
     def another_is_faster(_: object) -> None:
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
@@ -564,7 +564,7 @@ def test_a_job_that_moves_on_between_reading_and_writing_is_not_moved(
     world: World, ica_status: str, max_attempts: int
 ) -> None:
     world.max_attempts = max_attempts
-    running = world.run(world.create()[0], ica_status)
+    running = world.run(world.submit()[0], ica_status)
     world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[0], "FAILED", "disk full")]
     asked = "faults" if ica_status == "SUCCEEDED" else "missing"
     ask_verifier = getattr(world.reports, asked)
