@@ -106,7 +106,7 @@ class Tasks:
     line: Line = field(default_factory=Line, compare=False)
     answers: dict[str, Succeeded | Failed] = field(default_factory=dict)
     answered: list[str] = field(default_factory=list)
-    """The token of every answer, also of one that came to nobody."""
+    """The token of each answer, in their order; a second answer to a task is among them."""
     heartbeats: list[str] = field(default_factory=list)
     """The token of every heartbeat."""
 

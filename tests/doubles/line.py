@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 
 class LineCut(Exception):
-    """The caller dies here: the request was carried out, and its answer reached nobody."""
+    """The caller dies here: its request was carried out, and the answer is lost."""
 
 
 @dataclass
 class Line:
-    """Counts the requests to the outside, and cuts after the one it is told."""
+    """Counts the requests to the outside, and is cut after the n-th."""
 
     requests: int = 0
     cut_after: int | None = None

@@ -55,5 +55,5 @@ def pacing(table: Table, clock: Clock) -> Pacing:
 
 
 def nobody_calls_until(table: Table, now: datetime, until: datetime) -> None:
-    """ICA has said, with a 429, how long nobody may call."""
+    """As after a 429 that forbids calls until then."""
     table.pace_item = first_pace(0, now, (until - now).total_seconds())

@@ -81,7 +81,7 @@ def until(condition: Callable[[], object]) -> None:
 
 @dataclass
 class Tokens:
-    """A source of tokens: one that is cached, and one that a fresh look brings."""
+    """A source of tokens: one that is cached, and the one that is stored by now."""
 
     cached: str = TOKEN
     fresh: str = TOKEN
@@ -96,7 +96,7 @@ class Tokens:
 
 @dataclass
 class SimulatedIca:
-    """A fresh simulator with two projects, in which nothing fails unless it is told to, and our client of it.
+    """A fresh simulator with two projects, in which nothing fails unless a test asks for it, and our client of it.
 
     Time stands still but for what the client sleeps, which is noted and takes no time.
     """

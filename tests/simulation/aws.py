@@ -175,7 +175,7 @@ class CopyTable(doubles.Table):
 
 
 class Tasks(doubles.Tasks):
-    """Step Functions, of which some tokens may be those of nobody."""
+    """Step Functions, which refuses to answer some tokens."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world.line("Step Functions"))

@@ -42,7 +42,7 @@ ROUTES = [(method, compile_path(BASE + path)[0], path, handler) for method, path
 
 @types.coroutine
 def pause(seconds: float) -> Generator[float, None, None]:
-    """What the simulator's handlers sleep by: whoever steps them is told for how long."""
+    """The simulator's handlers sleep by this: whoever steps them gets the seconds."""
     yield seconds
 
 

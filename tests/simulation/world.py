@@ -62,7 +62,7 @@ LONGEST_STREAM_PAUSE = 60.0
 
 @dataclass(frozen=True)
 class Functions:
-    """What one container of a Lambda function holds from one invocation to the next; of these it uses one."""
+    """What a container of a Lambda function keeps between invocations. Each container uses one of these."""
 
     ingest: Ingest
     launch: Launch
@@ -109,7 +109,7 @@ class World:
         self.slots = self.scenario.slots
         self.stream_records = 0
         self.broken: list[str] = []
-        """What went wrong where nobody could raise it: within a function, or on a move."""
+        """What broke within a function or on a move, where it cannot be raised; the next check raises it."""
         self.moved: Callable[[str, Job], None] = lambda verb, job: None
         """Called with each move of a job."""
         self.idle: dict[str, list[Functions]] = defaultdict(list)
