@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -138,3 +140,19 @@ def test_no_module_is_called_utils_helpers_or_common() -> None:
 def test_a_unit_test_cannot_open_a_socket() -> None:
     with pytest.raises(SocketBlockedError):
         socket.socket()
+
+
+def names_in_the_walk() -> list[str]:
+    """The functions that docs/architecture.md names on a job's way, in order."""
+    text = (SOURCE.parent / "docs" / "architecture.md").read_text()
+    return re.findall(r"`((?:handlers|stages|domain|adapters)\.[\w.]+)`", text)
+
+
+def test_the_walk_through_the_architecture_goes_from_a_message_to_an_event() -> None:
+    names = names_in_the_walk()
+    assert (names[0], names[-1]) == ("handlers.ingest.handler", "adapters.table.CopyTable.mark_published")
+
+
+@pytest.mark.parametrize("name", sorted(set(names_in_the_walk())))
+def test_each_function_that_the_architecture_names_exists(name: str) -> None:
+    assert callable(pkgutil.resolve_name(f"{PACKAGE}.{name}"))
