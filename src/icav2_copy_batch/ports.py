@@ -14,14 +14,13 @@ from typing import Protocol
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import Detail
-from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, StartedCopyBatch
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Attempt, Claim, Copy, CopyStatus, Hold, Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.pace import Pace
-from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting
+from icav2_copy_batch.domain.schedule import Backlog, Dispatched, Slots, Waiting
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
@@ -63,17 +62,18 @@ class Jobs(Protocol):
         self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
     ) -> Claim: ...
     def release(
-        self, job: Job, now: datetime, due_at: datetime, hold: Hold, batch_limit: int | None = None
+        self,
+        job: Job,
+        now: datetime,
+        due_at: datetime,
+        hold: Hold,
+        *,
+        batch_limit: int | None = None,
+        deferrals: int | None = None,
     ) -> bool: ...
     def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool: ...
     def requeue(
-        self,
-        job: Job,
-        ended: Attempt,
-        copied: frozenset[str],
-        now: datetime,
-        due_at: datetime,
-        hold: Hold | None = None,
+        self, job: Job, ended: Attempt, copied: frozenset[str], now: datetime, due_at: datetime, hold: Hold
     ) -> bool: ...
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool: ...
@@ -103,6 +103,10 @@ class Schedule(Protocol):
     def slots_in_use(self) -> Counter[str]: ...
     def outcomes(self, project_id: str) -> Outcomes: ...
     def replace_outcomes(self, project_id: str, seen: Outcomes, outcomes: Outcomes) -> bool: ...
+
+
+class DispatchTable(Schedule, JobNotes, Protocol):
+    """What is due, and the notes that dispatch makes of it."""
 
 
 class Leases(Protocol):
@@ -201,7 +205,7 @@ class TokenSource(Protocol):
 class LaunchQueue(Protocol):
     """The queue of launch messages."""
 
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
+    def send(self, requests: Iterable[LaunchRequest]) -> None: ...
 
 
 class PollFunction(Protocol):
@@ -239,10 +243,10 @@ class Tasks(Protocol):
 
 
 class Dispatcher(Protocol):
-    """Sends launch messages for as many jobs as there are slots."""
+    """Sends launch messages to as many jobs as there are slots for. Nobody else sends any."""
 
     def anything_waits(self, within: timedelta) -> bool: ...
-    def send(self) -> Happenings: ...
+    def send(self) -> Dispatched: ...
 
 
 class Publisher(Protocol):

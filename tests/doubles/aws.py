@@ -14,15 +14,15 @@ from tests.doubles.line import Line
 
 @dataclass
 class Queue:
-    """The launch queue: what was sent, with its delay."""
+    """The launch queue: what was sent."""
 
     line: Line = field(default_factory=Line, compare=False)
-    sent: list[tuple[LaunchRequest, int]] = field(default_factory=list)
+    sent: list[LaunchRequest] = field(default_factory=list)
 
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
+    def send(self, requests: Iterable[LaunchRequest]) -> None:
         for request in requests:
             with self.line.request():
-                self.sent.append((request, delay_seconds))
+                self.sent.append(request)
 
 
 class Event(NamedTuple):

@@ -165,10 +165,20 @@ class Table:
             )
             return Claim.CLAIMED
 
-    def release(self, job: Job, now: datetime, due_at: datetime, hold: Hold, batch_limit: int | None = None) -> bool:
+    def release(
+        self,
+        job: Job,
+        now: datetime,
+        due_at: datetime,
+        hold: Hold,
+        *,
+        batch_limit: int | None = None,
+        deferrals: int | None = None,
+    ) -> bool:
         with self.line.request():
             changes: dict[str, Any] = {"claimed_at": None, "due_at": timestamp(due_at), "hold": hold}
             changes |= {"batch_limit": batch_limit} if batch_limit else {}
+            changes |= {"deferrals": deferrals} if deferrals else {}
             return self._leave("release", job, now, **changes, **FORGET_LAUNCH)
 
     def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
@@ -184,18 +194,13 @@ class Table:
                 ica_job_id=ica_job_id,
                 ica_batch_id=ica_batch_id,
                 hold=None,
+                deferrals=0,
                 **FORGET_LAUNCH,
             )
             return True
 
     def requeue(
-        self,
-        job: Job,
-        ended: Attempt,
-        copied: frozenset[str],
-        now: datetime,
-        due_at: datetime,
-        hold: Hold | None = None,
+        self, job: Job, ended: Attempt, copied: frozenset[str], now: datetime, due_at: datetime, hold: Hold
     ) -> bool:
         with self.line.request():
             return self._leave(
@@ -447,6 +452,7 @@ class Table:
             "copied": frozenset(),
             "options": CopyOptions(),
             "attempts": (),
+            "deferrals": 0,
             "ended_at": None,
             "lease_until": None,
             "intent": None,

@@ -10,7 +10,7 @@ from typing import Any
 
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.job import Attempt, Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import NEXT_ATTEMPT, Attempt, Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Slots
 from tests import doubles
@@ -87,7 +87,7 @@ def passed(job: Job, seconds: float = 20) -> Attempt:
 
 
 def requeue(table: EitherTable, job: Job, seconds: float = 20, copied: Sequence[str] = ()) -> bool:
-    return table.requeue(job, failed(job, seconds), frozenset(copied), at(seconds), due_at=at(seconds + 900))
+    return table.requeue(job, failed(job, seconds), frozenset(copied), at(seconds), at(seconds + 900), NEXT_ATTEMPT)
 
 
 def settle(table: EitherTable, copy_id: str = "c", task_tokens: Sequence[str] = (), seconds: float = 20) -> None:

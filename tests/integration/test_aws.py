@@ -76,9 +76,9 @@ def test_every_launch_message_is_sent_once_in_batches_of_ten(aws: AwsCalls, coun
 
 def test_a_launch_message_says_all_of_its_request(aws: AwsCalls) -> None:
     url = create_queue()
-    LaunchQueue(url).send([LaunchRequest("c", "000007", attempt=3, deferrals=2)])
+    LaunchQueue(url).send([LaunchRequest("c", "000007", attempt=3)])
     (message,) = taken(url)
-    assert json.loads(message["Body"]) == {"copy_id": "c", "job_id": "000007", "attempt": 3, "deferrals": 2}
+    assert json.loads(message["Body"]) == {"copy_id": "c", "job_id": "000007", "attempt": 3}
 
 
 def test_launch_messages_of_one_copy_are_one_group(aws: AwsCalls) -> None:
@@ -87,17 +87,6 @@ def test_launch_messages_of_one_copy_are_one_group(aws: AwsCalls) -> None:
     LaunchQueue(url).send([*requests(3, "large"), *requests(1, "small")])
     groups = [message["Attributes"]["MessageGroupId"] for message in taken(url)]
     assert sorted(groups) == ["large", "large", "large", "small"]
-
-
-def test_launch_messages_can_be_delayed(aws: AwsCalls) -> None:
-    url = create_queue()
-    LaunchQueue(url).send(requests(12), delay_seconds=900)
-    assert taken(url) == []
-    names = ["ApproximateNumberOfMessagesDelayed"]
-    attributes = clients.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]  # type: ignore[arg-type]
-    assert attributes == {"ApproximateNumberOfMessagesDelayed": "12"}
-    delays = {entry["DelaySeconds"] for request in aws.requests("SendMessageBatch") for entry in entries_of(request)}
-    assert delays == {900}
 
 
 def entries_of(request: AWSPreparedRequest) -> list[dict[str, Any]]:

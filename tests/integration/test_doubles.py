@@ -21,38 +21,37 @@ from tests.integration.test_aws import content_of, create_bucket, create_queue, 
 
 
 class Queue(Protocol):
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None: ...
+    def send(self, requests: Iterable[LaunchRequest]) -> None: ...
 
 
-Sent = Callable[[], list[tuple[LaunchRequest, int]]]
+Sent = Callable[[], list[LaunchRequest]]
 
 
 @pytest.fixture(params=["moto", "double"])
 def queue(request: pytest.FixtureRequest, aws: AwsCalls) -> tuple[Queue, Sent]:
-    """A queue, and what was sent to it with which delay."""
+    """A queue, and what was sent to it."""
     if request.param == "double":
         double = doubles.Queue()
         return double, lambda: double.sent
 
-    def sent() -> list[tuple[LaunchRequest, int]]:
+    def sent() -> list[LaunchRequest]:
         entries = [entry for asked in aws.requests("SendMessageBatch") for entry in entries_of(asked)]
-        return [(LaunchRequest(**json.loads(entry["MessageBody"])), entry["DelaySeconds"]) for entry in entries]
+        return [LaunchRequest(**json.loads(entry["MessageBody"])) for entry in entries]
 
     return LaunchQueue(create_queue()), sent
 
 
-@pytest.mark.parametrize("delay", [0, 900])
 @pytest.mark.parametrize("count", [0, 1, 12])
-def test_every_request_is_sent_once_with_its_delay(queue: tuple[Queue, Sent], count: int, delay: int) -> None:
-    requests = [LaunchRequest("c", f"{number:06d}", 2, number) for number in range(count)]
-    queue[0].send(iter(requests), delay_seconds=delay)
-    assert sorted(queue[1](), key=lambda it: it[0].job_id) == [(each, delay) for each in requests]
+def test_every_request_is_sent_once(queue: tuple[Queue, Sent], count: int) -> None:
+    requests = [LaunchRequest("c", f"{number:06d}", 2) for number in range(count)]
+    queue[0].send(iter(requests))
+    assert sorted(queue[1](), key=lambda it: it.job_id) == requests
 
 
 def test_a_request_that_is_sent_twice_is_there_twice(queue: tuple[Queue, Sent]) -> None:
     for _ in range(2):
         queue[0].send([LaunchRequest("c", "000001", 1)])
-    assert queue[1]() == [(LaunchRequest("c", "000001", 1), 0)] * 2
+    assert queue[1]() == [LaunchRequest("c", "000001", 1)] * 2
 
 
 # --- the bus ---------------------------------------------------------------------------------------------------------

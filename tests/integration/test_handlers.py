@@ -15,9 +15,11 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from icav2_copy_batch.adapters.ica.http import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
-from icav2_copy_batch.domain.job import JobStatus
+from icav2_copy_batch.domain.job import HoldReason, JobStatus
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import publish
+from icav2_copy_batch.handlers.launch import METRICS
+from icav2_copy_batch.stages.launch import End
 from icav2_copy_batch.stages.verify import PATIENCE
 from tests.doubles.simulated_ica import TOKEN
 from tests.event_files import sample, schema_faults
@@ -112,6 +114,7 @@ def test_a_job_whose_copy_batch_ica_finds_too_large_is_copied_part_by_part(
     pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x"), "action_on_exist": action})
     assert pipeline.ingest() == pipeline.launch() == []
     assert pipeline.ica.world.jobs == {}
+    pipeline.poll()  # which has the half of it launched
     pipeline.run(attempts=2)
     ((_, _), (name, detail)) = pipeline.events()
     assert name == "CopyCompleted"
@@ -392,10 +395,10 @@ def test_a_submission_for_which_the_time_is_too_short_comes_again_and_is_finishe
     assert [(name, detail["total_jobs"]) for name, detail in pipeline.events()] == [("CopyStarted", 2)]
 
 
-def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(
+def test_a_launch_that_cannot_be_deferred_comes_again_and_the_others_do_not(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """ICA has trouble with one project, and SQS with the message that should put its job off."""
+    """ICA has trouble with one project, and DynamoDB with the write that should defer its job."""
     other = pipeline.ica.world.add_project("other").id
     manifest = pipeline.manifest("x")
     manifest["icav2://other/run/c.txt"] = ["icav2://destination/to/y/"]
@@ -403,7 +406,7 @@ def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(
     pipeline.ingest()
     pipeline.call_ica_at_most(1)
     pipeline.ica.fault("status", "GET", other, status=503)
-    pipeline.aws.refuse("SendMessageBatch", "AccessDenied")
+    pipeline.aws.refuse("TransactWriteItems", "AccessDenied", only="ICA_UNAVAILABLE")
     event = pipeline.messages("LaunchQueue")
     (unlucky,) = [record for record in event["Records"] if "000002" in record["body"]]
     answer = pipeline.invoke("LaunchFunction", event)
@@ -415,6 +418,10 @@ def test_a_launch_that_cannot_be_put_off_comes_again_and_the_others_do_not(
     pipeline.ica.sim.troubles.clear()
     pipeline.ica.file("/run/c.txt", other)
     assert pipeline.invoke("LaunchFunction", {"Records": [unlucky]}) == {"batchItemFailures": []}
+    assert len(pipeline.ica.world.jobs) == 1, "its first launch may be at work still"
+    pipeline.ica.clock.forward(1800)
+    pipeline.poll()
+    pipeline.launch()
     assert [job.folder_path for job in pipeline.ica.world.jobs.values()] == ["/to/x/", "/to/y/"]
 
 
@@ -428,12 +435,14 @@ def test_a_launch_is_put_off_while_ica_is_unavailable_and_uses_up_no_attempt(
     assert pipeline.launch() == []
     (job,) = table.jobs("run")
     assert (job.status, job.attempt) == (JobStatus.QUEUED, 1)
-    (_, put_off) = pipeline.aws.requests("SendMessageBatch")
-    (entry,) = json.loads(text_of(put_off))["Entries"]
-    assert entry["DelaySeconds"] > 0
-    assert json.loads(entry["MessageBody"]) == {"copy_id": "run", "job_id": "000001", "attempt": 1, "deferrals": 1}
+    assert (job.deferrals, job.hold and job.hold.reason) == (1, HoldReason.ICA_UNAVAILABLE)
+    assert len(pipeline.aws.requests("SendMessageBatch")) == 1, "its next message is sent when it is due"
     metrics = metrics_in(capsys.readouterr().out)
     assert (metrics["AttemptsStarted"], metrics["LaunchesDeferred"]) == (0, 1)
+
+
+def test_each_end_of_a_launch_message_has_a_metric_or_none_on_purpose() -> None:
+    assert METRICS.keys() == set(End)
 
 
 def test_a_launch_message_that_makes_no_sense_fails_alone(pipeline: Pipeline) -> None:

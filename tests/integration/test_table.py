@@ -29,7 +29,7 @@ from icav2_copy_batch.adapters.table.models import (
 from icav2_copy_batch.adapters.table.packing import MAX_OUTCOMES_BYTES, pack_sources
 from icav2_copy_batch.adapters.table.writes import LONGEST_TROUBLE_SECONDS
 from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.job import MOVES, Attempt, Claim, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import MOVES, NEXT_ATTEMPT, Attempt, Claim, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from tests import doubles
@@ -408,7 +408,7 @@ ACTS: dict[str, Act] = {
         job, at(second), at(second + 9), doubles.hold("a reason")
     ),
     "requeue": lambda table, job, second, ended: table.requeue(
-        job, ended, frozenset(SOURCES[:1]), at(second), at(second + 9)
+        job, ended, frozenset(SOURCES[:1]), at(second), at(second + 9), NEXT_ATTEMPT
     ),
     "mark_passed": lambda table, job, second, ended: table.mark_passed(job, ended, at(second)),
     "give_up": lambda table, job, second, ended: table.give_up(job, ended, at(second)),

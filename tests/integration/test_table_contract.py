@@ -19,6 +19,7 @@ from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     MOVES,
+    NEXT_ATTEMPT,
     Attempt,
     Claim,
     CopyStatus,
@@ -175,6 +176,17 @@ def test_a_job_whose_copy_batch_was_too_large_keeps_how_many_sources_it_may_have
     assert now(either_table, job).batch_limit == 2
 
 
+def test_a_job_knows_how_often_its_launch_was_deferred_until_it_runs(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    assert either_table.release(launch(either_table, job), at(30), at(930), doubles.hold("ICA failed"), deferrals=3)
+    assert now(either_table, job).deferrals == 3
+    assert either_table.release(launch(either_table, now(either_table, job), 40), at(50), at(50), doubles.hold("died"))
+    assert now(either_table, job).deferrals == 3
+    (listed,) = either_table.jobs_in(JobStatus.QUEUED)
+    assert listed.deferrals == 0, "the index does not hold it"
+    assert run(either_table, now(either_table, job), 60).deferrals == 0
+
+
 def test_a_released_job_is_queued_in_the_same_attempt_since_when_it_was_before(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     claimed = launch(either_table, job)
@@ -219,9 +231,10 @@ def attempt_of(number: int, outcome: str, queued: float, seconds: float, reason:
 def test_a_requeued_job_is_as_new_but_for_its_history(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     running = run(either_table, job, 10)
-    assert either_table.requeue(running, failed(running, 20), frozenset(), at(21), due_at=at(921))
+    assert either_table.requeue(running, failed(running, 20), frozenset(), at(21), at(921), NEXT_ATTEMPT)
     assert now(either_table, job) == replace(
         job,
+        hold=NEXT_ATTEMPT,
         attempt=2,
         attempts=(attempt_of(1, "FAILED", 0, 10, "it failed"),),
         queued_at=timestamp(at(21)),
@@ -235,7 +248,7 @@ def test_a_requeued_job_knows_what_is_copied_and_what_became_of_the_rest(either_
     running = replace(run(either_table, job, 10), ica_created_at="2024-05-28T03:12:00Z")
     wrong = [SourceOutcome(SOURCES[1], "FAILED", "é disk full")]
     ended = running.ended_attempt("PARTIALLY_SUCCEEDED", "1 of 2", at(20), wrong)
-    assert either_table.requeue(running, ended, frozenset(SOURCES[:1]), at(21), due_at=at(921))
+    assert either_table.requeue(running, ended, frozenset(SOURCES[:1]), at(21), at(921), NEXT_ATTEMPT)
     requeued = now(either_table, job)
     assert (requeued.copied, requeued.uncopied, requeued.last_outcomes) == (frozenset(SOURCES[:1]), SOURCES[1:], wrong)
     assert requeued.attempts == (ended,)
@@ -543,7 +556,7 @@ def test_a_job_that_is_due_is_marked_sent_once(either_table: EitherTable, waited
     due = Waiting(request(job), job.project, timestamp(at(40)), waited_for_a_slot)
     assert either_table.mark_sent(due, at(50), at(350))
     queued_at = timestamp(at(50)) if waited_for_a_slot else job.queued_at
-    assert now(either_table, job) == replace(job, due_at=timestamp(at(350)), queued_at=queued_at)
+    assert now(either_table, job) == replace(job, due_at=timestamp(at(350)), queued_at=queued_at, hold=None)
     before = everything(either_table)
     assert not either_table.mark_sent(due, at(51), at(351))
     assert everything(either_table) == before

@@ -107,12 +107,12 @@ class Queue:
 
     # --- what the product sees of it: the launch queue, and the source queue of a function
 
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
+    def send(self, requests: Iterable[LaunchRequest]) -> None:
         requests = list(requests)
         for start in range(0, len(requests), SQS_BATCH):
             with self.world.line("SQS").request():
                 for request in requests[start : start + SQS_BATCH]:
-                    self.add(json.dumps(asdict(request)), delay_seconds)
+                    self.add(json.dumps(asdict(request)))
 
     def deliver_again_soon(self, record: dict[str, Any]) -> None:
         with self.world.line("SQS").request():

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
 from icav2_copy_batch.domain.job import Claim, Job, JobStatus
-from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.schedule import Dispatched, Slots
 from icav2_copy_batch.stages.dispatch import Dispatch
-from icav2_copy_batch.stages.launch import Claimed, Launch
+from icav2_copy_batch.stages.launch import Ended, Launch
+from icav2_copy_batch.stages.prepare import Claimed
 from icav2_copy_batch.stages.reconcile import Reconcile
 from icav2_copy_batch.stages.verify import Verification, Verify
 from local.simulator.model import JobStatus as IcaStatus
@@ -152,7 +152,7 @@ def test_a_large_copy_does_not_starve_a_small_one() -> None:
 
 
 def launch_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def defer(self: Launch, claim: Claimed, error: IcaAnswerLost) -> str:
+    def defer(self: Launch, claim: Claimed, error: IcaAnswerLost) -> Ended:
         return self._defer(claim, IcaUnavailable(str(error)))
 
     monkeypatch.setattr(Launch, "_leave_unknown", defer)
@@ -212,7 +212,7 @@ def forget_what_was_taken_from_a_backlog(monkeypatch: pytest.MonkeyPatch) -> Non
     """As if jobs were taken from it before they are marked."""
     send = Dispatch.send
 
-    def taken_first(self: Dispatch) -> Happenings:
+    def taken_first(self: Dispatch) -> Dispatched:
         for backlog in self.table.backlogs():
             self.table.shorten_backlog(backlog, backlog.next + 1)
         return send(self)

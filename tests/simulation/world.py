@@ -231,10 +231,9 @@ class World:
             slots=self.slots,
             spread=doubles.in_turn,
         )
-        reconcile = Reconcile(table=self.table, ica=ica, queue=self.launch_queue, clock=engine.clock)
+        reconcile = Reconcile(table=self.table, ica=ica, clock=engine.clock)
         settle = Settle(
             table=self.table,
-            queue=self.launch_queue,
             verify=Verify(
                 ica=ica.impatient(), verification=self.scenario.verification, clock=engine.clock, spread=doubles.in_turn
             ),
@@ -262,7 +261,6 @@ class World:
             launch=Launch(
                 table=self.table,
                 ica=ica,
-                queue=self.launch_queue,
                 poller=SimpleNamespace(trigger=self._trigger),
                 pacing=pacing,
                 clock=engine.clock,

@@ -149,7 +149,6 @@ class World(doubles.World):
             ica=self.ica,
             settle=Settle(
                 table=self.table,
-                queue=self.queue,
                 verify=self.reports,
                 items=self.reports,
                 clock=self.clock,
@@ -167,7 +166,7 @@ class World(doubles.World):
         )
 
     def sent(self) -> list[tuple[str, str]]:
-        return [(request.copy_id, request.job_id) for request, _ in self.queue.sent]
+        return [(request.copy_id, request.job_id) for request in self.queue.sent]
 
 
 def succeeds_too_early(world: World, jobs: int = 1) -> list[Job]:

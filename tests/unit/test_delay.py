@@ -98,7 +98,9 @@ def test_the_time_counts_from_the_last_move(world: World) -> None:
         world.clock.forward(minutes=59)
         assert world.report() == 0
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
-        world.table.requeue(running, ended, frozenset(), world.clock(), world.clock())
+        world.table.requeue(
+            running, ended, frozenset(), world.clock(), world.clock(), doubles.hold("ICA failed it", HoldReason.OUTAGE)
+        )
 
 
 def test_launches_that_are_put_off_again_and_again_do_not_begin_the_time_anew(world: World) -> None:
@@ -122,6 +124,7 @@ def test_a_copy_is_told_of_once_with_all_its_delayed_jobs_and_they_are_counted_e
         frozenset(),
         world.clock(),
         world.clock(),
+        doubles.hold("ICA answered 503"),
     )
     assert world.report() == 2
     assert world.report() == 2

@@ -12,7 +12,7 @@ from icav2_copy_batch.domain.job import CONSEQUENCES, HoldReason, Job, JobStatus
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, backlogs_of
-from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
+from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
 from tests import doubles
 
 OUTAGE = doubles.hold("ICA fails what it is given", HoldReason.OUTAGE)
@@ -60,10 +60,15 @@ class World(doubles.World):
 
     def send(self) -> Counter[str]:
         self.clock.forward(seconds=1)
-        return Counter({str(happening): number for happening, number in self.dispatch.send().items()})
+        return counted(self.dispatch)
 
     def sent(self) -> list[str]:
-        return [f"{request.copy_id} {int(request.job_id)}" for request, _ in self.queue.sent]
+        return [f"{request.copy_id} {int(request.job_id)}" for request in self.queue.sent]
+
+
+def counted(dispatch: Dispatch) -> Counter[str]:
+    sent = dispatch.send()
+    return Counter(sent=sent.first, sent_again=sent.again)
 
 
 @pytest.fixture
@@ -78,7 +83,7 @@ def test_each_job_of_a_backlog_gets_its_first_message(world: World) -> None:
     jobs = world.submit(jobs=3)
     assert {job.due_at for job in jobs} == {None}
     assert world.send() == Counter(sent=3, sent_again=0)
-    assert world.queue.sent == [(LaunchRequest("run", job.job_id, 1), 0) for job in jobs]
+    assert world.queue.sent == [LaunchRequest("run", job.job_id, 1) for job in jobs]
     assert world.table.backlogs() == []
     for job in world.table.jobs("run"):
         assert job.due_at == timestamp(world.clock() + LOST_MESSAGE_AGE), "should this one be lost"
@@ -146,8 +151,8 @@ def test_a_copy_of_very_many_jobs_is_no_more_work_than_one_of_few() -> None:
 def test_a_job_whose_message_is_lost_gets_another(world: World) -> None:
     (job,) = world.submit()
     world.send()
-    world.clock.now += LOST_MESSAGE_AGE
-    assert world.dispatch.send() == Counter()
+    world.clock.now += LOST_MESSAGE_AGE - timedelta(milliseconds=1)
+    assert counted(world.dispatch) == Counter()
     assert world.send() == Counter(sent=0, sent_again=1)
     assert world.sent() == ["run 1", "run 1"]
     assert world.now(job).due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
@@ -176,7 +181,10 @@ def test_what_a_job_has_waited_for_a_slot_is_not_late(world: World, reason: Hold
     world.clock.forward(seconds=3599)
     assert world.send()["sent_again"] == 1
     sent = world.now(job)
-    assert (sent.hold, sent.status_since) == (None, timestamp(sent_at + timedelta(hours=reason is HoldReason.NO_SLOT)))
+    assert (sent.hold, sent.status_since) == (
+        None,
+        timestamp(sent_at + timedelta(hours=CONSEQUENCES[reason].is_queueing)),
+    )
 
 
 def test_what_was_sent_before_goes_before_the_backlog_of_its_copy(world: World) -> None:
@@ -233,11 +241,11 @@ def test_a_job_that_is_held_gets_its_message_when_it_is_due(world: World) -> Non
     world.send()
     world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
     world.hold(job, minutes=27)
-    world.clock.forward(minutes=27)
-    assert world.dispatch.send() == Counter()
+    world.clock.forward(minutes=27, milliseconds=-1)
+    assert counted(world.dispatch) == Counter()
     assert world.send() == Counter(sent=0, sent_again=1)
     assert world.sent() == ["run 1", "run 1"]
-    assert world.queue.sent[-1][0].attempt == 2
+    assert world.queue.sent[-1].attempt == 2
     assert world.now(job).hold is None
 
 
@@ -415,3 +423,49 @@ def test_a_backlog_is_waited_for_and_what_is_due_soon(world: World) -> None:
     world.clock.now += LOST_MESSAGE_AGE - soon
     assert not world.dispatch.anything_waits(soon)
     assert world.dispatch.anything_waits(soon + timedelta(seconds=1))
+
+
+def test_it_is_known_when_the_next_job_will_be_due(world: World) -> None:
+    jobs = world.submit(jobs=2)
+    assert world.dispatch.send().next_due is None
+    sent_at = world.clock()
+    assert world.dispatch.send().next_due == sent_at + LOST_MESSAGE_AGE
+    world.wait(jobs[1], HoldReason.ICA_UNAVAILABLE, seconds=3)
+    assert world.dispatch.send().next_due == sent_at + timedelta(seconds=3)
+    until = world.clock() + timedelta(seconds=40)
+    doubles.nobody_calls_until(world.table, world.clock(), until)
+    assert world.dispatch.send().next_due == sent_at + timedelta(seconds=3), "also while nobody may call ICA"
+
+
+# --- what is due and finds no slot -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", QUEUED)
+def test_what_is_due_and_finds_no_slot_waits_for_nothing_else_from_then_on(world: World, reason: HoldReason) -> None:
+    """It is late no more: what it was held for is over."""
+    world.slots = Slots(total=1)
+    jobs = world.submit_sent(jobs=2)
+    world.run(jobs[0])
+    world.wait(jobs[1], reason)
+    assert world.send() == Counter(sent=0, sent_again=0)
+    waiting = world.now(jobs[1])
+    assert waiting.held.is_queueing
+    before = world.line.requests
+    world.send()
+    again = world.line.requests - before
+    assert world.now(jobs[1]) == waiting
+    assert again == 2 + 1 + 2, "it is noted once: backlogs, queued, pace, and the two that are in flight"
+
+
+@pytest.mark.parametrize("reason", [HoldReason.LAUNCH_DIED, HoldReason.BATCH_TOO_LARGE, HoldReason.NEXT_ATTEMPT])
+def test_one_slot_brings_one_message_also_to_a_job_whose_launch_has_come_to_nothing(
+    world: World, reason: HoldReason
+) -> None:
+    """It is not one that ICA has deferred: its message is under way again, and takes the slot."""
+    world.slots = Slots(total=1)
+    (job, _) = world.submit(jobs=2)
+    world.send()
+    world.wait(job, reason)
+    assert world.send() == Counter(sent=0, sent_again=1)
+    assert world.send() == Counter(), "with this the slot will be taken"
+    assert world.sent() == ["run 1", "run 1"]

@@ -47,4 +47,4 @@ def test_a_line_that_is_cut_carries_out_the_request_and_no_later_one() -> None:
         queue.send(requests)
     with pytest.raises(doubles.LineCut):
         queue.send(requests)
-    assert queue.sent == [(requests[0], 0), (requests[1], 0)]
+    assert queue.sent == requests[:2]

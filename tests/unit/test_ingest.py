@@ -100,7 +100,7 @@ class World(doubles.World):
         (copy_id,) = self.table.copies
         return copy_id
 
-    def launched(self) -> list[tuple[LaunchRequest, int]]:
+    def launched(self) -> list[LaunchRequest]:
         return self.queue.sent
 
     def rejection(self) -> dict[str, Any]:
@@ -152,14 +152,14 @@ def test_a_message_with_a_manifest_becomes_a_copy_with_its_jobs_and_launch_messa
         frozenset(),
     )
     assert world.jobs("sqs-1") == JOBS
-    assert world.launched() == [(LaunchRequest("sqs-1", "000001", 1), 0), (LaunchRequest("sqs-1", "000002", 1), 0)]
+    assert world.launched() == [LaunchRequest("sqs-1", "000001", 1), LaunchRequest("sqs-1", "000002", 1)]
 
 
 def test_as_many_messages_are_sent_at_once_as_there_are_slots_and_the_rest_waits_in_the_backlog(world: World) -> None:
     world.ingest = replace(world.ingest, dispatch=replace(world.dispatch, slots=Slots(total=3)))
     body = {"copy_id": "run", "manifest": {f"icav2://{FROM}/a": [f"icav2://{TO}/{number}/" for number in range(5)]}}
     assert world.receive(body) == ACCEPTED
-    assert [request.job_id for request, _ in world.launched()] == ["000001", "000002", "000003"]
+    assert [request.job_id for request in world.launched()] == ["000001", "000002", "000003"]
     (backlog,) = world.table.backlogs()
     assert (backlog.copy_id, backlog.project, backlog.next, backlog.last) == ("run", TO, 4, 5)
 
@@ -177,7 +177,7 @@ def test_what_was_accepted_and_not_sent_is_sent_when_it_comes_again(world: World
 def test_what_cannot_be_sent_at_once_is_left_to_the_poller(world: World) -> None:
     """It may be another copy's: nothing of this submission is left to be done again."""
 
-    def breaks(requests: object, delay_seconds: int = 0) -> None:
+    def breaks(requests: object) -> None:
         raise RuntimeError("made by the test")
 
     world.queue.send = breaks  # type: ignore[method-assign]
@@ -448,7 +448,7 @@ def test_more_jobs_than_one_invocation_can_write_are_finished_by_the_next(
     assert world.receive(body) == ACCEPTED
     assert slow.firsts == [1, 11, 11, 21], "only the last portion may have been left half done"
     assert [job.job_id for job in slow.jobs("sqs-1")] == [f"{number:06d}" for number in range(1, 26)]
-    assert [sent.job_id for sent, _ in world.queue.sent] == [f"{number:06d}" for number in range(1, 26)]
+    assert [sent.job_id for sent in world.queue.sent] == [f"{number:06d}" for number in range(1, 26)]
 
 
 def test_nothing_is_launched_before_all_jobs_are_there() -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaJob, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Job, JobStatus
+from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest
 from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.stages.dispatch import NO_SLOT
 from icav2_copy_batch.stages.poll import (
     FIRST_POLL_SECONDS,
+    INDEX_LAG_SECONDS,
     LEASE_NAME,
     LONGEST_NAP_SECONDS,
     NOTIFIED_LEASE_NAME,
@@ -21,6 +23,7 @@ from icav2_copy_batch.stages.poll import (
 )
 from icav2_copy_batch.stages.publish import SECONDS_TO_PUBLISH
 from icav2_copy_batch.stages.settle import LONGEST_AWAITED_SECONDS
+from tests import doubles
 from tests.unit.poll_world import World, succeeds_too_early
 
 
@@ -38,7 +41,7 @@ def test_a_job_that_was_not_sent_is_sent_once_there_is_a_slot(world: World) -> N
     running = world.run(first)
     world.clock.forward(seconds=1)
     assert world.poll()[Happening.SENT_AGAIN] == 0
-    assert world.now(second) == second
+    assert world.now(second).hold == NO_SLOT
     world.say(running, "SUCCEEDED")
     world.poll()
     world.poll()
@@ -50,6 +53,34 @@ def test_the_poller_stays_for_what_will_be_due_soon(world: World) -> None:
     world.submit(due_in=timedelta(seconds=30))
     assert world.poll()[Happening.SENT_AGAIN] == 1
     assert 30 <= sum(world.slept) <= 30 + 20 + 2
+
+
+def test_the_poller_does_not_sleep_past_the_moment_when_a_deferred_job_is_due(world: World) -> None:
+    world.seconds_left = 900
+    (job,) = world.submit()
+    due_at = world.clock() + timedelta(seconds=LONGEST_NAP_SECONDS + 1.3)
+    assert world.table.wait(LaunchRequest("run", job.job_id, 1), due_at, doubles.hold("ICA answered 503"))
+    assert world.poll()[Happening.SENT_AGAIN] == 1
+    assert world.slept[:2] == [LONGEST_NAP_SECONDS, pytest.approx(1.3)]
+
+
+def test_what_a_poll_has_queued_is_sent_in_the_same_poll(world: World) -> None:
+    world.run(world.submit()[0], "FAILED")
+    happened = world.poll()
+    assert (happened[Happening.REQUEUED], happened[Happening.SENT_AGAIN], world.slept) == (1, 1, [])
+
+
+def test_what_a_poll_has_queued_is_sent_a_moment_later_where_the_index_does_not_show_it_yet(world: World) -> None:
+    world.run(world.submit()[0], "FAILED")
+    jobs_in = world.table.jobs_in
+
+    def behind(status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+        return jobs_in(status, due_before) if world.slept or status is not JobStatus.QUEUED else []
+
+    world.table.jobs_in = behind  # type: ignore[method-assign]
+    happened = world.poll()
+    assert (happened[Happening.REQUEUED], happened[Happening.SENT_AGAIN]) == (1, 1)
+    assert world.slept == [INDEX_LAG_SECONDS]
 
 
 def test_the_poller_does_not_stay_for_what_will_be_due_much_later(world: World) -> None:

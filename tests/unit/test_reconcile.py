@@ -13,9 +13,10 @@ import pytest
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
-from icav2_copy_batch.domain.job import Claim, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Claim, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.schedule import CLOCKS_APART, Slots
 from icav2_copy_batch.stages.reconcile import (
+    LAUNCH_DIED,
     LISTS_LAG,
     LONGEST_UNDECIDED_SEARCH_AGAIN,
     LOST_ANSWER_AGE,
@@ -65,7 +66,7 @@ class World(doubles.World):
     def __init__(self, jobs: int = 1, data: tuple[str, ...] = ("a", "b"), root: bool = False) -> None:
         super().__init__()
         self.ica, self.asked_at = RecentIca(), self.clock()
-        self.reconcile = Reconcile(table=self.table, ica=self.ica, queue=self.queue, clock=self.clock)
+        self.reconcile = Reconcile(table=self.table, ica=self.ica, clock=self.clock)
         sources = [f"icav2://{SOURCE}/{name.replace('fol.', '')}" for name in data]
         destinations = [f"icav2://{PROJECT}/{'' if root else f'x{number}/'}" for number in range(jobs)]
         for number, job in enumerate(self.create(*destinations, sources=sources)):
@@ -215,8 +216,8 @@ def test_where_none_was_started_the_job_is_queued_again_late_and_gives_back_what
     assert world.settle_late() == {"released": 1}
     job = world.job()
     assert (job.status, job.attempt, job.queued_at) == (JobStatus.QUEUED, 1, before.queued_at)
+    assert (job.due_at, job.hold) == (timestamp(world.clock()), LAUNCH_DIED), "it gets a message at once"
     assert not +world.table.slots
-    assert world.queue.sent == [(LaunchRequest("run", "000001", 1), 0)]
 
 
 def test_a_launch_that_died_is_waited_for_until_its_lease_has_run_out_and_the_lists_must_show() -> None:
@@ -370,8 +371,7 @@ def test_a_person_may_say_which_ica_job_it_is() -> None:
 def test_a_person_may_say_that_none_was_started() -> None:
     world = undecided()
     world.reconcile.release("run", "000001")
-    assert world.job().status is JobStatus.QUEUED
-    assert world.queue.sent == [(LaunchRequest("run", "000001", 1), 0)]
+    assert (world.job().status, world.job().due_at) == (JobStatus.QUEUED, timestamp(world.clock()))
 
 
 def test_a_person_decides_only_what_is_undecided() -> None:

@@ -11,9 +11,10 @@ import pytest
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaJob
-from icav2_copy_batch.domain.job import ALL_THERE, Job, JobKey, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import ALL_THERE, NEXT_ATTEMPT, Job, JobKey, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.outage import OUTAGE, Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
+from icav2_copy_batch.domain.schedule import Dispatched
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.settle import FIRST_DEFERRAL_SECONDS, TREES_SECONDS
 from icav2_copy_batch.stages.verify import PATIENCE, TreesCompared
@@ -59,7 +60,7 @@ def test_a_job_that_failed_is_launched_again_for_what_it_has_not_copied(world: W
         f"ICA job ica-run-000001-1 ended {ica_status}: 1 of 2",
     )
     assert requeued.last_outcomes == wrong
-    assert world.queue.sent == [(LaunchRequest("run", "000001", 2), 0)]
+    assert world.queue.sent == [LaunchRequest("run", "000001", 2)]
     assert requeued.due_at == timestamp(world.clock() + LOST_MESSAGE_AGE)
     assert world.reports.asked == {what: [("run", "000001")] for what in ("missing", "items", "uncopied")}
 
@@ -114,7 +115,7 @@ def launched_in_part(world: World, ica_status: str, batch_limit: int = 1, **chan
     (job,) = world.submit(**changes)  # type: ignore[arg-type]
     world.claim(job, 60)
     claimed = world.now(job)
-    assert world.table.release(claimed, world.clock(), world.clock(), doubles.hold("too large"), batch_limit)
+    assert world.table.release(claimed, world.clock(), world.clock(), doubles.hold("too big"), batch_limit=batch_limit)
     return world.run(job, ica_status)
 
 
@@ -124,7 +125,7 @@ def test_a_job_of_which_a_part_has_passed_goes_on_with_the_next_at_once(world: W
     assert world.poll()[Happening.PART_PASSED] == 1
     job = world.now(first)
     assert (job.status, job.attempt, job.uncopied) == (JobStatus.QUEUED, 2, SOURCES[1:])
-    assert world.queue.sent == [(LaunchRequest("run", "000001", 2), 0)]
+    assert world.queue.sent == [LaunchRequest("run", "000001", 2)]
     world.run(job, "SUCCEEDED")
     assert world.poll()[Happening.PASSED] == 1
     assert [each.outcome for each in world.now(job).attempts] == ["SUCCEEDED"] * 2
@@ -244,10 +245,11 @@ def test_in_an_outage_a_job_that_has_failed_before_waits_for_its_next_attempt(wo
         assert world.now(job).hold is None, f"{attempt} failures may be chance"
     assert len(world.queue.sent) == 2
     running = world.run(job, "FAILED")
+    failed_at = world.clock()
     assert world.poll()[Happening.REQUEUED] == 1
     held = world.now(job)
     assert (held.status, held.attempt, held.hold) == (JobStatus.QUEUED, 4, OUTAGE)
-    assert held.due_at == timestamp(world.clock() + wait_in_outage(running))
+    assert held.due_at == timestamp(failed_at + wait_in_outage(running))
     assert len(world.queue.sent) == 2, "its message comes when it is due"
 
 
@@ -325,7 +327,7 @@ def test_where_outcomes_cannot_be_noted_the_next_attempt_waits_until_it_is_known
     ended = [(running, world.ica.jobs_there[str(running.ica_job_id)])]
     assert poller.settle.settle(ended)[Happening.REQUEUED] == 1
     assert (world.now(job).hold, world.queue.sent) == (OUTAGE, [])
-    assert poller.dispatch.send().total() == 1
+    assert poller.dispatch.send() == Dispatched(again=1)
 
 
 def test_where_outcomes_cannot_be_noted_jobs_move_on(world: World) -> None:
@@ -544,7 +546,9 @@ def test_a_job_that_moves_on_between_listing_and_reading_is_not_moved(
 
     def another_is_faster(_: object) -> None:
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
-        assert world.table.requeue(running, ended, frozenset(), world.clock(), world.clock() + LOST_MESSAGE_AGE)
+        assert world.table.requeue(
+            running, ended, frozenset(), world.clock(), world.clock() + LOST_MESSAGE_AGE, NEXT_ATTEMPT
+        )
         if again:
             world.run(world.now(running), "RUNNING")
 
@@ -571,7 +575,9 @@ def test_a_job_that_moves_on_between_reading_and_writing_is_not_moved(
 
     def another_is_faster(jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
         ended = running.ended_attempt("FAILED", "disk full", world.clock())
-        assert world.table.requeue(running, ended, frozenset(), world.clock(), world.clock() + LOST_MESSAGE_AGE)
+        assert world.table.requeue(
+            running, ended, frozenset(), world.clock(), world.clock() + LOST_MESSAGE_AGE, NEXT_ATTEMPT
+        )
         found: dict[JobKey, list[SourceOutcome]] = ask_verifier(jobs)
         return found
 

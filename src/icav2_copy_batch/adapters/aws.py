@@ -128,10 +128,12 @@ class LaunchQueue(Queue):
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html
     """
 
-    def send(self, requests: Iterable[LaunchRequest], delay_seconds: int = 0) -> None:
-        """Send a message for each request; ``delay_seconds`` is 900 at most. Raises ``SendFailed``."""
+    def send(self, requests: Iterable[LaunchRequest]) -> None:
+        """Send a message for each request. Raises ``SendFailed``."""
         client = self._sqs  # made before the threads need it
-        messages = [_launch_entry(request, delay_seconds) for request in requests]
+        messages = [
+            {"MessageBody": json.dumps(asdict(request)), "MessageGroupId": request.copy_id} for request in requests
+        ]
 
         def send_batch(start: int) -> None:
             batch = messages[start : start + SQS_BATCH]
@@ -147,14 +149,6 @@ class LaunchQueue(Queue):
             return
         with ThreadPoolExecutor(PARALLEL_SENDS) as pool:
             list(pool.map(send_batch, starts))
-
-
-def _launch_entry(request: LaunchRequest, delay_seconds: int) -> dict[str, Any]:
-    return {
-        "MessageBody": json.dumps(asdict(request)),
-        "DelaySeconds": delay_seconds,
-        "MessageGroupId": request.copy_id,
-    }
 
 
 class SourceQueue(Queue):

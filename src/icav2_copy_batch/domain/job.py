@@ -52,6 +52,8 @@ ALL_THERE = "ALL_THERE"
 class HoldReason(StrEnum):
     """Why a job did not move on when it was last tried. What follows from each stands in ``CONSEQUENCES``."""
 
+    NEXT_ATTEMPT = "NEXT_ATTEMPT"
+    """Queued: an attempt has failed, or copied a part; the next waits for its turn."""
     NO_SLOT = "NO_SLOT"
     """Queued: as many ICA jobs as may be are in flight, in all or into its project."""
     FOLDER_BUSY = "FOLDER_BUSY"
@@ -102,6 +104,7 @@ class Consequences:
 
 
 CONSEQUENCES: Mapping[HoldReason, Consequences] = {
+    HoldReason.NEXT_ATTEMPT: Consequences(is_queueing=True),
     HoldReason.NO_SLOT: Consequences(is_queueing=True),
     HoldReason.FOLDER_BUSY: Consequences(),
     HoldReason.THROTTLED: Consequences(),
@@ -116,6 +119,7 @@ CONSEQUENCES: Mapping[HoldReason, Consequences] = {
 """What follows from each reason. A held job that is queued waits for its ``due_at`` without a launch message."""
 
 NOT_HELD = Consequences()
+NEXT_ATTEMPT = Hold(HoldReason.NEXT_ATTEMPT, "its last attempt has ended; the next waits for a slot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,9 @@ class Job:
     verified_up_to: str | None = None
     """How far its folder sources have been compared, where one look is not enough for that."""
     hold: Hold | None = None
-    """Why it did not move on when it was last tried. None of a queued job whose launch message is under way."""
+    """Why it did not move on. None of a queued job that is in a backlog, or whose launch message is under way."""
+    deferrals: int = 0
+    """How often its launch was deferred because ICA was unavailable: each time for longer."""
     reason: str | None = None
 
     @property
@@ -308,8 +314,6 @@ class LaunchRequest:
     copy_id: str
     job_id: str
     attempt: int
-    deferrals: int = 0
-    """How often the launch of this attempt was put off because ICA was unavailable: each time for longer."""
 
 
 @dataclass(frozen=True, slots=True)

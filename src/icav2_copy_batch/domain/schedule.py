@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 from itertools import groupby
 
+from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.job import Job, LaunchRequest, job_id_of
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.uri import parse_uri
@@ -39,6 +40,25 @@ class Waiting:
     """None for a job in a backlog."""
     waited_for_a_slot: bool = True
     """Whether it has waited for a slot alone. Then the time until now does not count as a delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What became of the queued jobs: how many launch messages were sent, and when more are to be."""
+
+    first: int = 0
+    """To jobs that have had none before."""
+    again: int = 0
+    """To jobs that have had one: for another attempt, a deferred launch, or a message that was lost or used up."""
+    next_due: datetime | None = None
+    """When the first of those that are not due yet will be."""
+
+    @property
+    def happened(self) -> Happenings:
+        return Happenings({Happening.SENT: self.first, Happening.SENT_AGAIN: self.again})
+
+    def __add__(self, later: Dispatched) -> Dispatched:
+        return Dispatched(self.first + later.first, self.again + later.again, later.next_due)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -13,7 +15,6 @@ from icav2_copy_batch.handlers.container import (
     deadline,
     failed,
     ica,
-    launch_queue,
     logger,
     metrics,
     pacing,
@@ -22,7 +23,19 @@ from icav2_copy_batch.handlers.container import (
     table,
     utc_now,
 )
-from icav2_copy_batch.stages.launch import Launch
+from icav2_copy_batch.stages.launch import End, Launch
+
+METRICS: Mapping[End, str | None] = {
+    End.STARTED: "AttemptsStarted",
+    End.HELD: "LaunchesHeld",
+    End.DEFERRED: "LaunchesDeferred",
+    End.HALVED: None,  # its next launch is counted
+    End.REFUSED: "JobsFailed",
+    End.UNKNOWN: "LaunchesUnknown",
+    End.MOVED_ON: None,  # what moved it on was counted
+    End.BROKEN: None,  # Lambda and SQS count it: the message comes again
+}
+"""What is counted of the ends of launch messages."""
 
 
 @metrics.log_metrics
@@ -35,13 +48,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         except (ValueError, TypeError):
             logger.exception("not a launch message", extra={"message_id": record["messageId"]})
             failures.append(record)
-    launched = _launch().launch(request for request, _ in due)
-    metrics.add_metric("AttemptsStarted", "Count", launched.started)
-    metrics.add_metric("LaunchesDeferred", "Count", launched.deferred)
-    metrics.add_metric("LaunchesHeld", "Count", launched.held)
-    metrics.add_metric("LaunchesUnknown", "Count", launched.unknown)
-    metrics.add_metric("JobsFailed", "Count", launched.refused)
-    return failed([*failures, *(record for request, record in due if request in launched.failed)])
+    ended = _launch().launch(request for request, _ in due)
+    counts = Counter(each.end for each in ended)
+    for end, metric in METRICS.items():
+        if metric:
+            metrics.add_metric(metric, "Count", counts[end])
+    broken = {each.request for each in ended if each.end is End.BROKEN}
+    return failed([*failures, *(record for request, record in due if request in broken)])
 
 
 @cache
@@ -49,7 +62,6 @@ def _launch() -> Launch:
     return Launch(
         table=table(),
         ica=ica(),
-        queue=launch_queue(),
         poller=poller(),
         pacing=pacing(),
         clock=utc_now,

@@ -14,7 +14,6 @@ from icav2_copy_batch.handlers.container import (
     deadline,
     dispatch,
     ica,
-    launch_queue,
     metrics,
     publish,
     settings,
@@ -78,14 +77,13 @@ def poll() -> Poll:
     verify = Verify(ica=ica().impatient(), verification=Verification(settings().verification), clock=utc_now)
     settle = Settle(
         table=table(),
-        queue=launch_queue(),
         verify=verify,
         items=BatchItems(ica=ica().impatient()),
         clock=utc_now,
         seconds_left=deadline.seconds_left,
         max_attempts=settings().max_attempts,
     )
-    reconcile = Reconcile(table=table(), ica=ica(), queue=launch_queue(), clock=utc_now)
+    reconcile = Reconcile(table=table(), ica=ica(), clock=utc_now)
     delay = Delay(table=table(), bus=bus(), clock=utc_now, limit=settings().delayed_after)
     return Poll(
         table=table(),

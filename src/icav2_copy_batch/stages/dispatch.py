@@ -1,36 +1,37 @@
-"""Dispatch: queued jobs get their launch messages, no more than there are free slots, and each copy in its turn.
+"""Dispatch: queued jobs get their launch messages, as many as there are free slots, and each copy in its turn.
 
-A copy's jobs come into being as a backlog for each project, which is one small item however many they are: what the
-poller has to look at does not grow with the jobs that wait. From the backlogs jobs are taken in order. One that has had
-its message, and still waits, is due at some moment: it found no slot or its folder in use, ICA had asked for fewer
-calls, its message was lost, or its last attempt failed in an outage of ICA's copy engine. Of these it is due as soon
-as attempts into its project succeed again.
+Nobody else sends launch messages. The other stages say when a job is due, and why it waits until then (its ``hold``).
+
+The jobs of a copy begin in backlogs, one for each project. A backlog is one small item however many jobs it stands for,
+so that what is read here does not grow with the jobs that wait. Jobs are taken from it in order. A job that has left
+its backlog and is still queued has a moment at which it is due. Where it has a hold, it waits for that moment without a
+message; else its message is under way, and is taken to be lost at that moment.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 
-from icav2_copy_batch.domain.happening import Happening, Happenings
-from icav2_copy_batch.domain.job import Clock, Job, JobStatus, LaunchRequest
-from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, choose
+from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, Job, JobStatus, LaunchRequest
+from icav2_copy_batch.domain.schedule import Backlog, Dispatched, Slots, Waiting, choose
 from icav2_copy_batch.domain.spread import Spread, in_threads
-from icav2_copy_batch.ports import LaunchQueue, Pacing, Schedule
+from icav2_copy_batch.ports import DispatchTable, LaunchQueue, Pacing
 
 LOST_MESSAGE_AGE = timedelta(minutes=5)
 """A launch message that has not been handled for so long is taken to be lost."""
+NO_SLOT = Hold(HoldReason.NO_SLOT, "as many ICA jobs as may be are in flight")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatch:
-    table: Schedule
+    table: DispatchTable
     queue: LaunchQueue
     pacing: Pacing
     clock: Clock
@@ -39,33 +40,50 @@ class Dispatch:
     """How the jobs are marked: side by side."""
 
     def anything_waits(self, within: timedelta) -> bool:
-        """Whether there is, or will be within this time, a queued job to be sent a message for."""
+        """Whether there is, or will be within this time, a queued job that is due."""
         return bool(self.table.backlogs() or self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + within))
 
-    def send(self) -> Happenings:
-        """Send what is due; how many first messages, and how many once more."""
+    def send(self) -> Dispatched:
+        """Send launch messages to what is due, as far as there are slots. Raises what the table or the queue raises."""
         now = self.clock()
         # In this order a job that moves on meanwhile is seen twice rather than not at all.
         backlogs, queued = self.table.backlogs(), self.table.jobs_in(JobStatus.QUEUED)
-        recovered = self._recovered(queued, now)
-
-        def is_due(job: Job) -> bool:
-            return _due_at(job) < now or (job.held.ends_with_outage and job.ica_project_id in recovered)
-
-        due = [job for job in queued if is_due(job)]
+        due, later = self._split(queued, now)
+        next_due = min(map(_due_at, later), default=None)
         if not (due or backlogs) or self.pacing.held_until():
-            return Happenings()
-        later = [job for job in queued if not is_due(job)]
+            return Dispatched(next_due=next_due)
         claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
-        in_flight = [*claimed, *(job for job in later if not job.hold)]  # these have a message
-        deferred = Counter((job.copy_id, job.project) for job in later if job.held.holds_backlog)
-        # While ICA is unavailable for a copy's jobs, not all that waits behind them is sent, and deferred as well.
-        first = (
-            (each.copy_id, each.first(self.slots.per_project - deferred[each.copy_id, each.project]))
-            for each in backlogs
-        )
+        in_flight = [*claimed, *(job for job in later if not job.hold)]  # a message under way may take a slot
         again = ((job.copy_id, [_waiting(job)]) for job in due)
-        chosen = choose(chain(again, first), in_flight, self.slots)
+        chosen = choose(chain(again, self._first_of(backlogs, later)), in_flight, self.slots)
+        sent = self._mark_and_send(chosen, now)
+        self._shorten(backlogs, chosen)
+        self._note_no_slot(due, chosen, now)
+        first = sum(each.due_at is None for each in sent)
+        if sent:
+            logger.info("launch messages sent", extra={"first": first, "again": len(sent) - first})
+        return Dispatched(first, len(sent) - first, next_due)
+
+    def _split(self, queued: Iterable[Job], now: datetime) -> tuple[list[Job], list[Job]]:
+        """The queued jobs that are due, and those that are due later."""
+        due = [job for job in queued if _due_at(job) <= now]
+        later = [job for job in queued if _due_at(job) > now]
+        projects = {job.ica_project_id for job in later if job.held.ends_with_outage}
+        recovered = {each for each in sorted(filter(None, projects)) if not self.table.outcomes(each).is_outage(now)}
+        freed = [job for job in later if job.held.ends_with_outage and job.ica_project_id in recovered]
+        return due + freed, [job for job in later if job not in freed]
+
+    def _first_of(self, backlogs: Iterable[Backlog], later: Iterable[Job]) -> Iterable[tuple[str, Iterable[Waiting]]]:
+        """The first jobs of each backlog, fewer by those of its copy and project that are deferred.
+
+        While ICA is unavailable, the whole backlog would be sent else, and deferred as well.
+        """
+        deferred = Counter((job.copy_id, job.project) for job in later if job.held.holds_backlog)
+        for each in backlogs:
+            yield each.copy_id, each.first(self.slots.per_project - deferred[each.copy_id, each.project])
+
+    def _mark_and_send(self, chosen: Sequence[Waiting], now: datetime) -> list[Waiting]:
+        """Send a message to each job that nobody else has sent one to, or moved on, since it was read."""
         sent: list[Waiting] = []
 
         def mark(each: Waiting) -> None:
@@ -76,16 +94,7 @@ class Dispatch:
             self.spread(mark, chosen)
         finally:  # what was marked is sent, whatever breaks
             self.queue.send(each.request for each in sent)
-        self._shorten(backlogs, chosen)
-        firsts = sum(each.due_at is None for each in sent)
-        if sent:
-            logger.info("launch messages sent", extra={"first": firsts, "again": len(sent) - firsts})
-        return Happenings({Happening.SENT: firsts, Happening.SENT_AGAIN: len(sent) - firsts})
-
-    def _recovered(self, queued: Iterable[Job], now: datetime) -> set[str | None]:
-        """The projects in which ICA copies again: jobs that were held because it did not go at once."""
-        held = {job.ica_project_id for job in queued if job.held.ends_with_outage and _due_at(job) >= now}
-        return {each for each in sorted(filter(None, held)) if not self.table.outcomes(each).is_outage(now)}
+        return sent
 
     def _shorten(self, backlogs: Iterable[Backlog], chosen: Iterable[Waiting]) -> None:
         """Take the chosen jobs from their backlogs: they have had their messages, or somebody else has seen to it."""
@@ -96,6 +105,13 @@ class Dispatch:
         for backlog in backlogs:
             if count := taken[backlog.copy_id, backlog.project]:
                 self.table.shorten_backlog(backlog, backlog.next + count)
+
+    def _note_no_slot(self, due: Iterable[Job], chosen: Iterable[Waiting], now: datetime) -> None:
+        """What is due and finds no slot waits for its turn from now on, and for nothing else."""
+        requests = {each.request for each in chosen}
+        for job in due:
+            if not job.held.is_queueing and _waiting(job).request not in requests:
+                self.table.postpone(job, now, NO_SLOT)
 
 
 def _waiting(job: Job) -> Waiting:

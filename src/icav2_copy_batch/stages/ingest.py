@@ -19,7 +19,6 @@ from functools import partial
 
 from icav2_copy_batch.domain import events
 from icav2_copy_batch.domain.commands import CopyOptions, Submit, is_message, read_submit
-from icav2_copy_batch.domain.happening import Happening
 from icav2_copy_batch.domain.ica import IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, timestamp
 from icav2_copy_batch.domain.json_text import decode_b64gz, read_json
@@ -125,7 +124,7 @@ class Ingest:
     def _dispatch(self) -> int:
         """Have as many jobs launched at once as there are slots; how many had had a launch message before."""
         try:
-            return self.dispatch.send()[Happening.SENT_AGAIN]
+            return self.dispatch.send().again
         except Exception:
             logger.exception("the poller sends what was not sent")
             return 0

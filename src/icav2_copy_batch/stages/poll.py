@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import VERDICTS, IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import Clock, CopyStatus, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.schedule import Dispatched
 from icav2_copy_batch.ports import Dispatcher, IcaJobs, Publisher, Table
 from icav2_copy_batch.stages.logs import fields_of
 from icav2_copy_batch.stages.publish import SECONDS_TO_PUBLISH
@@ -47,6 +48,10 @@ LEAST_SECONDS_TO_POLL = 45.0
 """With less time left the poller leaves the rest to the next."""
 SHORTEST_NAP_SECONDS, LONGEST_NAP_SECONDS = 1.0, 4.0
 """How often the table is asked what runs and what is due; ICA is asked less often."""
+QUEUED_AGAIN = (Happening.REQUEUED, Happening.PART_PASSED, Happening.RELEASED)
+"""After these a job is due at once, and gets its launch message in the same poll."""
+INDEX_LAG_SECONDS = 0.2
+"""After this the table's index, which is eventually consistent, shows what was written just before it was read."""
 PUBLISHED_AS = {CopyStatus.COMPLETED: Happening.COPIES_COMPLETED, CopyStatus.FAILED: Happening.COPIES_FAILED}
 
 logger = logging.getLogger(__name__)
@@ -96,14 +101,18 @@ class Poll:
             while found := self._take(owner, may_lag):
                 has_lease = may_lag = True
                 notified = self._notified_projects(found)
+                seen = Happenings()
                 if any(self._due_in(job, asked_at, notified) <= 0 for job in found.running):
-                    happened += self._ask(found.running)
+                    seen += self._ask(found.running)
                     asked_at = {str(job.ica_job_id): found.at for job in found.running}
                 if found.has_overdue_launches:
-                    happened += self.settle_launches()
-                happened += self.dispatch.send()
-                nap = min((self._due_in(job, asked_at, notified) for job in found.running), default=LONGEST_NAP_SECONDS)
-                nap = min(max(nap, SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS)
+                    seen += self.settle_launches()
+                sent = self._dispatch(seen)
+                happened += seen + sent.happened
+                due_in = [self._due_in(job, asked_at, notified) for job in found.running]
+                if sent.next_due:
+                    due_in.append((sent.next_due - self.clock()).total_seconds())
+                nap = min(max(min(due_in, default=LONGEST_NAP_SECONDS), SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS)
                 if self.seconds_left() < nap + LEAST_SECONDS_TO_POLL:
                     break
                 self.sleep(nap)
@@ -129,7 +138,15 @@ class Poll:
             return Happenings()
         self.sleep(gather + 0.05)  # whoever comes now asks later than we
         happened = self._ask(self.table.jobs_in(JobStatus.RUNNING), notified=True)
-        return happened + self.dispatch.send()
+        return happened + self._dispatch(happened).happened
+
+    def _dispatch(self, seen: Happenings) -> Dispatched:
+        """Have launch messages sent to what is due; twice where the index may not show yet what was just queued."""
+        sent = self.dispatch.send()
+        if sent.again < sum(seen[each] for each in QUEUED_AGAIN):
+            self.sleep(INDEX_LAG_SECONDS)
+            sent += self.dispatch.send()
+        return sent
 
     # --- copies -------------------------------------------------------------------------------------------------------
 

@@ -22,11 +22,10 @@ from datetime import datetime, timedelta
 from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaError, IcaJob, IcaRefused
 from icav2_copy_batch.domain.intent import Fit, Intent, fit, folder_fit
-from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.schedule import CLOCKS_APART
 from icav2_copy_batch.domain.uri import IcaUri, nfc, parent_path, parse_uri
-from icav2_copy_batch.ports import IcaSearch, LaunchQueue, Table
-from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
+from icav2_copy_batch.ports import IcaSearch, Table
 from icav2_copy_batch.stages.logs import fields_of
 
 LOST_ANSWER_AGE = timedelta(minutes=2)
@@ -133,7 +132,6 @@ class Reconcile:
 
     table: Table
     ica: IcaSearch
-    queue: LaunchQueue
     clock: Clock
     _folders: dict[str, str | None] = field(default_factory=dict)
     """The folders of copy batches that were read, by the batch's id."""
@@ -314,10 +312,7 @@ class Reconcile:
 
     def _release(self, job: Job) -> Happening:
         now = self.clock()
-        if not self.table.release(job, now, now + LOST_MESSAGE_AGE, LAUNCH_DIED):
-            return Happening.MOVED_ON
-        self.queue.send([LaunchRequest(job.copy_id, job.job_id, job.attempt)])
-        return Happening.RELEASED
+        return Happening.RELEASED if self.table.release(job, now, now, LAUNCH_DIED) else Happening.MOVED_ON
 
     def _leave_unread(self, job: Job, error: IcaError) -> Happening:
         """ICA could not be asked. Where that lasts, a person may know of another way to find out."""

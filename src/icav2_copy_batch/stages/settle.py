@@ -19,13 +19,12 @@ from typing import Any
 
 from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaError, IcaJob, Verdict, verdict_of
-from icav2_copy_batch.domain.job import ALL_THERE, Attempt, Clock, Job, JobKey, LaunchRequest
+from icav2_copy_batch.domain.job import ALL_THERE, NEXT_ATTEMPT, Attempt, Clock, Job, JobKey
 from icav2_copy_batch.domain.outage import OUTAGE, wait_in_outage
 from icav2_copy_batch.domain.outcomes import NOT_YET, Finding, SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
-from icav2_copy_batch.ports import LaunchQueue, Table
-from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
+from icav2_copy_batch.ports import Table
 from icav2_copy_batch.stages.items import BatchItems
 from icav2_copy_batch.stages.logs import fields_of
 from icav2_copy_batch.stages.verify import TreesCompared, Verify, has_shown
@@ -123,7 +122,6 @@ class Settle:
     """Makes the moves of jobs that ICA has ended."""
 
     table: Table
-    queue: LaunchQueue
     verify: Verify
     items: BatchItems
     clock: Clock
@@ -276,11 +274,9 @@ class Settle:
         return self._launch_again(Happening.REQUEUED, job, ended, copied)
 
     def _launch_again(self, happening: Happening, job: Job, ended: Attempt, copied: frozenset[str]) -> Happening:
-        """Another attempt at once, for what is not ``copied``."""
+        """Another attempt as soon as there is a slot, for what is not ``copied``."""
         now = self.clock()
-        if requeued := self.table.requeue(job, ended, copied, now, due_at=now + LOST_MESSAGE_AGE):
-            self.queue.send([LaunchRequest(job.copy_id, job.job_id, job.attempt + 1)])
-        return _log(happening, job, ended, requeued)
+        return _log(happening, job, ended, self.table.requeue(job, ended, copied, now, now, NEXT_ATTEMPT))
 
     # --- outages ------------------------------------------------------------------------------------------------------
 

@@ -172,16 +172,27 @@ class Jobs:
             return (Claim.MOVED_ON, Claim.NO_SLOT, Claim.FOLDER_BUSY)[refused.index(True)]
         return Claim.CLAIMED
 
-    def release(self, job: Job, now: datetime, due_at: datetime, hold: Hold, batch_limit: int | None = None) -> bool:
-        """LAUNCHING → QUEUED, the same attempt: ICA has started nothing.
+    def release(
+        self,
+        job: Job,
+        now: datetime,
+        due_at: datetime,
+        hold: Hold,
+        *,
+        batch_limit: int | None = None,
+        deferrals: int | None = None,
+    ) -> bool:
+        """LAUNCHING → QUEUED, the same attempt: ICA has started nothing. It gets its launch message when it is due.
 
-        With a ``batch_limit`` this was too large, and no copy batch of the job is to have more sources from now on.
+        From now on no copy batch of the job has more sources than ``batch_limit``, and its launch has been deferred
+        ``deferrals`` times. Both stay as they are where they are not given.
         """
         actions: list[Action] = [
             JobItem.claimed_at.remove(),
             JobItem.due_at.set(timestamp(due_at)),
             *set_hold(hold),
             *([JobItem.batch_limit.set(batch_limit)] if batch_limit else []),
+            *([JobItem.deferrals.set(deferrals)] if deferrals else []),
             *_forget_launch(),
         ]
         return self._leave("release", job, now, actions)
@@ -193,6 +204,7 @@ class Jobs:
             JobItem.due_at.set(timestamp(due_at)),
             JobItem.ica_job_id.set(ica_job_id),
             JobItem.ica_batch_id.set(ica_batch_id),
+            JobItem.deferrals.remove(),
             *set_hold(None),
             *_forget_launch(),
         ]
@@ -200,13 +212,7 @@ class Jobs:
         return accepted(lambda: item.update(moves, _may_move("mark_running", job)))
 
     def requeue(
-        self,
-        job: Job,
-        ended: Attempt,
-        copied: frozenset[str],
-        now: datetime,
-        due_at: datetime,
-        hold: Hold | None = None,
+        self, job: Job, ended: Attempt, copied: frozenset[str], now: datetime, due_at: datetime, hold: Hold
     ) -> bool:
         """RUNNING → QUEUED, the next attempt: this one failed, or copied a part; ``copied`` says which sources are.
 
@@ -488,6 +494,7 @@ def job_of(item: JobItem) -> Job:
         mismatch_since=item.mismatch_since,
         verified_up_to=item.verified_up_to,
         hold=Hold(HoldReason(item.hold_reason), item.hold_detail) if item.hold_reason else None,
+        deferrals=int(item.deferrals or 0),
         reason=item.reason,
     )
 

@@ -151,6 +151,7 @@ class JobItem(Model):
     verified_up_to = UnicodeAttribute(null=True)
     hold_reason = UnicodeAttribute(null=True)
     hold_detail = UnicodeAttribute(null=True)
+    deferrals = NumberAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     open_jobs = NumberAttribute(null=True)  # of a copy's item, as read through the index; so are the next two
     settled_at = UnicodeAttribute(null=True)
