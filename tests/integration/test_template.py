@@ -250,6 +250,17 @@ def test_whoever_publishes_may_give_up_a_result_in_parts_and_has_the_time() -> N
         assert properties(f"{function}Function")["Timeout"] > SECONDS_TO_PUBLISH
 
 
+def test_only_functions_that_dispatch_may_send_launch_messages() -> None:
+    queue = {"GetAtt": "LaunchQueue.Arn"}
+    senders = {
+        role
+        for role in ROLES
+        for each in statements(role)
+        if each["Resource"] == queue and any(action.startswith("sqs:SendMessage") for action in listed(each["Action"]))
+    }
+    assert senders == {"IngestRole", "PollRole", "NotifyRole"}
+
+
 def test_what_expires_is_said_by_the_attribute_of_folders() -> None:
     described = properties("CopyTable")["TimeToLiveSpecification"]
     assert described == {"AttributeName": FolderItem.expires_at.attr_name, "Enabled": True}
