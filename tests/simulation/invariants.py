@@ -245,12 +245,13 @@ class Promise:
 
     def _takes_icas_word(self, job: Job, in_folders: bool) -> bool:
         """Whether ICA tells nobody what RENAME has made of the files, so that the product has to believe it."""
-        switches, jobs = self.world.ica.switches, self.world.ica.jobs
-        damaged = {
-            each.outcome for each in job.attempts if each.ica_job_id and jobs[each.ica_job_id].outcome.damage != "none"
-        }
+        switches, ica = self.world.ica.switches, self.world.ica
+        damaged = [it for it in job.attempts if it.ica_job_id and ica.jobs[it.ica_job_id].outcome.damage != "none"]
+        # The batch of a job that was adopted is known by that job's subject alone, which may be something else.
         is_told = (
-            switches.echo_created_data and not switches.items_lag_seconds and damaged <= {"SUCCEEDED", Finding.MISMATCH}
+            switches.echo_created_data
+            and not switches.items_lag_seconds
+            and all(it.outcome in ("SUCCEEDED", Finding.MISMATCH) and it.ica_batch_id in ica.batches for it in damaged)
         )
         if damaged and (in_folders or not is_told or self.world.scenario.is_doomed(job.sources)):
             return True
