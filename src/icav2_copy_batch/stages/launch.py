@@ -18,12 +18,12 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from icav2_copy_batch.domain.ica import (
@@ -40,6 +40,7 @@ from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.ports import Ica, Pacing, PollFunction, Table
 from icav2_copy_batch.stages.dispatch import NO_SLOT
+from icav2_copy_batch.stages.logs import fields_of
 from icav2_copy_batch.stages.prepare import Claimed, Prepare, Prepared, Troubled
 from icav2_copy_batch.stages.reconcile import LOST_ANSWER_AGE
 
@@ -300,7 +301,7 @@ class Launch:
         if not self.table.record_intent(job, intent, now + ANSWER_AGE):
             raise MovedOn
         batch = self.ica.start_copy_batch(one.claim.project_id, one.folder_id, one.source_ids, job.options)
-        fields = {**_fields(job), "ica_job_id": batch.job_id, "ica_batch_id": batch.batch_id}
+        fields = fields_of(job, ica_job_id=batch.job_id, ica_batch_id=batch.batch_id)
         logger.info("copy batch started", extra=fields)
         now = self.clock()
         if not self.table.mark_running(job, batch.job_id, batch.batch_id, now, due_at=now):
@@ -327,7 +328,7 @@ class Launch:
                 raise trouble
 
     def _nothing_to_do(self, request: LaunchRequest) -> Ended:
-        logger.info("launch message changes nothing", extra=_fields(request))
+        logger.info("launch message changes nothing", extra=asdict(request))
         return Ended(request, End.MOVED_ON)
 
     def _defer(self, claim: Claimed, error: IcaUnavailable) -> Ended:
@@ -335,7 +336,7 @@ class Launch:
         now, job = self.clock(), claim.job
         longest = min(FIRST_DEFERRAL_SECONDS * 2.0 ** min(job.deferrals, 10), MAX_DEFERRAL_SECONDS)
         seconds = max(self.jitter(longest / 2, longest), min(error.retry_after or 0.0, MAX_DEFERRAL_SECONDS))
-        logger.warning("launch deferred", extra={**_fields(job), "reason": str(error), "seconds": round(seconds)})
+        logger.warning("launch deferred", extra=fields_of(job, reason=str(error), seconds=round(seconds)))
         hold = Hold.of(HoldReason.ICA_UNAVAILABLE, error)
         due_at = now + timedelta(seconds=seconds)
         released = self.table.release(job, now, due_at, hold, deferrals=job.deferrals + 1)
@@ -344,7 +345,7 @@ class Launch:
     def _halve(self, claim: Claimed, error: TooLarge) -> Ended:
         """The same attempt again at once, with half as many sources. The others are left to the next."""
         now, job = self.clock(), claim.job
-        fields = {**_fields(job), "reason": str(error), "batch_limit": error.batch_limit}
+        fields = fields_of(job, reason=str(error), batch_limit=error.batch_limit)
         logger.warning("copy batch refused: tried with half as many sources", extra=fields)
         hold = Hold.of(HoldReason.BATCH_TOO_LARGE, error)
         released = self.table.release(job, now, now, hold, batch_limit=error.batch_limit)
@@ -352,7 +353,7 @@ class Launch:
 
     def _leave_unknown(self, claim: Claimed, error: IcaAnswerLost) -> Ended:
         """The job stays LAUNCHING until the poller has looked in ICA whether the copy batch was started."""
-        logger.error("unknown whether a copy batch was started", extra={**_fields(claim.job), "reason": str(error)})
+        logger.error("unknown whether a copy batch was started", extra=fields_of(claim.job, reason=str(error)))
         now = self.clock()
         self.table.mark_answer_lost(claim.job, now, now + LOOK_FOR_LOST, Hold.of(HoldReason.ANSWER_LOST, error))
         return Ended(claim.request, End.UNKNOWN)
@@ -360,7 +361,7 @@ class Launch:
     def _refuse(self, claim: Claimed, error: IcaRefused) -> Ended:
         """The job fails at once: the next attempt would be refused like this one."""
         now = self.clock()
-        logger.warning("launch refused", extra={**_fields(claim.job), "reason": str(error)})
+        logger.warning("launch refused", extra=fields_of(claim.job, reason=str(error)))
         self.table.give_up(claim.job, claim.job.ended_attempt(NOT_STARTED, str(error), now), now)
         return Ended(claim.request, End.REFUSED)
 
@@ -369,7 +370,7 @@ class Launch:
         try:
             return act()
         except Exception:
-            logger.exception("launch not carried through", extra=_fields(request))
+            logger.exception("launch not carried through", extra=asdict(request))
             return Ended(request, End.BROKEN)
 
     def _trigger_poller(self) -> None:
@@ -382,7 +383,3 @@ def _half(job: Job) -> int | None:
     """Half as many sources as this attempt has; None where the job would fall into too many parts."""
     half = -(-len(job.uncopied) // 2)
     return half if half * MOST_PARTS >= len(job.sources) else None
-
-
-def _fields(about: Job | LaunchRequest) -> dict[str, Any]:
-    return {"copy_id": about.copy_id, "job_id": about.job_id, "attempt": about.attempt}
