@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,8 @@ from icav2_copy_batch.domain.job import (
     Job,
     JobStatus,
     LaunchRequest,
+    ListedCopy,
+    OpenJob,
     job_id_of,
     timestamp,
 )
@@ -138,7 +140,7 @@ class Table:
     # --- the moves of a job ------------------------------------------------------------------------------------------
 
     def claim_for_launch(
-        self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
+        self, job: OpenJob, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
     ) -> Claim:
         with self.line.request():
             present = self._movable("claim_for_launch", job)
@@ -167,7 +169,7 @@ class Table:
 
     def release(
         self,
-        job: Job,
+        job: OpenJob,
         now: datetime,
         due_at: datetime,
         hold: Hold,
@@ -181,7 +183,7 @@ class Table:
             changes |= {"deferrals": deferrals} if deferrals else {}
             return self._leave("release", job, now, **changes, **FORGET_LAUNCH)
 
-    def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
+    def mark_running(self, job: OpenJob, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
         with self.line.request():
             present = self._movable("mark_running", job)
             if present is None:
@@ -279,7 +281,7 @@ class Table:
             elif present and present.next < to:
                 self.backlog_items[key] = replace(present, next=to)
 
-    def postpone(self, job: Job, due_at: datetime, hold: Hold | None = None) -> bool:
+    def postpone(self, job: OpenJob, due_at: datetime, hold: Hold | None = None) -> bool:
         with self.line.request():
             present = self.job_items.get((job.copy_id, job.job_id))
             seen = (job.status, job.attempt, job.due_at)
@@ -289,23 +291,23 @@ class Table:
             self.job_items[job.copy_id, job.job_id] = later
             return True
 
-    def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool:
+    def record_intent(self, job: OpenJob, intent: Intent, due_at: datetime) -> bool:
         return self._change_claimed(job, lambda present: replace(present, intent=intent, due_at=timestamp(due_at)))
 
-    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, hold: Hold) -> bool:
+    def mark_answer_lost(self, job: OpenJob, now: datetime, due_at: datetime, hold: Hold) -> bool:
         def lost(present: Job) -> Job:
             return replace(present, answer_lost_at=timestamp(now), due_at=timestamp(due_at), hold=hold)
 
         return self._change_claimed(job, lost)
 
-    def mark_undecided(self, job: Job, now: datetime, hold: Hold) -> bool:
+    def mark_undecided(self, job: OpenJob, now: datetime, hold: Hold) -> bool:
         def undecided(present: Job) -> Job:
             since = present.undecided_since or timestamp(now)
             return replace(present, undecided_since=since, hold=hold)
 
         return self._change_claimed(job, undecided)
 
-    def _change_claimed(self, job: Job, change: Callable[[Job], Job]) -> bool:
+    def _change_claimed(self, job: OpenJob, change: Callable[[Job], Job]) -> bool:
         """What a launch, or the search for what it has started, notes of a claimed job."""
         with self.line.request():
             present = self.job_items.get((job.copy_id, job.job_id))
@@ -316,7 +318,7 @@ class Table:
             return True
 
     def note_comparison(
-        self, job: Job, due_at: datetime, mismatch_since: datetime | None = None, verified_up_to: str | None = None
+        self, job: OpenJob, due_at: datetime, mismatch_since: datetime | None = None, verified_up_to: str | None = None
     ) -> bool:
         with self.line.request():
             present = self.job_items.get((job.copy_id, job.job_id))
@@ -330,7 +332,7 @@ class Table:
             )
             return True
 
-    def _leave(self, verb: str, job: Job, now: datetime, **changes: object) -> bool:
+    def _leave(self, verb: str, job: OpenJob, now: datetime, **changes: object) -> bool:
         present = self._movable(verb, job)
         if present is None:
             return False
@@ -342,7 +344,7 @@ class Table:
         self._move(verb, present, **changes)
         return True
 
-    def _movable(self, verb: str, job: Job) -> Job | None:
+    def _movable(self, verb: str, job: OpenJob) -> Job | None:
         present = self.job_items.get((job.copy_id, job.job_id))
         if present is None or present.status not in MOVES[verb].sources or present.attempt != job.attempt:
             return None
@@ -438,7 +440,7 @@ class Table:
             )
         return iter(found)
 
-    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[OpenJob]:
         with self.line.request():
             end = timestamp(due_before) if due_before else None
             due = [
@@ -446,22 +448,20 @@ class Table:
                 for job in self.job_items.values()
                 if job.status is status and job.due_at and (end is None or job.due_at < end)
             ]
-        # The index holds no sources, options or past attempts.
-        absent: dict[str, Any] = {
-            "sources": (),
-            "copied": frozenset(),
-            "options": CopyOptions(),
-            "attempts": (),
-            "deferrals": 0,
-            "ended_at": None,
-            "lease_until": None,
-            "intent": None,
-            "answer_lost_at": None,
-            "mismatch_since": None,
-            "verified_up_to": None,
-            "reason": None,
-        }
-        return [replace(job, **absent) for _, job in sorted(due, key=lambda pair: pair[0])]
+        return [
+            OpenJob(**{each.name: getattr(job, each.name) for each in fields(OpenJob)})
+            for _, job in sorted(due, key=lambda pair: pair[0])
+        ]
+
+    def recent_copies(self, since: datetime, until: datetime, limit: int) -> list[ListedCopy]:
+        with self.line.request():
+            shown = [each.name for each in fields(ListedCopy) if each.name != "published_at"]
+            found = [
+                ListedCopy(**{name: getattr(row.copy, name) for name in shown}, published_at=row.published_at)
+                for row in self.copies.values()
+                if timestamp(since) <= row.copy.submitted_at <= timestamp(until)
+            ]
+        return sorted(found, key=lambda copy: copy.submitted_at, reverse=True)[:limit]
 
     def backlogs(self) -> list[Backlog]:
         with self.line.request():
@@ -542,5 +542,5 @@ class Table:
             return True
 
 
-def _folder(job: Job, ica_project_id: str) -> tuple[str, str]:
+def _folder(job: OpenJob, ica_project_id: str) -> tuple[str, str]:
     return ica_project_id, parse_uri(job.destination).path

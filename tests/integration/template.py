@@ -118,7 +118,7 @@ def table_actions(function: str) -> set[tuple[str, bool]]:
     }
 
 
-def create_copy_table() -> None:
+def create_copy_table(name: str = TABLE_NAME) -> None:
     """The table ``CopyTable``; what CloudFormation spells otherwise than the API is translated."""
     described = dict(properties("CopyTable"))
     recovery = described.pop("PointInTimeRecoverySpecification")
@@ -126,6 +126,6 @@ def create_copy_table() -> None:
     if encryption := described.pop("SSESpecification", None):
         described["SSESpecification"] = {"Enabled": encryption["SSEEnabled"]}
     described["StreamSpecification"] = {"StreamEnabled": True, **described["StreamSpecification"]}
-    clients.dynamodb().create_table(TableName=TABLE_NAME, **described)
-    clients.dynamodb().update_continuous_backups(TableName=TABLE_NAME, PointInTimeRecoverySpecification=recovery)
-    clients.dynamodb().update_time_to_live(TableName=TABLE_NAME, TimeToLiveSpecification=expiry)
+    clients.dynamodb().create_table(TableName=name, **described)
+    clients.dynamodb().update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
+    clients.dynamodb().update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from random import Random
 from threading import Barrier, Event, Lock
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from icav2_copy_batch.adapters.table.models import (
     FolderItem,
     JobItem,
     LeaseItem,
+    ListedIndex,
     OutcomesItem,
     SlotsItem,
     WaitedForItem,
@@ -29,7 +30,17 @@ from icav2_copy_batch.adapters.table.models import (
 from icav2_copy_batch.adapters.table.packing import MAX_OUTCOMES_BYTES, pack_sources
 from icav2_copy_batch.adapters.table.writes import LONGEST_TROUBLE_SECONDS
 from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.job import MOVES, NEXT_ATTEMPT, Attempt, Claim, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import (
+    MOVES,
+    NEXT_ATTEMPT,
+    Attempt,
+    Claim,
+    Job,
+    JobStatus,
+    ListedCopy,
+    OpenJob,
+    timestamp,
+)
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from tests import doubles
@@ -448,7 +459,7 @@ def test_whatever_is_done_table_and_double_answer_alike_and_hold_the_same(table:
     assert len(answers) >= 10, "most is tried, and much both accepted and refused"
 
 
-def listed(table: EitherTable, status: JobStatus) -> list[Job]:
+def listed(table: EitherTable, status: JobStatus) -> list[OpenJob]:
     return sorted(table.jobs_in(status), key=lambda job: (job.copy_id, job.job_id))
 
 
@@ -536,15 +547,43 @@ def test_a_copy_of_more_than_one_page_of_jobs_is_read_to_the_end(table: CopyTabl
 # --- the template ----------------------------------------------------------------------------------------------------
 
 
-def test_the_index_is_the_templates(table: CopyTable) -> None:
-    (described,) = properties("CopyTable")["GlobalSecondaryIndexes"]
-    projection = DueIndex.Meta.projection
-    assert DueIndex.Meta.index_name == described["IndexName"]
+@pytest.mark.parametrize(("number", "index"), [(0, DueIndex), (1, ListedIndex)])
+def test_the_indexes_are_the_templates(number: int, index: type[DueIndex | ListedIndex]) -> None:
+    described = properties("CopyTable")["GlobalSecondaryIndexes"][number]
+    projection = index.Meta.projection
+    assert index.Meta.index_name == described["IndexName"]
     assert projection.projection_type == described["Projection"]["ProjectionType"]
     assert projection.non_key_attributes == described["Projection"]["NonKeyAttributes"]
-    assert [DueIndex.status.attr_name, DueIndex.due_at.attr_name] == [
-        key["AttributeName"] for key in described["KeySchema"]
-    ]
+    keys = [each for each in vars(index).values() if is_key(each)]
+    assert [each.attr_name for each in keys] == [key["AttributeName"] for key in described["KeySchema"]]
+
+
+def test_an_open_job_is_what_the_index_shows_of_it() -> None:
+    shown = {"copy_id", "status", "due_at", *DueIndex.Meta.projection.non_key_attributes}
+    of_copies = {"open_jobs", "settled_at", "ingested_at"}
+    fields_of_a_job = {each.name for each in fields(OpenJob)} - {"hold"} | {"hold_reason", "hold_detail"}
+    assert fields_of_a_job == shown - of_copies
+
+
+def test_a_listed_copy_is_what_the_index_shows_of_it_and_will_show() -> None:
+    shown = {"copy_id", "submitted_at", *ListedIndex.Meta.projection.non_key_attributes}
+    later = {"tags", "paused_at", "cancelled_at", "total_bytes"}
+    assert {each.name for each in fields(ListedCopy)} == shown - later
+
+
+def test_two_tables_of_one_process_do_not_meet(table: CopyTable) -> None:
+    create_copy_table("another")
+    another = CopyTable("another")
+    create(table)
+    create(another, copy_id="d")
+    (job,) = another.jobs("d")
+    running = run(another, job)
+    assert [copy.copy_id for copy in table.recent_copies(at(0), at(1), 9)] == ["c"]
+    assert [copy.copy_id for copy in another.recent_copies(at(0), at(1), 9)] == ["d"]
+    assert [each.copy_id for each in table.jobs_in(JobStatus.QUEUED)] == ["c"]
+    assert [each.key for each in another.jobs_in(JobStatus.RUNNING)] == [running.key]
+    assert (table.get_copy("d"), another.get_copy("c")) == (None, None)
+    assert (table.slots_in_use(), another.slots_in_use()) == ({}, {PROJECT: 1})
 
 
 def test_every_item_has_the_templates_keys() -> None:
@@ -566,5 +605,5 @@ def test_the_table_of_these_tests_is_as_the_template_describes_it(aws: AwsCalls)
     assert made["KeySchema"] == described["KeySchema"]
     assert made["BillingModeSummary"]["BillingMode"] == described["BillingMode"]
     assert made["StreamSpecification"]["StreamViewType"] == described["StreamSpecification"]["StreamViewType"]
-    (index,) = made["GlobalSecondaryIndexes"]
-    assert index["Projection"] == described["GlobalSecondaryIndexes"][0]["Projection"]
+    for index, of_template in zip(made["GlobalSecondaryIndexes"], described["GlobalSecondaryIndexes"], strict=True):
+        assert (index["IndexName"], index["Projection"]) == (of_template["IndexName"], of_template["Projection"])

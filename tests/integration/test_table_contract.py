@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,8 @@ from icav2_copy_batch.domain.job import (
     Job,
     JobStatus,
     LaunchRequest,
+    ListedCopy,
+    OpenJob,
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import PlannedJob
@@ -182,8 +184,6 @@ def test_a_job_knows_how_often_its_launch_was_deferred_until_it_runs(either_tabl
     assert now(either_table, job).deferrals == 3
     assert either_table.release(launch(either_table, now(either_table, job), 40), at(50), at(50), doubles.hold("died"))
     assert now(either_table, job).deferrals == 3
-    (listed,) = either_table.jobs_in(JobStatus.QUEUED)
-    assert listed.deferrals == 0, "the index does not hold it"
     assert run(either_table, now(either_table, job), 60).deferrals == 0
 
 
@@ -307,16 +307,6 @@ def test_the_history_holds_every_attempt_with_all_its_times(
         due_at=None,
         reason=None if end is JobStatus.PASSED else "for good",
     )
-
-
-def test_a_job_read_through_the_index_is_ended_as_one_that_was_read_whole(either_table: EitherTable) -> None:
-    (job,) = create(either_table)
-    assert requeue(either_table, run(either_table, job, 10))
-    run(either_table, now(either_table, job), 30)
-    (listed,) = either_table.jobs_in(JobStatus.RUNNING)
-    assert either_table.mark_passed(listed, passed(listed, 40), at(40))
-    assert [attempt.number for attempt in now(either_table, job).attempts] == [1, 2]
-    assert taken(either_table) == NOTHING_TAKEN
 
 
 def test_a_job_that_was_refused_ends_without_ever_running(either_table: EitherTable) -> None:
@@ -916,7 +906,6 @@ def test_jobs_of_few_and_of_many_sources_keep_them(either_table: EitherTable) ->
     assert [list(job.sources) for job in either_table.jobs("c")] == many
     for job in either_table.jobs("c"):
         assert now(either_table, job) == job
-    assert [job.sources for job in either_table.jobs_in(JobStatus.QUEUED)] == [()] * 4, "the index holds none"
 
 
 def hash_of(number: int) -> str:
@@ -1150,17 +1139,46 @@ def test_the_index_holds_the_open_jobs_and_what_the_poller_needs_of_them(
     if status not in ENDED:
         either_table.postpone(job, at(5000), doubles.hold("held up"))
         job = now(either_table, job)
-    unread = {"sources": (), "options": CopyOptions(), "attempts": (), "lease_until": None}
-    found = [] if status in ENDED else [replace(job, **unread)]  # type: ignore[arg-type]
+    found = [] if status in ENDED else [OpenJob(**{each.name: getattr(job, each.name) for each in fields(OpenJob)})]
     listed = {each: either_table.jobs_in(each) for each in JobStatus}
     assert listed == {each: [] for each in JobStatus} | {status: found}
 
 
-def test_what_is_copied_is_not_in_the_index(either_table: EitherTable) -> None:
-    (job,) = create(either_table)
-    assert requeue(either_table, run(either_table, job), copied=SOURCES[:1])
-    (listed,) = either_table.jobs_in(JobStatus.QUEUED)
-    assert listed.copied == frozenset()
+def test_copies_are_listed_newest_first(either_table: EitherTable) -> None:
+    """Also over the ends of months and of a year, by which the index is divided."""
+    days = {"old": 0, "leap": 30, "second": 31, "late": 58, "newest": 59}  # from the first of January 2026
+    for copy_id, day in days.items():
+        either_table.create_copy(replace(copy_of(copy_id=copy_id), submitted_at=timestamp(on(day))))
+
+    def found(since: int, until: int, limit: int = 9) -> list[str]:
+        return [copy.copy_id for copy in either_table.recent_copies(on(since), on(until), limit)]
+
+    assert found(-400, 100) == ["newest", "late", "second", "leap", "old"]
+    assert found(-400, 100, limit=3) == ["newest", "late", "second"]
+    assert found(31, 58) == ["late", "second"], "both ends are in it"
+    assert found(32, 57) == []
+    assert found(100, 200) == []
+
+
+def on(day: float) -> datetime:
+    return at(day * 86400)
+
+
+def test_a_listed_copy_is_as_the_copy_is(either_table: EitherTable) -> None:
+    settle(either_table)
+    create(either_table, total_jobs=2, copy_id="open")
+    open_copy, settled_copy = sorted(either_table.recent_copies(at(0), at(0), 9), key=lambda copy: copy.open_jobs)[::-1]
+    assert (open_copy.copy_id, open_copy.status, open_copy.total_jobs, open_copy.open_jobs) == ("open", "OPEN", 2, 2)
+    assert settled_copy == ListedCopy(
+        "c", timestamp(at(0)), CopyStatus.OPEN, 1, 0, 1, 0, "s3://b/m", settled_at=timestamp(at(20))
+    )
+    copy = either_table.begin_publication("c", at(30), at(90))
+    assert copy
+    assert either_table.mark_published(copy, at(31), frozenset())
+    either_table.mark_delayed("open", at(40))
+    open_copy, settled_copy = sorted(either_table.recent_copies(at(0), at(0), 9), key=lambda copy: copy.open_jobs)[::-1]
+    assert (settled_copy.status, settled_copy.published_at) == (CopyStatus.COMPLETED, timestamp(at(31)))
+    assert open_copy.delayed_at == timestamp(at(40))
 
 
 def test_jobs_of_all_copies_are_found_by_when_they_are_due(either_table: EitherTable) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from icav2_copy_batch.adapters.aws import SQS_BATCH, redelivery_seconds
-from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest
+from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest, OpenJob
 from icav2_copy_batch.domain.schedule import Waiting
 from tests import doubles
 from tests.simulation.deployed import Feed
@@ -146,7 +146,7 @@ class CopyTable(doubles.Table):
         self.world = world
         self.before: dict[tuple[str, str], tuple[datetime, Job]] = {}
 
-    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[OpenJob]:
         with self.line.request():
             present, line = self.job_items, self.line
             self.job_items, self.line = self._as_the_index_has_it(), doubles.Line()

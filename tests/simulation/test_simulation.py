@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
-from icav2_copy_batch.domain.job import Claim, Job, JobStatus
+from icav2_copy_batch.domain.job import Claim, Job, JobStatus, OpenJob
 from icav2_copy_batch.domain.schedule import Dispatched, Slots
 from icav2_copy_batch.stages.dispatch import Dispatch
 from icav2_copy_batch.stages.launch import Ended, Launch
@@ -202,7 +202,9 @@ def believe_lists_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 def send_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs_in = doubles.Table.jobs_in
 
-    def first_messages_only(self: doubles.Table, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+    def first_messages_only(
+        self: doubles.Table, status: JobStatus, due_before: datetime | None = None
+    ) -> list[OpenJob]:
         return [] if status is JobStatus.QUEUED else jobs_in(self, status, due_before)
 
     monkeypatch.setattr(doubles.Table, "jobs_in", first_messages_only)

@@ -8,7 +8,15 @@ from datetime import datetime, timedelta
 import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.job import CONSEQUENCES, HoldReason, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import (
+    CONSEQUENCES,
+    HoldReason,
+    Job,
+    JobStatus,
+    LaunchRequest,
+    OpenJob,
+    timestamp,
+)
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, backlogs_of
@@ -365,7 +373,7 @@ def test_another_between_any_two_reads_does_not_have_the_slots_filled_twice(read
 
     jobs_in, backlogs = world.table.jobs_in, world.table.backlogs
 
-    def read_jobs(status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+    def read_jobs(status: JobStatus, due_before: datetime | None = None) -> list[OpenJob]:
         another_is_faster()
         return jobs_in(status, due_before)
 
@@ -385,7 +393,7 @@ def test_a_job_whose_copy_batch_is_started_between_two_reads_is_not_overlooked(w
     world.table.claim_for_launch(job, "project", world.clock(), world.clock() + timedelta(minutes=5), Slots())
     jobs_in = world.table.jobs_in
 
-    def read_jobs(status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+    def read_jobs(status: JobStatus, due_before: datetime | None = None) -> list[OpenJob]:
         found = jobs_in(status, due_before)
         if status is not JobStatus.QUEUED:  # after the first of the two reads
             world.table.mark_running(world.now(job), "ica-job", "ica-batch", world.clock(), world.clock())

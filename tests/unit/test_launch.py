@@ -31,6 +31,7 @@ from icav2_copy_batch.domain.job import (
     Job,
     JobStatus,
     LaunchRequest,
+    OpenJob,
     timestamp,
 )
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, LEAST_RATE, Pace, first_pace
@@ -842,11 +843,11 @@ class BrokenTable(doubles.Table):
         self._break("get_job", job_id)
         return super().get_job(copy_id, job_id)
 
-    def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
+    def mark_running(self, job: OpenJob, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
         self._break("mark_running", job.job_id)
         return super().mark_running(job, ica_job_id, ica_batch_id, now, due_at)
 
-    def release(self, job: Job, now: datetime, due_at: datetime, hold: Hold, **more: int | None) -> bool:
+    def release(self, job: OpenJob, now: datetime, due_at: datetime, hold: Hold, **more: int | None) -> bool:
         self._break("release", job.job_id)
         return super().release(job, now, due_at, hold, **more)
 

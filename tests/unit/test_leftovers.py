@@ -23,7 +23,7 @@ def job(*sources: str, attempts: int = 1) -> Job:
         JobStatus.LAUNCHING,
         attempts + 1,
         "icav2://to/x/",
-        tuple([f"icav2://from/run/{source}" for source in sources or ("a.txt", "b.txt")]),
+        sources=tuple([f"icav2://from/run/{source}" for source in sources or ("a.txt", "b.txt")]),
         attempts=tuple(
             Attempt(
                 number,

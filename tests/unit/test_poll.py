@@ -9,7 +9,7 @@ import pytest
 
 from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaJob, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest
+from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest, OpenJob
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.stages.dispatch import NO_SLOT
 from icav2_copy_batch.stages.poll import (
@@ -74,7 +74,7 @@ def test_what_a_poll_has_queued_is_sent_a_moment_later_where_the_index_does_not_
     world.run(world.submit()[0], "FAILED")
     jobs_in = world.table.jobs_in
 
-    def behind(status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+    def behind(status: JobStatus, due_before: datetime | None = None) -> list[OpenJob]:
         return jobs_in(status, due_before) if world.slept or status is not JobStatus.QUEUED else []
 
     world.table.jobs_in = behind  # type: ignore[method-assign]

@@ -13,7 +13,7 @@ import pytest
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
-from icav2_copy_batch.domain.job import Claim, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Claim, Job, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.domain.schedule import CLOCKS_APART, Slots
 from icav2_copy_batch.stages.reconcile import (
     LAUNCH_DIED,
@@ -493,7 +493,7 @@ def test_a_launch_that_cannot_be_settled_holds_up_no_other() -> None:
 def test_a_launch_that_another_has_seen_to_meanwhile_is_let_be(world: World, moved: str) -> None:
     listed = world.table.jobs_in
 
-    def another_is_faster(status: JobStatus, due_before: datetime | None = None) -> list[Job]:
+    def another_is_faster(status: JobStatus, due_before: datetime | None = None) -> list[OpenJob]:
         found = listed(status, due_before)
         if status is JobStatus.LAUNCHING:
             if moved == "running":

@@ -30,7 +30,7 @@ def job(number: int, *sources: str, project: str = "to", action_on_exist: str = 
         JobStatus.RUNNING,
         1,
         f"icav2://{project}/out {number}/",
-        tuple(uris),
+        sources=tuple(uris),
         options=CopyOptions(action_on_exist),
     )
 

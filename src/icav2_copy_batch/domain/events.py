@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import as_spelled
 
@@ -64,7 +64,7 @@ def started_detail(copy: Copy) -> Detail:
     }
 
 
-def delayed_detail(copy: Copy, jobs: Iterable[Job], now: datetime) -> Detail:
+def delayed_detail(copy: Copy, jobs: Iterable[OpenJob], now: datetime) -> Detail:
     """The detail of ``CopyDelayed``: the jobs that have been in one status for too long.
 
     There are no such jobs if the copy is delayed because not all of its jobs were ever written.
@@ -84,7 +84,7 @@ def delayed_detail(copy: Copy, jobs: Iterable[Job], now: datetime) -> Detail:
     return _shrunk(detail, "delayed_jobs", MAX_CAUSE_BYTES)
 
 
-def _delayed_job(copy: Copy, job: Job) -> Detail:
+def _delayed_job(copy: Copy, job: OpenJob) -> Detail:
     reasons = {
         JobStatus.RUNNING: f"ICA has not ended its job {job.ica_job_id}, or does not show it",
         JobStatus.LAUNCHING: "it is not known yet whether ICA has started a copy batch for it",

@@ -182,14 +182,55 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One destination folder and its sources. ``attempt`` is the number of the one due or under way, from 1."""
+class OpenJob:
+    """What the table's index of open jobs shows of a job: enough to say when it is due and whose turn it is.
+
+    It may be some seconds old. ``attempt`` is the number of the one due or under way, from 1.
+    """
 
     copy_id: str
     job_id: str
     status: JobStatus
     attempt: int
     destination: str = ""
+    queued_at: str | None = None
+    claimed_at: str | None = None
+    running_at: str | None = None
+    due_at: str | None = None
+    """When the poller has to look at it next; None in a backlog, and once it has ended."""
+    ica_project_id: str | None = None
+    ica_job_id: str | None = None
+    ica_batch_id: str | None = None
+    undecided_since: str | None = None
+    """Since when it cannot be found out whether ICA has started a copy batch: a person has to say."""
+    hold: Hold | None = None
+    """Why it did not move on. None of a queued job that is in a backlog, or whose launch message is under way."""
+
+    @property
+    def key(self) -> JobKey:
+        return self.copy_id, self.job_id
+
+    @property
+    def held(self) -> Consequences:
+        """What follows from its hold."""
+        return CONSEQUENCES[self.hold.reason] if self.hold else NOT_HELD
+
+    @property
+    def project(self) -> str:
+        """The id of the destination's."""
+        return parse_uri(self.destination).project
+
+    @property
+    def status_since(self) -> str:
+        """When it came into its status; of a queued job, since when it waits for anything but a slot."""
+        since = {JobStatus.LAUNCHING: self.claimed_at, JobStatus.RUNNING: self.running_at}.get(self.status)
+        return since or self.queued_at or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job(OpenJob):
+    """One destination folder and its sources, as its item has it."""
+
     sources: tuple[str, ...] = ()
     copied: frozenset[str] = frozenset()
     """The sources that earlier attempts have copied."""
@@ -198,15 +239,7 @@ class Job:
     options: CopyOptions = field(default_factory=CopyOptions)
     attempts: tuple[Attempt, ...] = ()
     """The attempts that have ended, oldest first."""
-    queued_at: str | None = None
-    claimed_at: str | None = None
-    running_at: str | None = None
     ended_at: str | None = None
-    due_at: str | None = None
-    """When the poller has to look at it next; None in a backlog, and once it has ended."""
-    ica_project_id: str | None = None
-    ica_job_id: str | None = None
-    ica_batch_id: str | None = None
     ica_created_at: str | None = None
     """When ICA created this ICA job: as it was just seen, and noted with the attempt when that ends."""
     lease_until: str | None = None
@@ -215,21 +248,13 @@ class Job:
     """Of a claimed job: what its launch was about to ask ICA for. Without one, nothing was asked for."""
     answer_lost_at: str | None = None
     """When the launch gave up waiting for ICA's answer."""
-    undecided_since: str | None = None
-    """Since when it cannot be found out whether ICA has started a copy batch: a person has to say."""
     mismatch_since: str | None = None
     """Of a running job that ICA has ended: since when its files are not seen as they should be."""
     verified_up_to: str | None = None
     """How far its folder sources have been compared, where one look is not enough for that."""
-    hold: Hold | None = None
-    """Why it did not move on. None of a queued job that is in a backlog, or whose launch message is under way."""
     deferrals: int = 0
     """How often its launch was deferred because ICA was unavailable: each time for longer."""
     reason: str | None = None
-
-    @property
-    def key(self) -> JobKey:
-        return self.copy_id, self.job_id
 
     @property
     def uncopied(self) -> list[str]:
@@ -253,25 +278,9 @@ class Job:
         return [source for source in self.sources if source not in self.copied] or list(self.sources)
 
     @property
-    def held(self) -> Consequences:
-        """What follows from its hold."""
-        return CONSEQUENCES[self.hold.reason] if self.hold else NOT_HELD
-
-    @property
     def failed_attempts(self) -> int:
         """How many have ended otherwise than with a part of it copied: only these are limited in number."""
         return sum(not each.has_passed for each in self.attempts)
-
-    @property
-    def project(self) -> str:
-        """The id of the destination's."""
-        return parse_uri(self.destination).project
-
-    @property
-    def status_since(self) -> str:
-        """When it came into its status; of a queued job, since when it waits for anything but a slot."""
-        since = {JobStatus.LAUNCHING: self.claimed_at, JobStatus.RUNNING: self.running_at}.get(self.status)
-        return since or self.queued_at or ""
 
     @property
     def ica_began_at(self) -> str | None:
@@ -355,6 +364,23 @@ class Copy:
     def settled_status(self) -> CopyStatus:
         """What the copy is called once it has settled."""
         return CopyStatus.FAILED if self.failed_jobs else CopyStatus.COMPLETED
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCopy:
+    """What a list of copies shows of each."""
+
+    copy_id: str
+    submitted_at: str
+    status: CopyStatus
+    total_jobs: int
+    open_jobs: int
+    passed_jobs: int
+    failed_jobs: int
+    manifest_uri: str
+    settled_at: str | None = None
+    published_at: str | None = None
+    delayed_at: str | None = None
 
 
 def job_id_of(number: int) -> str:

@@ -10,7 +10,7 @@ from heapq import heapify, heappop, heapreplace
 from itertools import groupby
 
 from icav2_copy_batch.domain.happening import Happening, Happenings
-from icav2_copy_batch.domain.job import Job, LaunchRequest, job_id_of
+from icav2_copy_batch.domain.job import LaunchRequest, OpenJob, job_id_of
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.uri import parse_uri
 
@@ -86,7 +86,9 @@ def backlogs_of(copy_id: str, planned: Sequence[PlannedJob], since: str) -> list
     return backlogs
 
 
-def choose(waiting: Iterable[tuple[str, Iterable[Waiting]]], in_flight: Iterable[Job], slots: Slots) -> list[Waiting]:
+def choose(
+    waiting: Iterable[tuple[str, Iterable[Waiting]]], in_flight: Iterable[OpenJob], slots: Slots
+) -> list[Waiting]:
     """The waiting jobs that may be launched now: the next job is always one of the copy with the fewest in flight.
 
     So a large copy does not delay a small one. Within a copy the given order is kept, except that runs whose project is

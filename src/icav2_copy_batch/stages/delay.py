@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from icav2_copy_batch.domain import events as documents
-from icav2_copy_batch.domain.job import Clock, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Clock, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.ports import Bus, Table
 
 logger = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ class Delay:
                 logger.exception("delay not reported", extra={"copy_id": copy_id})
         return sum(max(len(jobs), 1) for jobs in delayed.values())
 
-    def _delayed(self, before: datetime) -> dict[str, list[Job]]:
+    def _delayed(self, before: datetime) -> dict[str, list[OpenJob]]:
         """The copies that take too long, each with its jobs that do, if there are such."""
         statuses = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
         jobs = [job for status in statuses for job in self.table.jobs_in(status)]
-        delayed: dict[str, list[Job]] = defaultdict(list)
+        delayed: dict[str, list[OpenJob]] = defaultdict(list)
         for job in jobs:
             if _is_delayed(job, before):
                 delayed[job.copy_id].append(job)
@@ -55,7 +55,7 @@ class Delay:
             delayed[copy_id] += []
         return delayed
 
-    def _report(self, copy_id: str, jobs: list[Job], now: datetime) -> None:
+    def _report(self, copy_id: str, jobs: list[OpenJob], now: datetime) -> None:
         copy = self.table.get_copy(copy_id)
         if copy and not copy.is_published and not copy.delayed_at:
             self.bus.put(documents.COPY_DELAYED, documents.delayed_detail(copy, jobs, now))
@@ -63,5 +63,5 @@ class Delay:
             logger.error("copy delayed", extra={"copy_id": copy_id, "jobs": [job.job_id for job in jobs]})
 
 
-def _is_delayed(job: Job, before: datetime) -> bool:
+def _is_delayed(job: OpenJob, before: datetime) -> bool:
     return job.held.needs_a_person or (job.status_since < timestamp(before) and not job.held.is_queueing)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 
-from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, Job, JobStatus, LaunchRequest
+from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, JobStatus, LaunchRequest, OpenJob
 from icav2_copy_batch.domain.schedule import Backlog, Dispatched, Slots, Waiting, choose
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.ports import DispatchTable, LaunchQueue, Pacing
@@ -64,7 +64,7 @@ class Dispatch:
             logger.info("launch messages sent", extra={"first": first, "again": len(sent) - first})
         return Dispatched(first, len(sent) - first, next_due)
 
-    def _split(self, queued: Iterable[Job], now: datetime) -> tuple[list[Job], list[Job]]:
+    def _split(self, queued: Iterable[OpenJob], now: datetime) -> tuple[list[OpenJob], list[OpenJob]]:
         """The queued jobs that are due, and those that are due later."""
         due = [job for job in queued if _due_at(job) <= now]
         later = [job for job in queued if _due_at(job) > now]
@@ -73,7 +73,9 @@ class Dispatch:
         freed = [job for job in later if job.held.ends_with_outage and job.ica_project_id in recovered]
         return due + freed, [job for job in later if job not in freed]
 
-    def _first_of(self, backlogs: Iterable[Backlog], later: Iterable[Job]) -> Iterable[tuple[str, Iterable[Waiting]]]:
+    def _first_of(
+        self, backlogs: Iterable[Backlog], later: Iterable[OpenJob]
+    ) -> Iterable[tuple[str, Iterable[Waiting]]]:
         """The first jobs of each backlog, fewer by those of its copy and project that are deferred.
 
         While ICA is unavailable, the whole backlog would be sent else, and deferred as well.
@@ -106,7 +108,7 @@ class Dispatch:
             if count := taken[backlog.copy_id, backlog.project]:
                 self.table.shorten_backlog(backlog, backlog.next + count)
 
-    def _note_no_slot(self, due: Iterable[Job], chosen: Iterable[Waiting], now: datetime) -> None:
+    def _note_no_slot(self, due: Iterable[OpenJob], chosen: Iterable[Waiting], now: datetime) -> None:
         """What is due and finds no slot waits for its turn from now on, and for nothing else."""
         requests = {each.request for each in chosen}
         for job in due:
@@ -114,10 +116,10 @@ class Dispatch:
                 self.table.postpone(job, now, NO_SLOT)
 
 
-def _waiting(job: Job) -> Waiting:
+def _waiting(job: OpenJob) -> Waiting:
     request = LaunchRequest(job.copy_id, job.job_id, job.attempt)
     return Waiting(request, job.project, job.due_at, waited_for_a_slot=job.held.is_queueing)
 
 
-def _due_at(job: Job) -> datetime:
+def _due_at(job: OpenJob) -> datetime:
     return datetime.fromisoformat(job.due_at or "")

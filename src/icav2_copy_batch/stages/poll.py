@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import VERDICTS, IcaError, IcaJob, Verdict, verdict_of
-from icav2_copy_batch.domain.job import Clock, CopyStatus, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Clock, CopyStatus, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.domain.schedule import Dispatched
 from icav2_copy_batch.ports import Dispatcher, IcaJobs, Publisher, Table
 from icav2_copy_batch.stages.logs import fields_of
@@ -62,8 +62,8 @@ class Open:
     """What is open at a moment and may be due."""
 
     at: datetime
-    running: list[Job]
-    launching: list[Job]
+    running: list[OpenJob]
+    launching: list[OpenJob]
     """Launches of which something will be due within ``WAITED_FOR``."""
 
     @property
@@ -191,7 +191,7 @@ class Poll:
             return None
         return Open(now, running, launching) if self.table.hold_lease(LEASE_NAME, owner, now, now + LEASE) else None
 
-    def _ask(self, running: Sequence[Job], notified: bool = False) -> Happenings:
+    def _ask(self, running: Sequence[OpenJob], notified: bool = False) -> Happenings:
         """Ask ICA about running jobs, and settle those that it has ended."""
         if not running:
             return Happenings()
@@ -205,7 +205,7 @@ class Poll:
         happened = Happenings(_left(job, ica_job) for job, ica_job in answered if not (ica_job and _has_ended(ica_job)))
         return happened + self.settle.settle(ended, notified)
 
-    def _due_in(self, job: Job, asked_at: Mapping[str, datetime], notified: Collection[str]) -> float:
+    def _due_in(self, job: OpenJob, asked_at: Mapping[str, datetime], notified: Collection[str]) -> float:
         """In how many seconds ICA is to be asked about a running job: soon after its launch, then less and less often.
 
         Where ICA sends notifications, it is asked every 20 s, and first 20 s after the launch.
@@ -233,7 +233,7 @@ class Poll:
         return {project_id for project_id, moment in until.items() if moment and moment > timestamp(found.at)}
 
 
-def _projects(jobs: Iterable[Job]) -> list[str]:
+def _projects(jobs: Iterable[OpenJob]) -> list[str]:
     return sorted({str(job.ica_project_id) for job in jobs})
 
 
@@ -241,7 +241,7 @@ def _has_ended(ica_job: IcaJob) -> bool:
     return verdict_of(ica_job.status) is not Verdict.STILL_RUNNING
 
 
-def _left(job: Job, ica_job: IcaJob | None) -> Happening:
+def _left(job: OpenJob, ica_job: IcaJob | None) -> Happening:
     """What is counted of a job that ICA has not ended, as far as anybody knows."""
     if ica_job is None:
         logger.warning("ICA has no such job", extra=fields_of(job))

@@ -19,7 +19,7 @@ from typing import Any
 
 from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaError, IcaJob, Verdict, verdict_of
-from icav2_copy_batch.domain.job import ALL_THERE, NEXT_ATTEMPT, Attempt, Clock, Job, JobKey
+from icav2_copy_batch.domain.job import ALL_THERE, NEXT_ATTEMPT, Attempt, Clock, Job, JobKey, OpenJob
 from icav2_copy_batch.domain.outage import OUTAGE, wait_in_outage
 from icav2_copy_batch.domain.outcomes import NOT_YET, Finding, SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
@@ -132,7 +132,7 @@ class Settle:
     deferrals: dict[Projects, Deferral] = field(default_factory=dict, compare=False)
     """Projects that ICA could not be asked about a moment ago."""
 
-    def settle(self, ended: Sequence[tuple[Job, IcaJob]], notified: bool = False) -> Happenings:
+    def settle(self, ended: Sequence[tuple[OpenJob, IcaJob]], notified: bool = False) -> Happenings:
         """Move jobs on whose ICA jobs have ended: what is quick first, and no project waits for another.
 
         ``notified`` leaves to the poller what takes long.
@@ -149,7 +149,7 @@ class Settle:
         seconds = TREES_SECONDS_WHEN_NOTIFIED if notified else TREES_SECONDS
         return happened + self._settle_trees(with_trees, seconds, outages)
 
-    def _read(self, ended: tuple[Job, IcaJob]) -> Ended | None:
+    def _read(self, ended: tuple[OpenJob, IcaJob]) -> Ended | None:
         """The whole job, with its sources; None where it has moved on."""
         listed, ica_job = ended
         job = self.table.get_job(listed.copy_id, listed.job_id)
@@ -335,7 +335,7 @@ def decide(ended: Ended, found: Found, now: datetime, max_attempts: int) -> Deci
     return Failed(status, _reason(ended.ica_job), missing)
 
 
-def is_noted(job: Job) -> bool:
+def is_noted(job: OpenJob) -> bool:
     """Whether it is noted of a running job when to poll it next: it is awaited or compared."""
     return bool(job.due_at and job.running_at and job.due_at > job.running_at)
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from icav2_copy_batch.adapters.table.models import COPY_ITEM, WAITED_FOR_KEY, CopyItem, JobItem, Models, WaitedForItem
+from icav2_copy_batch.adapters.table.models import (
+    COPY_ITEM,
+    WAITED_FOR_KEY,
+    CopyItem,
+    JobItem,
+    Models,
+    WaitedForItem,
+    month_of,
+)
 from icav2_copy_batch.adapters.table.writes import accepted, retried
 from icav2_copy_batch.domain.job import (
     Copy,
     CopyStatus,
+    ListedCopy,
     timestamp,
 )
 
@@ -36,6 +46,7 @@ class Copies:
             task_tokens=set(copy.task_tokens) or None,
             project_names=dict(copy.project_names) or None,
             max_sources_per_job=copy.max_sources_per_job,
+            listed=month_of(copy.submitted_at),
         )
 
         def write() -> None:
@@ -165,10 +176,46 @@ class Copies:
         found = self._models.job.due.query(CopyStatus.OPEN, JobItem.due_at < timestamp(submitted_before), unfinished)
         return [item.copy_id for item in found]
 
+    def recent_copies(self, since: datetime, until: datetime, limit: int) -> list[ListedCopy]:
+        """The copies submitted from one moment to another, the newest first, at most ``limit``."""
+        found: list[ListedCopy] = []
+        submitted = CopyItem.submitted_at.between(timestamp(since), timestamp(until))
+        for month in _months(since, until):
+            if len(found) < limit:
+                items = self._models.copy.by_time.query(
+                    month, submitted, scan_index_forward=False, limit=limit - len(found)
+                )
+                found += map(_listed, items)
+        return found
+
     def _note(self, copy_id: str, action: Action) -> None:
         """Change one attribute of a copy that is there."""
         item = self._models.copy(copy_id)
         retried(lambda: item.update([action], CopyItem.copy_id.exists()))
+
+
+def _months(since: datetime, until: datetime) -> Iterator[str]:
+    """The partitions of the index ``listed`` from one moment back to another."""
+    first, month = month_of(timestamp(since)), until.astimezone(UTC)
+    while (name := month_of(timestamp(month))) >= first:
+        yield name
+        month = month.replace(day=1) - timedelta(days=1)
+
+
+def _listed(item: CopyItem) -> ListedCopy:
+    return ListedCopy(
+        copy_id=item.copy_id,
+        submitted_at=item.submitted_at,
+        status=CopyStatus(item.status),
+        total_jobs=int(item.total_jobs),
+        open_jobs=int(item.open_jobs),
+        passed_jobs=int(item.passed_jobs),
+        failed_jobs=int(item.failed_jobs),
+        manifest_uri=item.manifest_uri,
+        settled_at=item.settled_at,
+        published_at=item.published_at,
+        delayed_at=item.delayed_at,
+    )
 
 
 def _copy(item: CopyItem) -> Copy:

@@ -54,6 +54,7 @@ from icav2_copy_batch.domain.job import (
     Job,
     JobStatus,
     LaunchRequest,
+    OpenJob,
     job_id_of,
     timestamp,
 )
@@ -119,7 +120,7 @@ class Jobs:
         return next((int(item.job_id) for item in last), 0)
 
     def claim_for_launch(
-        self, job: Job, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
+        self, job: OpenJob, ica_project_id: str, now: datetime, lease_until: datetime, slots: Slots
     ) -> Claim:
         """QUEUED → LAUNCHING, with a slot and the destination folder."""
         actions: list[Action] = [
@@ -174,7 +175,7 @@ class Jobs:
 
     def release(
         self,
-        job: Job,
+        job: OpenJob,
         now: datetime,
         due_at: datetime,
         hold: Hold,
@@ -197,7 +198,7 @@ class Jobs:
         ]
         return self._leave("release", job, now, actions)
 
-    def mark_running(self, job: Job, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
+    def mark_running(self, job: OpenJob, ica_job_id: str, ica_batch_id: str, now: datetime, due_at: datetime) -> bool:
         """LAUNCHING → RUNNING: ICA has started this copy batch."""
         actions: list[Action] = [
             JobItem.running_at.set(timestamp(now)),
@@ -264,7 +265,7 @@ class Jobs:
         return self._leave(verb, job, now, job_actions, copy_actions)
 
     def _leave(
-        self, verb: str, job: Job, now: datetime, actions: list[Action], copy_actions: Sequence[Action] = ()
+        self, verb: str, job: OpenJob, now: datetime, actions: list[Action], copy_actions: Sequence[Action] = ()
     ) -> bool:
         """A move out of LAUNCHING or RUNNING: with it go the job's slot and its claim on the folder."""
         project_id = job.ica_project_id or ""
@@ -288,7 +289,7 @@ class Jobs:
         actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), *set_hold(hold)]
         return accepted(lambda: self._item_of(request).update(actions, still_queued(request)))
 
-    def postpone(self, job: Job, due_at: datetime, hold: Hold | None = None) -> bool:
+    def postpone(self, job: OpenJob, due_at: datetime, hold: Hold | None = None) -> bool:
         """No move: the job is due at another moment, for the same reason or another."""
         condition = (
             # The race: the job moves on, and with it what is due.
@@ -300,7 +301,7 @@ class Jobs:
         actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), *(set_hold(hold) if hold else [])]
         return accepted(lambda: self._item_of(job).update(actions, condition))
 
-    def record_intent(self, job: Job, intent: Intent, due_at: datetime) -> bool:
+    def record_intent(self, job: OpenJob, intent: Intent, due_at: datetime) -> bool:
         """No move: a launch is about to ask ICA for this. False when the claim is not its own any more: it must not.
 
         From ``due_at`` on it is searched for in ICA.
@@ -311,7 +312,7 @@ class Jobs:
         ]
         return accepted(lambda: self._item_of(job).update(actions, _same_claim(job)))
 
-    def mark_answer_lost(self, job: Job, now: datetime, due_at: datetime, hold: Hold) -> bool:
+    def mark_answer_lost(self, job: OpenJob, now: datetime, due_at: datetime, hold: Hold) -> bool:
         """No move: the launch has given up waiting for ICA's answer, and asks for nothing more."""
         actions: list[Action] = [
             JobItem.answer_lost_at.set(timestamp(now)),
@@ -320,7 +321,7 @@ class Jobs:
         ]
         return accepted(lambda: self._item_of(job).update(actions, _same_claim(job)))
 
-    def mark_undecided(self, job: Job, now: datetime, hold: Hold) -> bool:
+    def mark_undecided(self, job: OpenJob, now: datetime, hold: Hold) -> bool:
         """No move: nobody can tell whether ICA has started a copy batch for the job. The first such moment is kept."""
         actions: list[Action] = [
             JobItem.undecided_since.set(JobItem.undecided_since | timestamp(now)),
@@ -329,7 +330,7 @@ class Jobs:
         return accepted(lambda: self._item_of(job).update(actions, _same_claim(job)))
 
     def note_comparison(
-        self, job: Job, due_at: datetime, mismatch_since: datetime | None = None, verified_up_to: str | None = None
+        self, job: OpenJob, due_at: datetime, mismatch_since: datetime | None = None, verified_up_to: str | None = None
     ) -> bool:
         """No move: a running job's files are looked at again, since they are not all as they should be, or compared.
 
@@ -350,36 +351,37 @@ class Jobs:
         return accepted(lambda: self._item_of(job).update(actions, condition))
 
     def get_job(self, copy_id: str, job_id: str) -> Job | None:
+        """A job as it is now; None where there is no such job."""
         try:
             item = self._models.job.get(copy_id, JOB_PREFIX + job_id, consistent_read=True)
         except self._models.job.DoesNotExist:
             return None
-        if item.packed_sources is None:
-            item.packed_sources = self._models.sources.get(
-                copy_id, SOURCES_PREFIX + job_id, consistent_read=True
-            ).packed_sources
-        return job_of(item)
+        if item.packed_sources is not None:
+            return _job_of(item, item.packed_sources)
+        sources = self._models.sources.get(copy_id, SOURCES_PREFIX + job_id, consistent_read=True)
+        return _job_of(item, sources.packed_sources)
 
     def jobs(self, copy_id: str) -> Iterator[Job]:
         """All jobs of a copy, in order."""
         jobs = self._models.job.query(copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True)
         sources = self._models.sources.query(copy_id, SourcesItem.item.startswith(SOURCES_PREFIX), consistent_read=True)
         for item in jobs:
-            if item.packed_sources is None:  # both come in the order of the jobs
+            packed = item.packed_sources
+            if packed is None:  # both come in the order of the jobs
                 own = SOURCES_PREFIX + item.job_id
-                item.packed_sources = next(each.packed_sources for each in sources if each.item == own)
-            yield job_of(item)
+                packed = next(each.packed_sources for each in sources if each.item == own)
+            yield _job_of(item, packed)
 
-    def _item_of(self, job: Job | LaunchRequest) -> JobItem:
+    def _item_of(self, job: OpenJob | LaunchRequest) -> JobItem:
         return self._models.job(job.copy_id, JOB_PREFIX + job.job_id)
 
-    def _folder_of(self, job: Job, ica_project_id: str) -> FolderItem:
+    def _folder_of(self, job: OpenJob, ica_project_id: str) -> FolderItem:
         folder = f"{ica_project_id}{parse_uri(job.destination).path}"
         # A key has 2048 bytes at most.
         return self._models.folder(f"#folder {hashlib.sha256(folder.encode()).hexdigest()}")
 
 
-def _may_move(verb: str, job: Job) -> Condition:
+def _may_move(verb: str, job: OpenJob) -> Condition:
     """The condition of every move."""
     # The race: a late or repeated message about a job that has moved on.
     allowed: Condition = JobItem.status.is_in(*MOVES[verb].sources)
@@ -391,7 +393,7 @@ def _may_move(verb: str, job: Job) -> Condition:
     return condition
 
 
-def _same_claim(job: Job) -> Condition:
+def _same_claim(job: OpenJob) -> Condition:
     """The condition of a change to a job that a launch has claimed, which is no move."""
     condition: Condition = (
         # The race: the job has moved on.
@@ -443,12 +445,12 @@ def _of_project(ica_project_id: str) -> Path:
     return Path([SLOTS_PREFIX + ica_project_id])
 
 
-def _holder(job: Job) -> str:
+def _holder(job: OpenJob) -> str:
     """Whose jobs share no file: those of one copy into one destination."""
     return f"{job.copy_id} {job.destination}"
 
 
-def _job_key(job: Job) -> str:
+def _job_key(job: OpenJob) -> str:
     return f"{job.copy_id} {job.job_id}"
 
 
@@ -466,37 +468,50 @@ def _attempt_map(sources: Sequence[str], attempt: Attempt) -> AttemptMap:
     return AttemptMap(**kept, packed_outcomes=pack_outcomes(sources, attempt.outcomes) or None)
 
 
-def job_of(item: JobItem) -> Job:
-    sources = unpack_sources(item.packed_sources or b"")
+def open_job_of(item: JobItem) -> OpenJob:
+    """The job as the index shows it."""
+    return OpenJob(**_shown(item))
+
+
+def _job_of(item: JobItem, packed_sources: bytes) -> Job:
+    """The whole job."""
+    sources = unpack_sources(packed_sources)
     return Job(
-        copy_id=item.copy_id,
-        job_id=item.job_id,
-        status=JobStatus(item.status),
-        attempt=int(item.attempt),
-        destination=item.destination,
+        **_shown(item),
         sources=sources,
         copied=unpack_copied(sources, item.copied or b""),
         batch_limit=None if item.batch_limit is None else int(item.batch_limit),
-        options=CopyOptions(**item.options.as_dict()) if item.options else CopyOptions(),
+        options=CopyOptions(**item.options.as_dict()),
         attempts=tuple(_attempt(sources, each) for each in item.attempts or ()),
-        queued_at=item.queued_at,
-        claimed_at=item.claimed_at,
-        running_at=item.running_at,
         ended_at=item.ended_at,
-        due_at=item.due_at,
-        ica_project_id=item.ica_project_id,
-        ica_job_id=item.ica_job_id,
-        ica_batch_id=item.ica_batch_id,
         lease_until=item.lease_until,
         intent=_intent(item.intent) if item.intent else None,
         answer_lost_at=item.answer_lost_at,
-        undecided_since=item.undecided_since,
         mismatch_since=item.mismatch_since,
         verified_up_to=item.verified_up_to,
-        hold=Hold(HoldReason(item.hold_reason), item.hold_detail) if item.hold_reason else None,
         deferrals=int(item.deferrals or 0),
         reason=item.reason,
     )
+
+
+def _shown(item: JobItem) -> dict[str, Any]:
+    """The fields of a job that are in the index too."""
+    return {
+        "copy_id": item.copy_id,
+        "job_id": item.job_id,
+        "status": JobStatus(item.status),
+        "attempt": int(item.attempt),
+        "destination": item.destination,
+        "queued_at": item.queued_at,
+        "claimed_at": item.claimed_at,
+        "running_at": item.running_at,
+        "due_at": item.due_at,
+        "ica_project_id": item.ica_project_id,
+        "ica_job_id": item.ica_job_id,
+        "ica_batch_id": item.ica_batch_id,
+        "undecided_since": item.undecided_since,
+        "hold": Hold(HoldReason(item.hold_reason), item.hold_detail) if item.hold_reason else None,
+    }
 
 
 def _attempt(sources: Sequence[str], item: AttemptMap) -> Attempt:

@@ -1,4 +1,16 @@
-"""The table's items and its index, as pynamodb models."""
+"""The table's items and its indexes, as pynamodb models.
+
+What is in an index cannot be changed once the table is deployed: DynamoDB adds no attribute to a projection. So the
+index ``listed`` projects some attributes that nothing writes yet, and this is where they go:
+
+- ``tags`` of a copy (a map of text), ``paused_at`` and ``cancelled_at`` (timestamps) and ``total_bytes``: on the copy's
+  item, set by whoever submits, pauses or cancels it. Lists of copies show them.
+- ``total_bytes`` of a job: on the job's item, from where an end adds it up on the copy's item.
+- A paused copy keeps its backlogs. Dispatch reads the copy's item before it takes jobs from them, so that ``due`` need
+  not show it. A job that is not to be launched is taken out of ``due`` by removing its ``due_at``.
+
+See https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +49,10 @@ PACE_KEY = ("#pace", "PACE")
 
 
 class DueIndex(GlobalSecondaryIndex["JobItem"]):
-    """What is open, by status and by when it is due; with what the poller needs to decide on a job."""
+    """What is open, by status and by when it is due; with what the poller needs to decide on a job.
+
+    Of jobs it shows what is in ``OpenJob``; of copies, ``open_jobs``, ``settled_at`` and ``ingested_at``.
+    """
 
     class Meta:
         index_name = "due"
@@ -63,6 +78,33 @@ class DueIndex(GlobalSecondaryIndex["JobItem"]):
 
     status = UnicodeAttribute(hash_key=True)
     due_at = UnicodeAttribute(range_key=True)
+
+
+class ListedIndex(GlobalSecondaryIndex["CopyItem"]):
+    """Copies by when they were submitted, one partition a month, with what a list of them shows."""
+
+    class Meta:
+        index_name = "listed"
+        projection = IncludeProjection(
+            [
+                "status",
+                "total_jobs",
+                "open_jobs",
+                "passed_jobs",
+                "failed_jobs",
+                "manifest_uri",
+                "settled_at",
+                "published_at",
+                "delayed_at",
+                "tags",
+                "paused_at",
+                "cancelled_at",
+                "total_bytes",
+            ]
+        )
+
+    listed = UnicodeAttribute(hash_key=True)
+    submitted_at = UnicodeAttribute(range_key=True)
 
 
 class AttemptMap(MapAttribute[str, Any]):
@@ -118,6 +160,10 @@ class CopyItem(Model):
     publishing_until = UnicodeAttribute(null=True)
     published_at = UnicodeAttribute(null=True)
     delayed_at = UnicodeAttribute(null=True)
+    listed = UnicodeAttribute(null=True)
+    """The month of its submission: see ``month_of``."""
+
+    by_time = ListedIndex()
 
 
 class JobItem(Model):
@@ -263,6 +309,11 @@ class BacklogItem(Model):
     next_number = NumberAttribute()
     last_number = NumberAttribute()
     since = UnicodeAttribute()
+
+
+def month_of(moment: str) -> str:
+    """The partition of the index ``listed`` for a timestamp: ``2026-11``."""
+    return moment[:7]
 
 
 def _bound(item_class: type[M], table_name: str) -> type[M]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pynamodb.expressions.update import Action
 
-from icav2_copy_batch.adapters.table.jobs import job_of, set_hold, still_queued
+from icav2_copy_batch.adapters.table.jobs import open_job_of, set_hold, still_queued
 from icav2_copy_batch.adapters.table.models import (
     BACKLOG_KEY,
     JOB_PREFIX,
@@ -23,8 +23,8 @@ from icav2_copy_batch.adapters.table.models import (
 )
 from icav2_copy_batch.adapters.table.writes import accepted, retried
 from icav2_copy_batch.domain.job import (
-    Job,
     JobStatus,
+    OpenJob,
     job_id_of,
     timestamp,
 )
@@ -38,10 +38,10 @@ class Schedule:
     def __init__(self, models: Models) -> None:
         self._models = models
 
-    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[Job]:
-        """Open jobs of a status, by way of the index: without sources, options and past attempts."""
+    def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[OpenJob]:
+        """The jobs of a status that are due at some moment, or before this one, in that order."""
         condition = JobItem.due_at < timestamp(due_before) if due_before else None
-        return [job_of(item) for item in self._models.job.due.query(status, condition)]
+        return [open_job_of(item) for item in self._models.job.due.query(status, condition)]
 
     def create_backlogs(self, backlogs: Sequence[Backlog]) -> None:
         """Write the backlogs of a copy, whose jobs are all there; each unless it is there."""
