@@ -20,7 +20,7 @@ from icav2_copy_batch.domain.schedule import Dispatched, Slots
 from icav2_copy_batch.stages.dispatch import Dispatch
 from icav2_copy_batch.stages.launch import Ended, Launch
 from icav2_copy_batch.stages.prepare import Claimed
-from icav2_copy_batch.stages.reconcile import Reconcile
+from icav2_copy_batch.stages.search import Search
 from icav2_copy_batch.stages.verify import Verification, Verify
 from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome
@@ -159,7 +159,7 @@ def launch_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def adopt_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reconcile, "_candidates", lambda self, job, look: iter(()))
+    monkeypatch.setattr(Search, "candidates", lambda self, job: [])
 
 
 def share_folders(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
 from icav2_copy_batch.adapters.ica.http import READ_SECONDS
-from icav2_copy_batch.stages.reconcile import LOST_ANSWER_AGE
+from icav2_copy_batch.stages.search import LOST_ANSWER_AGE
 from local.simulator.app import ENDPOINTS, no_such_endpoint
 from local.simulator.gate import BASE, Handler, Simulator
 from local.simulator.model import IcaError

@@ -92,7 +92,7 @@ class Reports(Verify, BatchItems):
 
 @dataclass(kw_only=True)
 class World(doubles.World):
-    """The poller has time for one look, unless it is given more."""
+    """The poller has time for one poll, unless it is given more."""
 
     ica: SmallIca = field(default_factory=SmallIca)
     publisher: Publisher = field(default_factory=Publisher)
@@ -122,7 +122,7 @@ class World(doubles.World):
         return running
 
     def claim(self, job: Job, due_in: float) -> None:
-        """From QUEUED to LAUNCHING; it is to be looked for after so many seconds."""
+        """From QUEUED to LAUNCHING; it is to be searched for after so many seconds."""
         lease_until = self.clock() + timedelta(seconds=due_in)
         claim = self.table.claim_for_launch(self.now(job), "project", self.clock(), lease_until, Slots())
         assert claim is Claim.CLAIMED

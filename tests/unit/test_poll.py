@@ -190,7 +190,7 @@ def test_what_the_others_have_found_is_counted_too(world: World) -> None:
 # --- one at a time ----------------------------------------------------------------------------------------------------
 
 
-def test_while_another_polls_nothing_is_looked_at_or_sent(world: World) -> None:
+def test_while_another_polls_nothing_is_asked_or_sent(world: World) -> None:
     first, _ = world.submit(jobs=2, due_in=timedelta())
     world.run(first)
     world.clock.forward(seconds=1)
@@ -215,23 +215,23 @@ def test_the_lease_is_given_back_also_where_the_poller_breaks(world: World) -> N
 # --- how often --------------------------------------------------------------------------------------------------------
 
 
-def test_jobs_are_looked_at_until_none_runs_less_and_less_often(world: World) -> None:
+def test_ica_is_asked_until_no_job_runs_less_and_less_often(world: World) -> None:
     world.seconds_left = 900
     running = world.run(world.submit()[0])
 
-    looked_at: list[float] = []
+    asked_at: list[float] = []
 
     def succeeds_after_a_minute(_: object) -> None:
-        looked_at.append(sum(world.slept))
+        asked_at.append(sum(world.slept))
         if sum(world.slept) >= 60:
             world.say(running, "SUCCEEDED")
 
     world.ica.troubles["jobs"] = succeeds_after_a_minute
     assert world.poll()[Happening.PASSED] == 1
-    looks = [later - earlier for earlier, later in pairwise(looked_at)]
-    assert looks == pytest.approx(sorted(looks), abs=0.5)
-    assert looks[0] == pytest.approx(FIRST_POLL_SECONDS)
-    assert max(looks) <= 20 + LONGEST_NAP_SECONDS
+    pauses = [later - earlier for earlier, later in pairwise(asked_at)]
+    assert pauses == pytest.approx(sorted(pauses), abs=0.5)
+    assert pauses[0] == pytest.approx(FIRST_POLL_SECONDS)
+    assert max(pauses) <= 20 + LONGEST_NAP_SECONDS
     assert world.table.leases == {}
 
 
@@ -256,31 +256,31 @@ def test_a_poller_that_waits_for_old_jobs_soon_sees_a_new_one(world: World) -> N
     assert seen_at[0] <= 3 * LONGEST_NAP_SECONDS
 
 
-def test_awaited_files_are_looked_at_soon_then_less_and_less_often(world: World) -> None:
+def test_awaited_files_are_compared_soon_then_less_and_less_often(world: World) -> None:
     world.seconds_left = 900
     succeeds_too_early(world)
-    looked_at: list[float] = []
-    world.ica.troubles["jobs"] = lambda _: looked_at.append(sum(world.slept))
+    asked_at: list[float] = []
+    world.ica.troubles["jobs"] = lambda _: asked_at.append(sum(world.slept))
     assert world.poll()[Happening.REQUEUED] == 1
-    looks = [later - earlier for earlier, later in pairwise(looked_at)]
-    assert looks[:-1] == pytest.approx(sorted(looks[:-1]))
-    assert (1 <= looks[0] <= 2, max(looks) <= LONGEST_AWAITED_SECONDS + LONGEST_NAP_SECONDS) == (True, True)
+    pauses = [later - earlier for earlier, later in pairwise(asked_at)]
+    assert pauses[:-1] == pytest.approx(sorted(pauses[:-1]))
+    assert (1 <= pauses[0] <= 2, max(pauses) <= LONGEST_AWAITED_SECONDS + LONGEST_NAP_SECONDS) == (True, True)
 
 
-def test_where_ica_notifies_awaited_files_are_looked_at_as_soon(world: World) -> None:
+def test_where_ica_notifies_awaited_files_are_compared_as_soon(world: World) -> None:
     """ICA tells of jobs, and not of files."""
     world.seconds_left = 900
     (running,) = succeeds_too_early(world)
     assert world.poller().poll_notified("another", {str(running.ica_job_id)}) == Happenings({Happening.AWAITED: 1})
     world.slept.clear()
-    looked_at: list[float] = []
-    world.ica.troubles["jobs"] = lambda _: looked_at.append(sum(world.slept))
+    asked_at: list[float] = []
+    world.ica.troubles["jobs"] = lambda _: asked_at.append(sum(world.slept))
     world.poll()
-    assert looked_at[0] <= 2
-    assert looked_at[1] - looked_at[0] <= 2
+    assert asked_at[0] <= 2
+    assert asked_at[1] - asked_at[0] <= 2
 
 
-def test_where_ica_notifies_of_another_project_the_poller_looks_as_often_as_ever(world: World) -> None:
+def test_where_ica_notifies_of_another_project_the_poller_asks_as_often_as_ever(world: World) -> None:
     world.seconds_left = 900
     running = world.run(world.submit()[0])
     now = world.clock()
@@ -295,7 +295,7 @@ def test_where_ica_notifies_of_another_project_the_poller_looks_as_often_as_ever
     assert len(world.ica.called("jobs")) > 6
 
 
-def test_while_ica_notifies_the_poller_looks_seldom(world: World) -> None:
+def test_while_ica_notifies_the_poller_asks_seldom(world: World) -> None:
     world.seconds_left = 900
     other, job = world.submit(jobs=2)
     told = world.run(other, "SUCCEEDED")
@@ -316,7 +316,7 @@ def test_while_ica_notifies_the_poller_looks_seldom(world: World) -> None:
 # --- notifications ----------------------------------------------------------------------------------------------------
 
 
-def test_a_notification_has_what_runs_looked_at_in_one_call(world: World) -> None:
+def test_a_notification_has_ica_asked_about_all_that_runs_in_one_call(world: World) -> None:
     first, second = (world.run(job, "SUCCEEDED") for job in world.submit(jobs=2))
     assert world.poller().poll_notified("this one", {str(first.ica_job_id)}) == Happenings({Happening.PASSED: 2})
     assert len(world.ica.called("jobs")) == 1
@@ -387,7 +387,7 @@ def test_a_slot_that_a_notification_frees_goes_to_who_waits_for_it(world: World)
 
 
 def test_a_triggered_poller_leaves_to_the_schedule_what_is_overdue(world: World) -> None:
-    """Else each launch would have it looked for again."""
+    """Otherwise each launch would search for it again."""
     world.settle("run")
     world.clock.forward(minutes=2)
     world.delayed = 1
@@ -426,7 +426,7 @@ def test_a_launch_that_is_at_work_does_not_keep_the_poller(world: World) -> None
     assert world.slept == []
 
 
-def test_a_triggered_poller_looks_once_more_where_there_is_nothing_yet(world: World) -> None:
+def test_a_triggered_poller_tries_once_more_where_there_is_nothing_yet(world: World) -> None:
     """What a launch has started may show in the index only after a moment."""
     world.seconds_left = 900
     (job,) = world.submit()

@@ -17,14 +17,13 @@ from icav2_copy_batch.domain.job import Claim, Job, JobStatus, OpenJob, timestam
 from icav2_copy_batch.domain.schedule import CLOCKS_APART, Slots
 from icav2_copy_batch.stages.reconcile import (
     LAUNCH_DIED,
-    LISTS_LAG,
     LONGEST_UNDECIDED_SEARCH_AGAIN,
-    LOST_ANSWER_AGE,
     UNDECIDED_SEARCH_AGAIN,
     UNREADABLE_FOR,
     NotForAPerson,
     Reconcile,
 )
+from icav2_copy_batch.stages.search import LISTS_LAG, LOST_ANSWER_AGE
 from tests import doubles
 from tests.doubles import SmallIca
 

@@ -38,7 +38,7 @@ def test_a_job_that_succeeded_and_whose_files_are_there_has_passed(world: World)
     assert world.reports.asked == {"faults": [("run", "000001")]}
 
 
-def test_a_job_that_succeeded_and_whose_files_cannot_be_looked_at_is_looked_at_again(world: World) -> None:
+def test_a_job_that_succeeded_and_whose_files_cannot_be_compared_is_compared_again(world: World) -> None:
     running = world.run(world.submit()[0], "SUCCEEDED")
     world.reports.unverifiable = {("run", "000001")}
     assert world.poll()[Happening.UNREADABLE] == 1
@@ -173,7 +173,7 @@ def test_without_skip_a_failed_job_is_launched_again_for_what_its_items_say(worl
     assert world.now(running).uncopied == SOURCES[1:]
 
 
-def test_a_failed_job_whose_files_cannot_be_looked_at_is_looked_at_again(world: World) -> None:
+def test_a_failed_job_whose_files_cannot_be_compared_is_compared_again(world: World) -> None:
     running = world.run(world.submit()[0], "FAILED")
     world.reports.unverifiable = {("run", "000001")}
     assert world.poll()[Happening.UNREADABLE] == 1
@@ -279,7 +279,7 @@ def test_what_ica_does_in_one_project_holds_no_job_into_another(world: World) ->
     ("ica_statuses", "recent"),
     [(["FAILED", "SUCCEEDED", "STOPPED"], "FFP"), (["SUCCEEDED"] * 3, ""), (["RUNNING", "FAILED"], "F")],
 )
-def test_how_the_jobs_of_a_look_ended_is_noted_once_and_only_if_one_has_failed(
+def test_how_the_jobs_of_a_poll_ended_is_noted_once_and_only_if_one_has_failed(
     world: World, ica_statuses: list[str], recent: str
 ) -> None:
     for job, ica_status in zip(world.submit(jobs=len(ica_statuses)), ica_statuses, strict=True):
@@ -295,7 +295,7 @@ def test_successes_are_noted_after_failures(world: World) -> None:
     assert world.table.outcomes("project").recent == "FFFFFP"
 
 
-def test_outcomes_that_another_look_has_noted_at_the_same_moment_are_not_lost(world: World) -> None:
+def test_outcomes_that_another_poll_has_noted_at_the_same_moment_are_not_lost(world: World) -> None:
     outcomes, replace_outcomes = world.table.outcomes, world.table.replace_outcomes
 
     def another_is_faster(project_id: str) -> Outcomes:
@@ -354,7 +354,7 @@ def test_files_that_show_a_while_after_ica_has_ended_their_job_cost_no_attempt(w
 
 
 def test_a_file_that_is_listed_as_older_is_waited_for_until_that_says_nothing_any_more(world: World) -> None:
-    """What was looked at before that time was over does not count, and what is wrong beside it neither."""
+    """What was seen before that time was over does not count, nor does what is wrong beside it."""
     (running,) = succeeds_too_early(world)
     older = SourceOutcome(SOURCES[0], Finding.OLDER, "icav2://to/run/0/a was there before")
     world.reports.wrong["run", "000001"] = [
@@ -380,7 +380,7 @@ def test_since_when_files_are_awaited_is_known_to_every_poller(world: World) -> 
     assert (world.now(running).status, world.now(running).mismatch_since) == (JobStatus.QUEUED, None)
 
 
-def test_that_icas_job_has_ended_is_noted_once_however_often_its_files_are_looked_at(world: World) -> None:
+def test_that_icas_job_has_ended_is_noted_once_however_often_its_files_are_compared(world: World) -> None:
     world.table.outcomes_of["project"] = Outcomes().plus(0, 6, world.clock())
     succeeds_too_early(world)
     for _ in range(3):

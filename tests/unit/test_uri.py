@@ -8,6 +8,7 @@ from icav2_copy_batch.domain.uri import (
     MAX_URI_CHARACTERS,
     IcaUri,
     UriError,
+    copied_into,
     is_project_id,
     parent_path,
     parse_uri,
@@ -87,6 +88,11 @@ def test_the_name_is_the_last_segment(path: str, name: str) -> None:
 )
 def test_the_parent_is_the_folder_that_holds_the_path(path: str, parent: str) -> None:
     assert parent_path(path) == parent
+
+
+@pytest.mark.parametrize(("source", "copy"), [("/run/a b", "/out/a b"), ("/run/sub/", "/out/sub/"), ("/a", "/out/a")])
+def test_a_copy_keeps_its_sources_name_and_is_a_folder_where_that_is(source: str, copy: str) -> None:
+    assert copied_into(IcaUri("to", "/out/"), IcaUri("from", source)) == IcaUri("to", copy)
 
 
 @pytest.mark.parametrize(

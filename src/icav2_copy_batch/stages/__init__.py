@@ -1,1 +1,1 @@
-"""What happens to a copy, stage by stage: ingest, dispatch, launch, poll, reconcile, publish."""
+"""What happens to a copy, stage by stage: ingest, dispatch, launch, poll, settle, reconcile, publish, delay."""

@@ -42,7 +42,7 @@ from icav2_copy_batch.ports import Ica, Pacing, PollFunction, Table
 from icav2_copy_batch.stages.dispatch import NO_SLOT
 from icav2_copy_batch.stages.logs import fields_of
 from icav2_copy_batch.stages.prepare import Claimed, Prepare, Prepared, Troubled
-from icav2_copy_batch.stages.reconcile import LOST_ANSWER_AGE
+from icav2_copy_batch.stages.search import LOST_ANSWER_AGE
 
 FOLDER_BUSY_SECONDS = 15
 """After about this a job is due again whose folder another copy writes into."""
