@@ -37,7 +37,7 @@ ANSWERED_WITHIN = timedelta(days=1)
 logger = logging.getLogger(__name__)
 
 
-class OutOfTime(Exception):
+class ResultTooLarge(Exception):
     """The result cannot be written in the time that one invocation has."""
 
 
@@ -134,7 +134,7 @@ class Publish:
         """
         try:
             self.bucket.write(_result_key(copy), self._in_time(self._result(copy, sendable)))
-        except OutOfTime:
+        except ResultTooLarge:
             fields = {"copy_id": copy.copy_id}
             logger.error("result too large to be written: stored truncated", extra=fields)  # noqa: TRY400 # no trace helps
             sendable.leave_out_jobs()
@@ -143,7 +143,7 @@ class Publish:
     def _in_time(self, pieces: Iterable[str]) -> Iterator[str]:
         for piece in pieces:
             if self.seconds_left() < SECONDS_TO_FINISH:
-                raise OutOfTime
+                raise ResultTooLarge
             yield piece
 
     def _sendable(self, copy: Copy) -> Sendable:

@@ -64,7 +64,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Findings:
     """What was found out about an ended job."""
 
     wrong: list[SourceOutcome] | None
@@ -74,8 +74,8 @@ class Found:
     up_to: str | None = None
     """How far its trees have been compared."""
 
-    def with_trees(self, trees: TreesCompared) -> Found:
-        """This, and what was found in its trees."""
+    def with_trees(self, trees: TreesCompared) -> Findings:
+        """These, and what was found in its trees."""
         wrong = None if self.wrong is None else [*self.wrong, *(trees.wrong or ())]
         return replace(self, wrong=wrong, up_to=trees.up_to)
 
@@ -177,16 +177,16 @@ class Settle:
         self._defer(projects, is_askable=not happened[Happening.UNREADABLE])
         return happened
 
-    def _compare(self, group: Sequence[Ended]) -> dict[JobKey, Found]:
+    def _compare(self, group: Sequence[Ended]) -> dict[JobKey, Findings]:
         """What is found of the files of such jobs, and of their items where ICA does not call them succeeded."""
         jobs = [each.job for each in group]
         if group[0].has_succeeded:
             wrong = self.verify.faults(jobs)
-            return {job.key: Found(wrong.get(job.key)) for job in jobs}
+            return {job.key: Findings(wrong.get(job.key)) for job in jobs}
         asks: list[Callable[[Sequence[Job]], Any]] = [self.verify.missing, self.items.read]
         missing, items = self.spread(lambda ask: ask(jobs), asks)
         uncopied = self.items.uncopied(jobs, items, missing.data_ids)
-        return {job.key: Found(missing.wrong.get(job.key), uncopied.get(job.key)) for job in jobs}
+        return {job.key: Findings(missing.wrong.get(job.key), uncopied.get(job.key)) for job in jobs}
 
     def _settle_trees(self, ended: Sequence[Ended], seconds: float, outages: set[str]) -> Happenings:
         """Move jobs whose folders have to be compared, one after the other, as far as time allows."""
@@ -229,7 +229,7 @@ class Settle:
 
     # --- what is changed ----------------------------------------------------------------------------------------------
 
-    def _move(self, each: Ended, found: Found, outages: set[str]) -> Happening:
+    def _move(self, each: Ended, found: Findings, outages: set[str]) -> Happening:
         """Make the move that is decided."""
         job = each.job
         match decide(each, found, self.clock(), self.max_attempts):
@@ -312,7 +312,7 @@ class Settle:
         return outage
 
 
-def decide(ended: Ended, found: Found, now: datetime, max_attempts: int) -> Decision:
+def decide(ended: Ended, found: Findings, now: datetime, max_attempts: int) -> Decision:
     """What it means for a job that its ICA job has ended, given what was found."""
     job, status, wrong = ended.job, ended.ica_job.status, found.wrong
     if ended.has_succeeded:
