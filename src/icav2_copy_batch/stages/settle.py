@@ -47,7 +47,7 @@ Projects = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedJob:
     """A running job, whole, and its ICA job, which has ended."""
 
     job: Job
@@ -139,8 +139,8 @@ class Settle:
         """
         whole = [each for each in self.spread(self._read, ended) if each]
         outages = self._note_ends(whole)
-        quick: list[Ended] = []
-        with_trees: list[Ended] = []
+        quick: list[EndedJob] = []
+        with_trees: list[EndedJob] = []
         for each in whole:
             (with_trees if self.verify.has_trees(each.job, each.has_succeeded) else quick).append(each)
         happened = sum(self.spread(lambda group: self._settle_group(group, outages), _grouped(quick)), Happenings())
@@ -149,17 +149,17 @@ class Settle:
         seconds = TREES_SECONDS_WHEN_NOTIFIED if notified else TREES_SECONDS
         return happened + self._settle_trees(with_trees, seconds, outages)
 
-    def _read(self, ended: tuple[OpenJob, IcaJob]) -> Ended | None:
+    def _read(self, ended: tuple[OpenJob, IcaJob]) -> EndedJob | None:
         """The whole job, with its sources; None where it has moved on."""
         listed, ica_job = ended
         job = self.table.get_job(listed.copy_id, listed.job_id)
         if not job or job.ica_job_id != listed.ica_job_id:
             return None
-        return Ended(replace(job, ica_created_at=ica_job.created_at), ica_job)
+        return EndedJob(replace(job, ica_created_at=ica_job.created_at), ica_job)
 
     # --- what is found ------------------------------------------------------------------------------------------------
 
-    def _settle_group(self, group: Sequence[Ended], outages: set[str]) -> Happenings:
+    def _settle_group(self, group: Sequence[EndedJob], outages: set[str]) -> Happenings:
         """Move jobs in the same projects, of which ICA says the same; they are compared together."""
         projects = group[0].projects
         if self._is_deferred(projects):
@@ -170,14 +170,14 @@ class Settle:
             logger.exception("jobs not compared", extra={"projects": projects})
             return Happenings({Happening.NOT_MOVED: len(group)})
 
-        def move(each: Ended) -> Happening:
+        def move(each: EndedJob) -> Happening:
             return _guarded(each, lambda: self._move(each, found[each.job.key], outages))
 
         happened = Happenings(self.spread(move, group))
         self._defer(projects, is_askable=not happened[Happening.UNREADABLE])
         return happened
 
-    def _compare(self, group: Sequence[Ended]) -> dict[JobKey, Findings]:
+    def _compare(self, group: Sequence[EndedJob]) -> dict[JobKey, Findings]:
         """What is found of the files of such jobs, and of their items where ICA does not call them succeeded."""
         jobs = [each.job for each in group]
         if group[0].has_succeeded:
@@ -188,17 +188,17 @@ class Settle:
         uncopied = self.items.uncopied(jobs, items, missing.data_ids)
         return {job.key: Findings(missing.wrong.get(job.key), uncopied.get(job.key)) for job in jobs}
 
-    def _settle_trees(self, ended: Sequence[Ended], seconds: float, outages: set[str]) -> Happenings:
+    def _settle_trees(self, ended: Sequence[EndedJob], seconds: float, outages: set[str]) -> Happenings:
         """Move jobs whose folders have to be compared, one after the other, as far as time allows."""
         until = self.clock() + timedelta(seconds=min(seconds, max(self.seconds_left() - SECONDS_KEPT, 0.0)))
 
-        def move(each: Ended) -> Happening:
+        def move(each: EndedJob) -> Happening:
             return _guarded(each, lambda: self._settle_tree(each, lambda: self.clock() < until, outages))
 
         # What has only begun comes first, so that nothing small waits for what is large.
         return Happenings(move(each) for each in sorted(ended, key=lambda each: self.verify.pages_listed(each.job)))
 
-    def _settle_tree(self, each: Ended, has_time: Callable[[], bool], outages: set[str]) -> Happening:
+    def _settle_tree(self, each: EndedJob, has_time: Callable[[], bool], outages: set[str]) -> Happening:
         job, projects = each.job, each.projects
         if self._is_deferred(projects):
             return Happening.UNREADABLE
@@ -229,7 +229,7 @@ class Settle:
 
     # --- what is changed ----------------------------------------------------------------------------------------------
 
-    def _move(self, each: Ended, found: Findings, outages: set[str]) -> Happening:
+    def _move(self, each: EndedJob, found: Findings, outages: set[str]) -> Happening:
         """Make the move that is decided."""
         job = each.job
         match decide(each, found, self.clock(), self.max_attempts):
@@ -280,7 +280,7 @@ class Settle:
 
     # --- outages ------------------------------------------------------------------------------------------------------
 
-    def _note_ends(self, ended: Iterable[Ended]) -> set[str]:
+    def _note_ends(self, ended: Iterable[EndedJob]) -> set[str]:
         """Note how attempts into each project have ended; the projects in which ICA fails most of them."""
         ends: dict[str, Counter[Verdict]] = defaultdict(Counter)
         for each in ended:
@@ -312,7 +312,7 @@ class Settle:
         return outage
 
 
-def decide(ended: Ended, found: Findings, now: datetime, max_attempts: int) -> Decision:
+def decide(ended: EndedJob, found: Findings, now: datetime, max_attempts: int) -> Decision:
     """What it means for a job that its ICA job has ended, given what was found."""
     job, status, wrong = ended.job, ended.ica_job.status, found.wrong
     if ended.has_succeeded:
@@ -344,9 +344,9 @@ def _is_last(job: Job, max_attempts: int) -> bool:
     return job.failed_attempts + 1 >= max_attempts
 
 
-def _grouped(ended: Iterable[Ended]) -> list[list[Ended]]:
+def _grouped(ended: Iterable[EndedJob]) -> list[list[EndedJob]]:
     """By projects and by what ICA says; those that are to be launched again come first."""
-    groups: dict[tuple[bool, Projects], list[Ended]] = {}
+    groups: dict[tuple[bool, Projects], list[EndedJob]] = {}
     for each in ended:
         groups.setdefault((each.has_succeeded, each.projects), []).append(each)
     return [groups[key] for key in sorted(groups)]
@@ -371,7 +371,7 @@ def _reason(ica_job: IcaJob) -> str:
     return f"ICA job {ica_job.job_id} ended {ica_job.status}{said}"
 
 
-def _guarded(each: Ended, move: Callable[[], Happening]) -> Happening:
+def _guarded(each: EndedJob, move: Callable[[], Happening]) -> Happening:
     """Make a move; where it breaks, no other job is held up."""
     try:
         return move()
