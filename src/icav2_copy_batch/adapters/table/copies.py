@@ -63,14 +63,10 @@ class Copies:
 
     def mark_ingested(self, copy_id: str, now: datetime) -> None:
         """Note that all the copy's jobs and backlogs are written."""
-        retried(
-            lambda: self._models.copy(copy_id).update(
-                [CopyItem.ingested_at.set(timestamp(now))], CopyItem.copy_id.exists()
-            )
-        )
+        self._note(copy_id, CopyItem.ingested_at.set(timestamp(now)))
 
     def add_task_token(self, copy_id: str, task_token: str) -> bool:
-        """Have one more task answered when the copy settles; False when it was published already."""
+        """Add a task to those that are answered when the copy settles; False when it was published already."""
         # The race: the copy settles and is published meanwhile; nobody would answer this token.
         still_open = CopyItem.status == CopyStatus.OPEN
 
@@ -82,6 +78,7 @@ class Copies:
         return accepted(write)
 
     def get_copy(self, copy_id: str) -> Copy | None:
+        """A copy as it is now; None where there is no such copy."""
         try:
             return _copy(self._models.copy.get(copy_id, COPY_ITEM, consistent_read=True))
         except self._models.copy.DoesNotExist:
@@ -103,12 +100,10 @@ class Copies:
 
     def abandon_publication(self, copy_id: str) -> None:
         """Give the claim back, since the publication failed: it may be tried again at once."""
-        retried(
-            lambda: self._models.copy(copy_id).update([CopyItem.publishing_until.remove()], CopyItem.copy_id.exists())
-        )
+        self._note(copy_id, CopyItem.publishing_until.remove())
 
     def mark_published(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
-        """OPEN → COMPLETED or FAILED, with the task tokens that are to be answered yet.
+        """OPEN → COMPLETED or FAILED; ``unanswered`` are the task tokens that are still to be answered.
 
         False when the copy's tokens are not those with which it was read.
         """
@@ -128,7 +123,7 @@ class Copies:
         )
 
     def copies_waited_for(self, beaten_before: datetime) -> list[str]:
-        """Ids of the copies for which tasks wait that had no heartbeat since; those that have waited longest first."""
+        """Ids of the copies whose waiting tasks had no heartbeat since a moment, the longest without one first."""
         found = [
             (each.beaten_at or "", each.item)
             for each in self._models.waited_for.query(WAITED_FOR_KEY, consistent_read=True)
@@ -137,16 +132,16 @@ class Copies:
         return [copy_id for _, copy_id in sorted(found)]
 
     def note_heartbeat(self, copy_id: str, now: datetime) -> bool:
-        """Note that the tasks that wait for a copy are about to be seen to; False when none do any more."""
+        """Note that the tasks that wait for a copy get a heartbeat now; False when none wait any more."""
         item = self._models.waited_for(item=copy_id)
-        # The race: another poller has seen to them, and forgotten them: nothing is to be put back.
+        # The race: another poller has found that none wait any more, and removed the item: it is not to be made anew.
         return accepted(
             lambda: item.update([WaitedForItem.beaten_at.set(timestamp(now))], WaitedForItem.copy_id.exists())
         )
 
     def drop_task_token(self, copy_id: str, task_token: str) -> None:
         """Take away the token of a task that does not wait any more."""
-        # The race: none; a token that is not there is taken away as well. Only no copy is to be made by it.
+        # No race: a token that is not there is taken away as well. The condition keeps this from making a copy.
         accepted(
             lambda: self._models.copy(copy_id).update(
                 [CopyItem.task_tokens.delete({task_token})], CopyItem.copy_id.exists()
@@ -154,16 +149,12 @@ class Copies:
         )
 
     def forget_waiting(self, copy_id: str) -> None:
-        """Look no more for tasks that wait for a copy: it is published, so that no token comes in any more."""
+        """Send no more heartbeats for a copy: it is published, and its tasks have their answers."""
         self._models.waited_for(item=copy_id).delete()
 
     def mark_delayed(self, copy_id: str, now: datetime) -> None:
-        """Note that it was said that the copy takes longer than it should."""
-        retried(
-            lambda: self._models.copy(copy_id).update(
-                [CopyItem.delayed_at.set(timestamp(now))], CopyItem.copy_id.exists()
-            )
-        )
+        """Note that it was reported that the copy takes longer than it should."""
+        self._note(copy_id, CopyItem.delayed_at.set(timestamp(now)))
 
     def unpublished_copies(self, settled_before: datetime) -> list[str]:
         """Ids of the copies that settled before a moment and are not published."""
@@ -189,7 +180,7 @@ class Copies:
         return found
 
     def _note(self, copy_id: str, action: Action) -> None:
-        """Change one attribute of a copy that is there."""
+        """Change an attribute of a copy. Raises ``UpdateError`` where there is no such copy: this makes none."""
         item = self._models.copy(copy_id)
         retried(lambda: item.update([action], CopyItem.copy_id.exists()))
 

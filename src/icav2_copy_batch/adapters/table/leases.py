@@ -1,4 +1,4 @@
-"""What is shared by all functions: leases, and the pace of calls to ICA."""
+"""What all functions share: leases, and the pace of calls to ICA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.pace import Pace
 
 PACE_KEPT = timedelta(days=1)
-"""After which DynamoDB may remove the pace of calls to ICA, which is over long before."""
+"""After this DynamoDB may remove the pace of calls to ICA, which is over long before."""
 
 
 class Leases:
@@ -21,6 +21,7 @@ class Leases:
 
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool:
         """Take or keep the lease of that name; False while another owner holds it."""
+        # The race: two that find the lease free at the same moment.
         free = LeaseItem.copy_id.does_not_exist() | (LeaseItem.until < timestamp(now)) | (LeaseItem.owner == owner)
         return accepted(lambda: self._models.lease(f"#{name}", owner=owner, until=timestamp(until)).save(free))
 
@@ -33,10 +34,11 @@ class Leases:
 
     def drop_lease(self, name: str, owner: str) -> None:
         """Free the lease, if this owner still holds it."""
+        # The race: the lease ran out, and another owner took it.
         accepted(lambda: self._models.lease(f"#{name}").delete(LeaseItem.owner == owner))
 
     def pace(self) -> Pace | None:
-        """What was last written of it; None where ICA has never limited calls, or long ago."""
+        """The pace of calls to ICA; None where ICA has not limited them for a day."""
         try:
             item = self._models.pace.get(*PACE_KEY, consistent_read=True)
         except self._models.pace.DoesNotExist:
@@ -51,7 +53,7 @@ class Leases:
         )
 
     def write_pace(self, pace: Pace, seen: Pace | None) -> bool:
-        """Write it anew; False where it is not any more what was ``seen``, None if there was none."""
+        """Replace the pace that was ``seen``, None where there was none; False where another has replaced it."""
         item = self._models.pace(
             low=pace.low,
             ceiling=pace.ceiling,

@@ -139,7 +139,7 @@ class OptionsMap(MapAttribute[str, Any]):
 
 class CopyItem(Model):
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True)
     item = UnicodeAttribute(range_key=True, default=COPY_ITEM)
@@ -168,7 +168,7 @@ class CopyItem(Model):
 
 class JobItem(Model):
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True)
     item = UnicodeAttribute(range_key=True)
@@ -199,7 +199,7 @@ class JobItem(Model):
     hold_detail = UnicodeAttribute(null=True)
     deferrals = NumberAttribute(null=True)
     reason = UnicodeAttribute(null=True)
-    open_jobs = NumberAttribute(null=True)  # of a copy's item, as read through the index; so are the next two
+    open_jobs = NumberAttribute(null=True)  # a copy's, as read through the index; so are the next two
     settled_at = UnicodeAttribute(null=True)
     ingested_at = UnicodeAttribute(null=True)
 
@@ -210,7 +210,7 @@ class SourcesItem(Model):
     """The sources of a job that has many: written once."""
 
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True)
     item = UnicodeAttribute(range_key=True)
@@ -218,10 +218,10 @@ class SourcesItem(Model):
 
 
 class LeaseItem(Model):
-    """Who may do a thing of which there must be one at a time, and until when."""
+    """Who may do something that only one may do at a time, and until when."""
 
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True)
     item = UnicodeAttribute(range_key=True, default="LEASE")
@@ -230,10 +230,10 @@ class LeaseItem(Model):
 
 
 class SlotsItem(Model):
-    """How many slots are in use: in all, and under each project's id (see ``_of_project``)."""
+    """How many slots are in use: in all, and an attribute for each project (see ``SLOTS_PREFIX``)."""
 
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True, default=SLOTS_KEY[0])
     item = UnicodeAttribute(range_key=True, default=SLOTS_KEY[1])
@@ -241,10 +241,10 @@ class SlotsItem(Model):
 
 
 class WaitedForItem(Model):
-    """That Step Functions tasks wait for a copy: by this the poller finds those to which it sends heartbeats."""
+    """Notes that Step Functions tasks wait for a copy: the poller sends them heartbeats."""
 
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True, default=WAITED_FOR_KEY)
     item = UnicodeAttribute(range_key=True)
@@ -256,7 +256,7 @@ class OutcomesItem(Model):
     """How the last attempts into a project have ended."""
 
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True)
     item = UnicodeAttribute(range_key=True, default="OUTCOMES")
@@ -265,10 +265,10 @@ class OutcomesItem(Model):
 
 
 class PaceItem(Model):
-    """How fast ICA may be called by all together, once it has answered 429."""
+    """How fast all functions together may call ICA, once it has answered 429."""
 
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True, default=PACE_KEY[0])
     item = UnicodeAttribute(range_key=True, default=PACE_KEY[1])
@@ -285,7 +285,7 @@ class FolderItem(Model):
     """A destination folder: whose jobs write into it, and which these are."""
 
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True)
     item = UnicodeAttribute(range_key=True, default="FOLDER")
@@ -297,10 +297,10 @@ class FolderItem(Model):
 
 
 class BacklogItem(Model):
-    """The jobs of a copy into one project that were never sent a launch message."""
+    """The jobs of a copy into one project that had no launch message yet."""
 
     class Meta:
-        table_name = "named by CopyTable"
+        table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True, default=BACKLOG_KEY)
     item = UnicodeAttribute(range_key=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pynamodb.expressions.update import Action
 
-from icav2_copy_batch.adapters.table.jobs import open_job_of, set_hold, still_queued
+from icav2_copy_batch.adapters.table.jobs import open_job_of
 from icav2_copy_batch.adapters.table.models import (
     BACKLOG_KEY,
     JOB_PREFIX,
@@ -21,7 +21,8 @@ from icav2_copy_batch.adapters.table.models import (
     Models,
     OutcomesItem,
 )
-from icav2_copy_batch.adapters.table.writes import accepted, retried
+from icav2_copy_batch.adapters.table.moves import set_hold, still_queued
+from icav2_copy_batch.adapters.table.writes import PARALLEL_WRITES, accepted, retried
 from icav2_copy_batch.domain.job import (
     JobStatus,
     OpenJob,
@@ -30,8 +31,6 @@ from icav2_copy_batch.domain.job import (
 )
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Waiting
-
-PARALLEL_WRITES = 8
 
 
 class Schedule:
@@ -86,7 +85,7 @@ class Schedule:
         accepted(lambda: item.update([BacklogItem.next_number.set(to)], BacklogItem.next_number < to))
 
     def slots_in_use(self) -> Counter[str]:
-        """How many slots are in use, by ICA project id; a moment later it may be otherwise."""
+        """How many slots are in use, by ICA project id, as far as an eventually consistent read shows."""
         key = {"copy_id": {"S": SLOTS_KEY[0]}, "item": {"S": SLOTS_KEY[1]}}
         client: Any = self._models.connection.client
         answer = client.get_item(TableName=self._models.table_name, Key=key)
@@ -106,7 +105,7 @@ class Schedule:
     def replace_outcomes(self, project_id: str, seen: Outcomes, outcomes: Outcomes) -> bool:
         """Keep these in place of those that were ``seen``; False where these are not there any more."""
         item = self._models.outcomes(f"#outcomes {project_id}", recent=outcomes.recent, last_at=outcomes.last_at)
-        # The race: two looks that add to the same outcomes at once; those of the one would be lost.
+        # The race: two polls that add to the same outcomes at once; those of the one would be lost.
         as_seen = OutcomesItem.last_at.does_not_exist()
         if seen.last_at:
             as_seen = (OutcomesItem.last_at == seen.last_at) & (OutcomesItem.recent == seen.recent)

@@ -24,12 +24,15 @@ See "Transaction conflict handling" and "Error handling with DynamoDB" in the de
 """
 
 LONGEST_TROUBLE_SECONDS = 20.0
-"""For so long such a write is made again; then it is an error, and the message that asked for it comes again later.
+"""A write is made again for so long. Then it is an error, and the message that asked for it is delivered again.
 
 botocore makes each request again by itself too, reads as well, but four times at most.
 """
 
 LONGEST_WAIT_SECONDS = 2.0
+
+PARALLEL_WRITES = 8
+"""How many items are written side by side where many are new."""
 
 
 def accepted(write: Callable[[], object]) -> bool:
