@@ -9,7 +9,7 @@ import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import (
-    CONSEQUENCES,
+    WHAT_FOLLOWS,
     HoldReason,
     Job,
     JobStatus,
@@ -191,7 +191,7 @@ def test_what_a_job_has_waited_for_a_slot_is_not_late(world: World, reason: Hold
     sent = world.now(job)
     assert (sent.hold, sent.status_since) == (
         None,
-        timestamp(sent_at + timedelta(hours=CONSEQUENCES[reason].is_queueing)),
+        timestamp(sent_at + timedelta(hours=WHAT_FOLLOWS[reason].is_queueing)),
     )
 
 
@@ -206,7 +206,7 @@ def test_what_was_sent_before_goes_before_the_backlog_of_its_copy(world: World) 
     assert world.sent() == ["run 2"]
 
 
-@pytest.mark.parametrize("reason", [reason for reason in QUEUED if not CONSEQUENCES[reason].holds_backlog])
+@pytest.mark.parametrize("reason", [reason for reason in QUEUED if not WHAT_FOLLOWS[reason].holds_backlog])
 def test_what_waits_without_a_message_under_way_takes_no_slot_from_others(world: World, reason: HoldReason) -> None:
     world.slots = Slots(total=1)
     (held, *_) = world.submit(jobs=2)

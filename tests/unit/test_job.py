@@ -9,8 +9,8 @@ import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import (
-    CONSEQUENCES,
     MOVES,
+    WHAT_FOLLOWS,
     Attempt,
     Consequences,
     Copy,
@@ -175,9 +175,9 @@ def test_timestamps_sort_as_text_in_the_order_of_time() -> None:
 
 
 def test_what_follows_is_known_of_each_reason_for_which_a_job_is_held() -> None:
-    assert CONSEQUENCES.keys() == set(HoldReason)
+    assert WHAT_FOLLOWS.keys() == set(HoldReason)
     assert job().held == Consequences(), "of a job that is not held, nothing follows"
-    assert {reason: job(hold=Hold(reason, "")).held for reason in HoldReason} == CONSEQUENCES
+    assert {reason: job(hold=Hold(reason, "")).held for reason in HoldReason} == WHAT_FOLLOWS
 
 
 def test_a_long_sentence_is_cut_to_what_an_item_can_hold() -> None:

@@ -50,7 +50,7 @@ ALL_THERE = "ALL_THERE"
 
 
 class HoldReason(StrEnum):
-    """Why a job did not move on when it was last tried. What follows from each stands in ``CONSEQUENCES``."""
+    """Why a job did not move on when it was last tried. What follows from each stands in ``WHAT_FOLLOWS``."""
 
     NEXT_ATTEMPT = "NEXT_ATTEMPT"
     """Queued: an attempt has failed, or copied a part; the next waits for its turn."""
@@ -103,7 +103,7 @@ class Consequences:
     """It counts as delayed at once."""
 
 
-CONSEQUENCES: Mapping[HoldReason, Consequences] = {
+WHAT_FOLLOWS: Mapping[HoldReason, Consequences] = {
     HoldReason.NEXT_ATTEMPT: Consequences(is_queueing=True),
     HoldReason.NO_SLOT: Consequences(is_queueing=True),
     HoldReason.FOLDER_BUSY: Consequences(),
@@ -197,12 +197,12 @@ class OpenJob:
     claimed_at: str | None = None
     running_at: str | None = None
     due_at: str | None = None
-    """When the poller has to look at it next; None in a backlog, and once it has ended."""
+    """When the poller sees it next; None in a backlog, and once it has ended."""
     ica_project_id: str | None = None
     ica_job_id: str | None = None
     ica_batch_id: str | None = None
     undecided_since: str | None = None
-    """Since when it cannot be found out whether ICA has started a copy batch: a person has to say."""
+    """Since when nobody can tell whether ICA has started a copy batch; a person has to decide."""
     hold: Hold | None = None
     """Why it did not move on. None of a queued job that is in a backlog, or whose launch message is under way."""
 
@@ -213,16 +213,16 @@ class OpenJob:
     @property
     def held(self) -> Consequences:
         """What follows from its hold."""
-        return CONSEQUENCES[self.hold.reason] if self.hold else NOT_HELD
+        return WHAT_FOLLOWS[self.hold.reason] if self.hold else NOT_HELD
 
     @property
     def project(self) -> str:
-        """The id of the destination's."""
+        """The id of the destination's project."""
         return parse_uri(self.destination).project
 
     @property
     def status_since(self) -> str:
-        """When it came into its status; of a queued job, since when it waits for anything but a slot."""
+        """When it came into its status. For a queued job: since when it waits for anything but a slot."""
         since = {JobStatus.LAUNCHING: self.claimed_at, JobStatus.RUNNING: self.running_at}.get(self.status)
         return since or self.queued_at or ""
 
@@ -235,25 +235,25 @@ class Job(OpenJob):
     copied: frozenset[str] = frozenset()
     """The sources that earlier attempts have copied."""
     batch_limit: int | None = None
-    """So many sources at most have its copy batches, since ICA has refused a larger one: it is copied part by part."""
+    """The most sources of its copy batches, once ICA has refused a larger one: it is copied part by part."""
     options: CopyOptions = field(default_factory=CopyOptions)
     attempts: tuple[Attempt, ...] = ()
     """The attempts that have ended, oldest first."""
     ended_at: str | None = None
     ica_created_at: str | None = None
-    """When ICA created this ICA job: as it was just seen, and noted with the attempt when that ends."""
+    """When ICA created this ICA job, as ICA shows it; the attempt keeps it when it ends."""
     lease_until: str | None = None
-    """Of a claimed job: when its launch must have ended, and what it may have asked of ICA is carried out."""
+    """For a claimed job: by when its launch has ended, and ICA has carried out what it may have asked for."""
     intent: Intent | None = None
-    """Of a claimed job: what its launch was about to ask ICA for. Without one, nothing was asked for."""
+    """For a claimed job: what its launch will ask ICA for. Without it, nothing was asked for."""
     answer_lost_at: str | None = None
     """When the launch gave up waiting for ICA's answer."""
     mismatch_since: str | None = None
-    """Of a running job that ICA has ended: since when its files are not seen as they should be."""
+    """For a running job whose ICA job has ended: since when its files do not show as they should."""
     verified_up_to: str | None = None
-    """How far its folder sources have been compared, where one look is not enough for that."""
+    """How far its folder sources have been compared, if one poll is not enough for that."""
     deferrals: int = 0
-    """How often its launch was deferred because ICA was unavailable: each time for longer."""
+    """How often its launch was deferred because ICA was unavailable; each deferral is longer."""
     reason: str | None = None
 
     @property
@@ -274,19 +274,19 @@ class Job(OpenJob):
 
     @property
     def _pending(self) -> list[str]:
-        """The sources that no attempt has copied; all, where one has failed that seems to have copied all."""
+        """The sources that no attempt has copied. All of them, if an attempt failed that seems to have copied all."""
         return [source for source in self.sources if source not in self.copied] or list(self.sources)
 
     @property
     def failed_attempts(self) -> int:
-        """How many have ended otherwise than with a part of it copied: only these are limited in number."""
+        """How many attempts have failed. Only these are limited in number; those that copied their part are not."""
         return sum(not each.has_passed for each in self.attempts)
 
     @property
     def ica_began_at(self) -> str | None:
-        """When ICA created the first ICA job of it: all that is of its making was created later.
+        """When ICA created the first ICA job of this job: whatever this job has made was created later.
 
-        None where ICA has not said so.
+        None if ICA has not said.
         """
         created = [each.ica_created_at for each in self.attempts if each.ica_job_id]
         return created[0] if created else self.ica_created_at
@@ -331,7 +331,7 @@ class Copy:
 
     copy_id: str
     digest: str
-    """Of what is copied where and how: the same id with another digest is another copy."""
+    """A hash of what is copied where and how: the same id with another digest is another copy."""
     submitted_at: str
     total_jobs: int
     open_jobs: int
@@ -342,15 +342,15 @@ class Copy:
     task_tokens: frozenset[str] = frozenset()
     """Step Functions task tokens to answer when it settles."""
     project_names: Mapping[str, str] = field(default_factory=dict)
-    """Project id → how the client spells it, where not so: for what is said of the copy (see ``as_spelled``)."""
+    """Project id → the client's spelling, if it is another: events use it (see ``as_spelled``)."""
     max_sources_per_job: int | None = None
-    """By which its jobs were planned: half written, it is finished in the same plan."""
+    """The limit by which its jobs were planned: an ingest that died half way is finished with the same plan."""
     ingested_at: str | None = None
     """When all its jobs and backlogs were written."""
     settled_at: str | None = None
     """When a job last ended; once no job is open, when the copy settled."""
     delayed_at: str | None = None
-    """When it was said that the copy takes longer than it should."""
+    """When ``CopyDelayed`` was published."""
 
     @property
     def is_settled(self) -> bool:

@@ -51,7 +51,7 @@ PACE_KEY = ("#pace", "PACE")
 class DueIndex(GlobalSecondaryIndex["JobItem"]):
     """What is open, by status and by when it is due; with what the poller needs to decide on a job.
 
-    Of jobs it shows what is in ``OpenJob``; of copies, ``open_jobs``, ``settled_at`` and ``ingested_at``.
+    It shows ``OpenJob``'s fields of a job, and of a copy ``open_jobs``, ``settled_at`` and ``ingested_at``.
     """
 
     class Meta:
