@@ -542,6 +542,13 @@ def test_a_copy_of_more_than_one_page_of_jobs_is_read_to_the_end(table: CopyTabl
     assert [job.job_id for job in jobs] == [f"{number:06d}" for number in range(1, 46)]
     assert aws.count("Query") > 1
     assert jobs[44].sources == tuple(sources)
+    assert {key_prefix(json.loads(text_of(request))) for request in aws.requests("Query")} == {"JOB#", "SOURCES#"}
+
+
+def key_prefix(query: dict[str, Any]) -> str | None:
+    """With what the sort keys begin that a query reads; None where it reads all."""
+    texts = {each["S"] for each in query["ExpressionAttributeValues"].values()} - {"c"}
+    return texts.pop() if texts else None
 
 
 # --- the template ----------------------------------------------------------------------------------------------------

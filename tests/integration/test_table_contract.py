@@ -899,6 +899,14 @@ def test_jobs_are_written_in_portions_and_the_last_of_them_is_told(either_table:
     assert [job.destination for job in either_table.jobs("c")] == [job.destination for job in planned]
 
 
+def test_the_last_job_that_is_written_is_told_whatever_else_there_is_of_its_copy(either_table: EitherTable) -> None:
+    either_table.create_copy(copy_of())
+    assert either_table.jobs_written("c") == 0
+    many = tuple(f"icav2://from/{each}-{hash_of(each)}" for each in range(50))
+    either_table.create_jobs("c", [PlannedJob(DESTINATION, many)] * 3, CopyOptions(), at(0))
+    assert either_table.jobs_written("c") == 3
+
+
 def test_jobs_of_few_and_of_many_sources_keep_them(either_table: EitherTable) -> None:
     many = [[f"icav2://from/{number}/{each}-{hash_of(each)}" for each in range(number * 20)] for number in range(1, 5)]
     planned = [PlannedJob(f"icav2://to/{number}/", tuple(sources)) for number, sources in enumerate(many)]
