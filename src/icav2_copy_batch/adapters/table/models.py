@@ -15,6 +15,7 @@ See https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html.
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from pynamodb.attributes import (
@@ -27,6 +28,7 @@ from pynamodb.attributes import (
     UnicodeSetAttribute,
 )
 from pynamodb.connection import Connection
+from pynamodb.connection.base import MetaTable
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
@@ -324,11 +326,10 @@ def _bound(item_class: type[M], table_name: str) -> type[M]:
 
 
 class Models:
-    """The classes of all items, bound to one table."""
+    """The classes of all items, bound to one table. They share one connection, and so one client."""
 
     def __init__(self, table_name: str) -> None:
         self.table_name = table_name
-        self.connection = Connection()
         self.copy = _bound(CopyItem, table_name)
         self.job = _bound(JobItem, table_name)
         self.sources = _bound(SourcesItem, table_name)
@@ -339,3 +340,21 @@ class Models:
         self.pace = _bound(PaceItem, table_name)
         self.folder = _bound(FolderItem, table_name)
         self.backlog = _bound(BacklogItem, table_name)
+        self.connection = _shared_connection(item for item in vars(self).values() if isinstance(item, type))
+
+
+def _shared_connection(item_classes: Iterable[type[Model]]) -> Connection:
+    """Give these classes of one table one connection: pynamodb makes one for each, with a client, which takes long."""
+    tables = [item_class._get_connection() for item_class in item_classes]
+    described = [table.get_meta_table().data for table in tables]
+    attributes = {each["AttributeName"]: each for data in described for each in data["AttributeDefinitions"]}
+    indexes = [index for data in described for index in data["GlobalSecondaryIndexes"]]
+    connection = Connection()
+    connection.add_meta_table(
+        MetaTable(
+            {**described[0], "AttributeDefinitions": list(attributes.values()), "GlobalSecondaryIndexes": indexes}
+        )
+    )
+    for table in tables:
+        table.connection = connection
+    return connection
