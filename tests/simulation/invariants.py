@@ -147,7 +147,7 @@ class Promise:
 
     def _check_ended(self, job: Job) -> None:
         is_renamed = job.status is JobStatus.PASSED and _is_renamed(job)
-        if is_renamed and (missing := self._missing_renamed(job, in_folders=True)):
+        if is_renamed and not self._is_overwritten(job) and (missing := self._missing_renamed(job, in_folders=True)):
             raise Broken(f"{_name(job)} passed, but these are not there: {missing}")
         if len(job.attempts) != job.attempt or [each.number for each in job.attempts] != [*range(1, job.attempt + 1)]:
             raise Broken(f"attempts are missing: {job}")
@@ -157,6 +157,14 @@ class Promise:
                 raise Broken(f"given up for no reason: {job}")
             if refused and not self.world.scenario.is_doomed(job.sources):
                 raise Broken(f"refused for no reason: {job}")
+
+    def _is_overwritten(self, job: Job) -> bool:
+        """Whether another copy may have overwritten since what this job has copied into its folder."""
+        return any(
+            other.destination == job.destination and other.options.action_on_exist == "OVERWRITE" and other.attempts
+            for other in self.world.table.job_items.values()
+            if other.copy_id != job.copy_id
+        )
 
     def _check_ica_jobs(self) -> None:
         """Every ICA job is accounted for: nothing was launched twice, and none was forgotten."""
