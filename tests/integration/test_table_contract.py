@@ -859,8 +859,11 @@ def test_what_happens_to_a_copy_later_is_not_written_with_it(either_table: Eithe
     assert either_table.get_copy("c") == copy_of()
 
 
-def test_a_copy_that_is_there_is_handed_back_and_not_overwritten(either_table: EitherTable) -> None:
-    first = copy_of(3, task_tokens=["one"])
+@pytest.mark.parametrize("task_tokens", [[], ["one"]])
+def test_a_copy_that_is_there_is_handed_back_and_not_overwritten(
+    either_table: EitherTable, task_tokens: list[str]
+) -> None:
+    first = copy_of(3, task_tokens=task_tokens)
     either_table.create_copy(first)
     before = everything(either_table)
     again = replace(first, digest="another", submitted_at=timestamp(at(9)), total_jobs=5, open_jobs=5)
