@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -23,28 +24,28 @@ class Port(Ica, IcaSearch, Protocol):
     """All that the stages ask of ICA."""
 
 
-class Either:
+class Either(ABC):
     """An ICA with two projects, and what a test does to it."""
 
     ica: Port
     source: str
     destination: str
 
+    @abstractmethod
     def put(self, *paths: str, status: str = "AVAILABLE") -> None:
         """Put files of 7 bytes, and folders, into the source project."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse_folder(self, folder: str) -> None:
         """Have ICA refuse to make this folder in the destination project, which is the next to be made."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delete_slowly(self, path: str) -> None:
         """Have this file of the source project stay DELETING."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self) -> datetime:
         """Let some seconds pass; the moment that it is then."""
-        raise NotImplementedError
 
     def found(self, *paths: str) -> dict[str, IcaData]:
         return self.ica.find(self.source, paths)

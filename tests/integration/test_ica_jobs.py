@@ -7,9 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from icav2_copy_batch.domain.ica import (
-    IcaUnavailable,
-)
+from icav2_copy_batch.domain.ica import IcaUnavailable
 from icav2_copy_batch.domain.job import timestamp
 from tests.doubles import in_turn
 from tests.doubles.simulated_ica import SimulatedIca

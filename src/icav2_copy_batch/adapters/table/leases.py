@@ -6,9 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from icav2_copy_batch.adapters.table.models import PACE_KEY, LeaseItem, Models, PaceItem
 from icav2_copy_batch.adapters.table.writes import accepted
-from icav2_copy_batch.domain.job import (
-    timestamp,
-)
+from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.pace import Pace
 
 PACE_KEPT = timedelta(days=1)
