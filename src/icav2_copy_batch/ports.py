@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import Detail
@@ -222,6 +222,18 @@ class LaunchQueue(Protocol):
     def send(self, requests: Iterable[LaunchRequest]) -> None: ...
 
 
+class SourceQueue(Protocol):
+    """The queue that a function is fed by."""
+
+    def deliver_again_soon(self, record: Mapping[str, Any]) -> None: ...
+
+
+class DeadLetters(Protocol):
+    """The queue that names the copies which could not be published."""
+
+    def put(self, copy_id: str, error: str) -> None: ...
+
+
 class PollFunction(Protocol):
     """The poll function, called without waiting for it."""
 
@@ -251,6 +263,12 @@ class Tasks(Protocol):
     def succeed(self, task_token: str, output: Detail) -> None: ...
     def fail(self, task_token: str, error: str, cause: Detail) -> None: ...
     def send_heartbeat(self, task_token: str) -> bool: ...
+
+
+class Metrics(Protocol):
+    """CloudWatch's metrics, which are sent at the end of an invocation."""
+
+    def add_metric(self, name: str, unit: str, value: float) -> None: ...
 
 
 # --- one stage for another -------------------------------------------------------------------------------------------

@@ -67,5 +67,5 @@ def prepared(ica: SimulatedIca) -> Prepared:
 @pytest.fixture
 def pipeline(aws: AwsCalls, table: CopyTable, ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     """The functions on that AWS and that ICA."""
-    with pipeline_of(aws, ica, monkeypatch) as pipeline:
+    with pipeline_of(aws, ica) as pipeline:
         yield pipeline

@@ -7,35 +7,32 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from moto.events.models import EventPattern
 
-from icav2_copy_batch.adapters.ica import http
-from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import ingest, launch, notify, poll, publish
+from icav2_copy_batch.handlers.container import Container, Event, LambdaContext, Machine, configure_logging, on_lambda
 from tests.doubles.simulated_ica import TOKEN, SimulatedIca
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, json_answer
 
-Event = dict[str, Any]
-Handler = Callable[[Event, wiring.LambdaContext], dict[str, Any]]
+Handle = Callable[[Event, LambdaContext, Container], dict[str, Any]]
 
 BUCKET = "manifests"
-HANDLERS: dict[str, Handler] = {
-    "IngestFunction": ingest.handler,
-    "LaunchFunction": launch.handler,
-    "PollFunction": poll.handler,
-    "NotifyFunction": notify.handler,
-    "PublishFunction": publish.handler,
+HANDLES: dict[str, Handle] = {
+    "IngestFunction": ingest.handle,
+    "LaunchFunction": launch.handle,
+    "PollFunction": poll.handle,
+    "NotifyFunction": notify.handle,
+    "PublishFunction": publish.handle,
 }
 SECONDS_LEFT = {
     "IngestFunction": 900,
@@ -69,7 +66,6 @@ class Pipeline:
 
     aws: AwsCalls
     ica: SimulatedIca
-    monkeypatch: pytest.MonkeyPatch
     references: dict[str, str]
     """What the template's references in the environment come to."""
     heard: str
@@ -79,24 +75,25 @@ class Pipeline:
     sent: list[Event] = field(default_factory=list)
     """Every Lambda event that was delivered, with its function."""
     serial: Iterator[int] = field(default_factory=count)
+    ica_tries: int | None = None
+    """How often a container's client tries a call; None for as often as deployed, with waits between them."""
+    sleep: Callable[[float], None] = time.sleep
 
     def invoke(self, function: str, event: Event) -> dict[str, Any]:
-        for name in wiring_variables():
-            self.monkeypatch.delenv(name, raising=False)
-        for name, value in template.environment(function, self.references).items():
-            self.monkeypatch.setenv(name, value)
-        forget_containers()
         began = len(self.aws.sent)
         try:
-            return HANDLERS[function](event, Context(SECONDS_LEFT[function]))
+            return on_lambda(HANDLES[function], lambda: self.container(function))(
+                event, Context(SECONDS_LEFT[function])
+            )
         finally:
             allowed = template.table_actions(function)
             for action, in_index in self.aws.table_actions(began):
                 assert (action, True) in allowed or (not in_index and (action, False) in allowed), (function, action)
 
-    def call_ica_at_most(self, times: int) -> None:
-        """Have each container's client try a call so often: it would wait between more tries."""
-        self.monkeypatch.setattr(http, "Http", partial(http.Http, max_tries=times))
+    def container(self, function: str) -> Container:
+        """A new container, in the environment that the template gives the function."""
+        configure_logging()
+        return TestedContainer(self, template.environment(function, self.references))
 
     # --- what calls the functions ---
 
@@ -219,26 +216,15 @@ class Pipeline:
         return called_by_id
 
 
-def wiring_variables() -> set[str]:
-    """Every variable that the template sets for any function."""
-    made = [
-        "CopyTable",
-        "LaunchQueue",
-        "IngestQueue",
-        "PublishDeadLetterQueue",
-        "ManifestBucket",
-        "PollFunction",
-    ]
-    references = dict.fromkeys(made, "")
-    return {name for function in HANDLERS for name in template.environment(function, references)}
+class TestedContainer(Container):
+    """The functions' own container, by the simulated ICA's clock."""
 
+    def __init__(self, pipeline: Pipeline, environment: dict[str, str]) -> None:
+        super().__init__(environment, Machine(clock=pipeline.ica.clock, sleep=pipeline.sleep))
+        self._max_tries = pipeline.ica_tries
 
-def forget_containers() -> None:
-    """Clear what a container keeps from one invocation to the next."""
-    for module in (wiring, ingest, launch, poll):
-        for each in vars(module).values():
-            if hasattr(each, "cache_clear"):
-                each.cache_clear()
+    def http_options(self) -> dict[str, Any]:
+        return {"max_tries": self._max_tries} if self._max_tries else {}
 
 
 def start_of_stream() -> str:
@@ -257,7 +243,7 @@ def create_queue(name: str) -> str:
 
 
 @contextmanager
-def pipeline_of(aws: AwsCalls, ica: SimulatedIca, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+def pipeline_of(aws: AwsCalls, ica: SimulatedIca) -> Iterator[Pipeline]:
     """All that the template describes, empty."""
     ica.set(delete_seconds=0)  # what the product sleeps does not move the simulator's clock here
     clients.s3().create_bucket(Bucket=BUCKET)
@@ -279,13 +265,10 @@ def pipeline_of(aws: AwsCalls, ica: SimulatedIca, monkeypatch: pytest.MonkeyPatc
         "IcaBaseUrl": ica.stage.base,
         "IcaTokenSecretArnParameter": clients.secrets().create_secret(Name="token", SecretString=f"{TOKEN}\n")["ARN"],
     }
-    for module in (wiring, ingest, launch, poll):
-        monkeypatch.setattr(module, "utc_now", ica.clock)
     product = logging.getLogger("icav2_copy_batch")
     before = product.handlers[:], product.level, product.propagate
-    yield Pipeline(aws, ica, monkeypatch, references, heard, start_of_stream())
+    yield Pipeline(aws, ica, references, heard, start_of_stream())
     product.handlers[:], product.level, product.propagate = before
-    forget_containers()
 
 
 def metrics_in(printed: str) -> Counter[str]:

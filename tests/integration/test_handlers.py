@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -18,6 +16,7 @@ from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import HoldReason, JobStatus
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import publish
+from icav2_copy_batch.handlers.container import Event
 from icav2_copy_batch.handlers.launch import METRICS
 from icav2_copy_batch.stages.launch import End
 from icav2_copy_batch.stages.verify import PATIENCE
@@ -27,10 +26,9 @@ from tests.integration import clients, template
 from tests.integration.aws_calls import json_answer, text_of
 from tests.integration.pipeline import (
     BUCKET,
-    HANDLERS,
+    HANDLES,
     SCHEDULED,
     SECONDS_LEFT,
-    Event,
     Pipeline,
     available,
     metrics_in,
@@ -404,7 +402,7 @@ def test_a_launch_that_cannot_be_deferred_comes_again_and_the_others_do_not(
     manifest["icav2://other/run/c.txt"] = ["icav2://destination/to/y/"]
     pipeline.submit({"copy_id": "run", "manifest": manifest})
     pipeline.ingest()
-    pipeline.call_ica_at_most(1)
+    pipeline.ica_tries = 1
     pipeline.ica.fault("status", "GET", other, status=503)
     pipeline.aws.refuse("TransactWriteItems", "AccessDenied", only="ICA_UNAVAILABLE")
     event = pipeline.messages("LaunchQueue")
@@ -430,7 +428,7 @@ def test_a_launch_is_put_off_while_ica_is_unavailable_and_uses_up_no_attempt(
 ) -> None:
     pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
     pipeline.ingest()
-    pipeline.call_ica_at_most(1)
+    pipeline.ica_tries = 1
     pipeline.ica.fault("status", status=503)
     assert pipeline.launch() == []
     (job,) = table.jobs("run")
@@ -460,7 +458,7 @@ def test_a_launch_message_that_makes_no_sense_fails_alone(pipeline: Pipeline) ->
 
 def test_a_launch_is_put_off_while_the_token_cannot_be_read(pipeline: Pipeline, table: CopyTable) -> None:
     """Else the jobs stay claimed: the message comes again and changes nothing, until the claims have run out."""
-    pipeline.call_ica_at_most(1)
+    pipeline.ica_tries = 1
     pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
     pipeline.ingest()
     pipeline.aws.refuse("GetSecretValue", "AccessDeniedException")
@@ -512,10 +510,10 @@ def dead_letters(pipeline: Pipeline) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def slept(pipeline: Pipeline) -> list[float]:
     """What the publish function sleeps between two tries, which takes no time."""
     slept: list[float] = []
-    monkeypatch.setattr(publish, "time", SimpleNamespace(sleep=slept.append))
+    pipeline.sleep = slept.append
     return slept
 
 
@@ -580,7 +578,7 @@ def test_the_stream_is_handled_up_to_the_first_record_for_which_not_even_a_dead_
 def test_whoever_is_refused_with_429_tells_all_functions_and_the_work_is_done_at_that_pace(
     pipeline: Pipeline, table: CopyTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(wiring, "time", SimpleNamespace(sleep=pipeline.ica.sleep, monotonic=time.monotonic))
+    pipeline.sleep = pipeline.ica.sleep
     pipeline.submit({"manifest": pipeline.manifest("x", "y", "z")})
     pipeline.ingest()
     pipeline.launch()
@@ -656,7 +654,7 @@ def test_a_job_that_takes_too_long_is_told_once_with_its_copys_event(
     assert metrics_in(capsys.readouterr().out)["JobsDelayed"] == 2
 
 
-@pytest.mark.parametrize("function", HANDLERS)
+@pytest.mark.parametrize("function", HANDLES)
 def test_an_invocation_in_which_nothing_happens_prints_nothing(
     pipeline: Pipeline, capfd: pytest.CaptureFixture[str], function: str
 ) -> None:
@@ -687,7 +685,7 @@ def everything_said(pipeline: Pipeline, capfd: pytest.CaptureFixture[str]) -> It
 
     The logs with those of the libraries that talk to ICA.
     """
-    pipeline.call_ica_at_most(2)
+    pipeline.ica_tries = 2
     logs = Said()
     loggers: list[Any] = [wiring.logger, *map(logging.getLogger, ("urllib3", "libica", "tenacity"))]
     for logger in loggers:

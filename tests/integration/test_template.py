@@ -157,7 +157,9 @@ def test_the_alarms_on_metrics_of_ours_are_these() -> None:
 def test_every_alarm_on_a_metric_of_ours_is_on_one_that_is_emitted_for_this_stack(
     alarm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with_one_of_each = wiring.metrics.log_metrics(lambda event, context: poll.report(Counter(Happening)))
+    with_one_of_each = wiring.metrics.log_metrics(
+        lambda event, context: poll.report(Counter(Happening), wiring.metrics)
+    )
     with_one_of_each({}, None)
     assert properties(alarm)["MetricName"] in metrics_in(capsys.readouterr().out)
     assert properties(alarm)["Dimensions"] == [{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]
@@ -205,32 +207,72 @@ def test_a_refused_token_is_counted_by_the_very_text_that_is_logged(function: st
     assert re.findall('"(.*)"', described["FilterPattern"]) == [TOKEN_REFUSED]
 
 
+MADE = ["CopyTable", "ManifestBucket", "LaunchQueue", "IngestQueue", "PublishDeadLetterQueue", "PollFunction"]
+REFERENCES = dict.fromkeys(MADE, "made") | {
+    "MaxRunningJobs": "7",
+    "MaxRunningJobsPerProject": "5",
+    "DelayedAfterMinutes": "90",
+    "MaxRedeploys": "3",
+    "IcaTokenSecretArnParameter": "arn",
+}
+
+
+def settings_of(function: str) -> wiring.Settings:
+    return wiring.Settings(environment(f"{function}Function", REFERENCES))
+
+
 def test_the_settings_are_the_templates_parameters() -> None:
-    references = dict.fromkeys(
-        ["CopyTable", "ManifestBucket", "LaunchQueue", "IngestQueue", "PublishDeadLetterQueue", "PollFunction"], "made"
-    ) | {
-        "MaxRunningJobs": "7",
-        "MaxRunningJobsPerProject": "5",
-        "DelayedAfterMinutes": "90",
-        "MaxRedeploys": "3",
-        "IcaTokenSecretArnParameter": "arn",
-    }
-    settings = {
-        function: wiring.Settings.from_environment(environment(f"{function}Function", references))
-        for function in ("Ingest", "Launch", "Poll", "Publish")
-    }
-    assert settings["Launch"].slots == settings["Poll"].slots == Slots(total=7, per_project=5)
-    assert settings["Poll"].delayed_after == timedelta(minutes=90)
-    assert settings["Poll"].max_attempts == 4
-    assert settings["Publish"].dead_letter_queue_url == "made"
+    assert settings_of("Launch").slots == settings_of("Poll").slots == Slots(total=7, per_project=5)
+    assert settings_of("Poll").delayed_after == timedelta(minutes=90)
+    assert settings_of("Poll").max_attempts == 4
 
 
 def test_without_an_environment_the_settings_are_the_templates_defaults() -> None:
     defaults = {name: each.get("Default") for name, each in template()["Parameters"].items()}
-    settings = wiring.Settings.from_environment({})
+    settings = wiring.Settings({})
     assert settings.slots == Slots(defaults["MaxRunningJobs"], defaults["MaxRunningJobsPerProject"])
     assert settings.delayed_after == timedelta(minutes=defaults["DelayedAfterMinutes"])
     assert settings.max_attempts == 1 + defaults["MaxRedeploys"]
+
+
+class Noted(dict[str, str]):
+    """An environment that notes which of its variables are read."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        super().__init__(variables)
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+
+USES = {
+    "Ingest": ("ingest", "source_queue", "ica"),
+    "Launch": ("launch", "source_queue"),
+    "Poll": ("poll",),
+    "Notify": ("poll",),
+    "Publish": ("publish", "dead_letters"),
+}
+"""What each handler takes from the container."""
+
+
+@pytest.mark.parametrize("function", USES)
+def test_each_function_is_given_the_settings_that_it_reads_and_no_others(function: str) -> None:
+    variables = Noted(environment(f"{function}Function", REFERENCES))
+    container = wiring.Container(variables)
+    for name in USES[function]:
+        getattr(container, name)
+    of_libraries = {name for name in variables if name.startswith(("POWERTOOLS_", "AWS_"))}
+    assert variables.keys() - of_libraries == variables.read
+
+
+@pytest.mark.parametrize("function", USES)
+def test_a_setting_that_is_missing_is_named(function: str) -> None:
+    container = wiring.Container({})
+    for name in USES[function]:
+        with pytest.raises(wiring.SettingMissing, match=r"the environment variable [A-Z_]+ is not set"):
+            getattr(container, name)
 
 
 def test_the_state_machine_waits_far_longer_for_a_heartbeat_than_the_poller_for_the_next() -> None:

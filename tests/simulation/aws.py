@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -114,7 +114,7 @@ class Queue:
                 for request in requests[start : start + SQS_BATCH]:
                     self.add(json.dumps(asdict(request)))
 
-    def deliver_again_soon(self, record: dict[str, Any]) -> None:
+    def deliver_again_soon(self, record: Mapping[str, Any]) -> None:
         with self.world.line("SQS").request():
             message = self.in_flight[record["messageId"]]
             message.hidden_for = redelivery_seconds(message.receives)

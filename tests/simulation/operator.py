@@ -60,7 +60,7 @@ class Operator:
         ]
 
     def _command(self, job: Job, ica_job_id: str | None) -> None:
-        reconcile = self.world.container().reconcile
+        reconcile = self.world.container("operator").reconcile
 
         def work() -> None:
             if ica_job_id:

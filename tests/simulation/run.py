@@ -25,16 +25,15 @@ class Simulation:
     def run(self) -> Simulation:
         """To the end; raises ``Broken`` at the first broken promise."""
         world = self.world
-        with world.wired():
-            self._plan()
-            try:
-                while world.step():
-                    self.promise.check()
-                    if world.is_over() and not world.engine.processes:
-                        break
-                    self.promise.check_that_it_goes_on()
-            finally:
-                world.engine.close()
+        self._plan()
+        try:
+            while world.step():
+                self.promise.check()
+                if world.is_over() and not world.engine.processes:
+                    break
+                self.promise.check_that_it_goes_on()
+        finally:
+            world.engine.close()
         self.promise.check_end()
         return self
 

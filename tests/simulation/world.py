@@ -9,39 +9,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
-import tenacity
-
-from icav2_copy_batch.adapters.ica.client import IcaClient
-from icav2_copy_batch.adapters.ica.http import Http
-from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.job import Attempt, Copy, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.uri import nfc, parse_uri
-from icav2_copy_batch.handlers import container as wiring
-from icav2_copy_batch.handlers import ingest as ingest_handler
-from icav2_copy_batch.handlers import launch as launch_handler
-from icav2_copy_batch.handlers import notify as notify_handler
-from icav2_copy_batch.handlers import poll as poll_handler
-from icav2_copy_batch.handlers import publish as publish_handler
-from icav2_copy_batch.stages.delay import Delay
-from icav2_copy_batch.stages.dispatch import Dispatch
-from icav2_copy_batch.stages.ingest import Ingest
-from icav2_copy_batch.stages.items import BatchItems
-from icav2_copy_batch.stages.launch import Launch
-from icav2_copy_batch.stages.poll import Poll
-from icav2_copy_batch.stages.publish import Publish
-from icav2_copy_batch.stages.reconcile import Reconcile
-from icav2_copy_batch.stages.settle import Settle
-from icav2_copy_batch.stages.verify import Verify
+from icav2_copy_batch.handlers import ingest, launch, notify, poll, publish
+from icav2_copy_batch.handlers.container import Container, Machine
 from local.simulator import bodies
 from local.simulator.gate import Simulator
 from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, Script, SubscriptionRequest
@@ -60,15 +38,7 @@ LONGEST_STREAM_PAUSE = 60.0
 """Seconds between two tries of a stream's record; AWS does not say how long it waits."""
 
 
-@dataclass(frozen=True)
-class Functions:
-    """What a container of a Lambda function keeps between invocations. Each container uses one of these."""
-
-    ingest: Ingest
-    launch: Launch
-    poll: Poll
-    publish: Publish
-    reconcile: Reconcile
+HANDLERS = {"ingest": ingest, "launch": launch, "poll": poll, "notify": notify, "publish": publish}
 
 
 @dataclass
@@ -112,8 +82,8 @@ class World:
         """What broke within a function or on a move, where it cannot be raised; the next check raises it."""
         self.moved: Callable[[str, Job], None] = lambda verb, job: None
         """Called with each move of a job."""
-        self.idle: dict[str, list[Functions]] = defaultdict(list)
-        self.at_work: dict[Process, Functions] = {}
+        self.idle: dict[str, list[SimulatedContainer]] = defaultdict(list)
+        self.at_work: dict[Process, SimulatedContainer] = {}
         names = [source.rpartition("/")[2] for source in self.scenario.sources if not source.endswith("/")]
         self.others = Others(self.ica, rng, self.engine.later, names, self.is_busy)
         self._stock()
@@ -192,150 +162,27 @@ class World:
 
     # --- the functions ------------------------------------------------------------------------------------------------
 
-    def container(self) -> Functions:
+    def container(self, function: str) -> SimulatedContainer:
         """A new container: its client of ICA remembers what it sees, for as long as the container lives."""
-        engine = self.engine
-        pacing = Pacing(
-            table=self.table,
-            clock=engine.clock,
-            sleep=engine.sleep,
-            seconds_left=engine.seconds_left,
-            jitter=engine.rng.uniform,
-        )
-        http = Http(
-            base_url=HOST,
-            tokens=Tokens(),
-            seconds_left=engine.seconds_left,
-            sleep=engine.sleep,
-            monotonic=lambda: engine.now.timestamp(),
-            spread=doubles.in_turn,
-            wire=self.wire,
-            clock=engine.clock,
-            pacing=pacing,
-        )
-        ica = IcaClient(http=http)
-        publish = Publish(
-            table=self.table,
-            bucket=self.bucket,
-            bus=self.bus,
-            tasks=self.tasks,
-            clock=engine.clock,
-            seconds_left=engine.seconds_left,
-        )
-        limits = Limits(max_sources_per_job=self.scenario.max_sources_per_job)
-        dispatch = Dispatch(
-            table=self.table,
-            queue=self.launch_queue,
-            pacing=pacing,
-            clock=engine.clock,
-            slots=self.slots,
-            spread=doubles.in_turn,
-        )
-        reconcile = Reconcile(table=self.table, ica=ica, clock=engine.clock)
-        settle = Settle(
-            table=self.table,
-            verify=Verify(
-                ica=ica.impatient(), verification=self.scenario.verification, clock=engine.clock, spread=doubles.in_turn
-            ),
-            items=BatchItems(ica=ica.impatient(), spread=doubles.in_turn),
-            clock=engine.clock,
-            seconds_left=engine.seconds_left,
-            max_attempts=self.max_attempts,
-            spread=doubles.in_turn,
-        )
-        return Functions(
-            reconcile=reconcile,
-            publish=publish,
-            ingest=Ingest(
-                table=self.table,
-                bucket=self.bucket,
-                dispatch=dispatch,
-                bus=self.bus,
-                tasks=self.tasks,
-                publish=publish,
-                clock=engine.clock,
-                seconds_left=engine.seconds_left,
-                limits=limits,
-                project_id=ica.project_id,
-            ),
-            launch=Launch(
-                table=self.table,
-                ica=ica,
-                poller=SimpleNamespace(trigger=self._trigger),
-                pacing=pacing,
-                clock=engine.clock,
-                seconds_left=engine.seconds_left,
-                slots=self.slots,
-                jitter=engine.rng.uniform,
-                spread=doubles.in_turn,
-                sleep=engine.sleep,
-            ),
-            poll=Poll(
-                table=self.table,
-                ica=ica,
-                settle=settle,
-                settle_launches=reconcile.settle_unknown_launches,
-                dispatch=dispatch,
-                publish=publish,
-                report_delays=Delay(table=self.table, bus=self.bus, clock=engine.clock, limit=DELAYED_AFTER).report,
-                clock=engine.clock,
-                seconds_left=engine.seconds_left,
-                sleep=engine.sleep,
-            ),
-        )
-
-    def _mine(self) -> Functions:
-        """The functions in the container of the process that runs."""
-        assert self.engine.current
-        return self.at_work[self.engine.current]
-
-    @contextmanager
-    def wired(self) -> Iterator[None]:
-        """The real handlers with these functions behind them."""
-        handlers = (ingest_handler, launch_handler, poll_handler, notify_handler, publish_handler)
-        metrics = SimpleNamespace(add_metric=self._metric)
-        with ExitStack() as patches:
-            patches.enter_context(patch.object(tenacity.wait, "random", self.engine.rng))
-            for handler in handlers:
-                patches.enter_context(patch.object(handler, "begin", lambda context: None))
-                patches.enter_context(patch.object(handler, "metrics", metrics))
-            patches.enter_context(patch.object(ingest_handler, "_ingest", lambda: self._mine().ingest))
-            patches.enter_context(patch.object(launch_handler, "_launch", lambda: self._mine().launch))
-            patches.enter_context(patch.object(poll_handler, "poll", lambda: self._mine().poll))
-            patches.enter_context(patch.object(notify_handler, "poller", lambda: self._mine().poll))
-            patches.enter_context(patch.object(publish_handler, "publish", lambda: self._mine().publish))
-            patches.enter_context(patch.object(publish_handler, "time", SimpleNamespace(sleep=self.engine.sleep)))
-            patches.enter_context(patch.object(publish_handler, "dead_letters", lambda: self))
-            patches.enter_context(patch.object(wiring, "source_queue", self._source_queue))
-            yield
+        return SimulatedContainer(self, function)
 
     def put(self, copy_id: str, error: str) -> None:
         """The dead-letter queue of the publish function."""
         with self.line("SQS").request():
             self.count("dead letter")
 
-    def _source_queue(self) -> Queue:
-        assert self.engine.current
-        return self.ingest_queue if self.engine.current.name == "ingest" else self.launch_queue
-
-    def _metric(self, name: str, unit: str, value: float) -> None:
+    def add_metric(self, name: str, unit: str, value: float) -> None:
+        """CloudWatch."""
         self.counts[f"metric {name}"] += int(value)
 
     def invoke(self, function: str, event: dict[str, Any], done: Callable[[Any], None]) -> None:
-        handler = {
-            "ingest": ingest_handler.handler,
-            "launch": launch_handler.handler,
-            "poll": poll_handler.handler,
-            "notify": notify_handler.handler,
-            "publish": publish_handler.handler,
-        }[function].__wrapped__  # type: ignore[attr-defined]
         context = SimpleNamespace(aws_request_id=f"request-{self.serial()}")
 
         def work() -> Any:
             assert self.engine.current
             idle = self.idle[function]
-            self.at_work[self.engine.current] = idle.pop() if idle else self.container()
-            return handler(event, context)
+            container = self.at_work[self.engine.current] = idle.pop() if idle else self.container(function)
+            return HANDLERS[function].handle(event, context, container)
 
         def told(result: Any) -> None:
             assert self.engine.current
@@ -350,7 +197,7 @@ class World:
 
         self.engine.start(function, TIMEOUTS[function], work, told)
 
-    def _trigger(self) -> None:
+    def trigger(self) -> None:
         with self.line("Lambda").request():
             if self.refuses("triggers"):
                 return
@@ -442,3 +289,72 @@ class World:
 
     def _rejected(self) -> set[str]:
         return {event.detail["copy_id"] for event in self.bus.events if event.detail_type == "CopyRejected"}
+
+
+class SimulatedContainer(Container):
+    """The functions' own container, with AWS in memory, ICA over a wire without sockets, and virtual time."""
+
+    def __init__(self, world: World, function: str) -> None:
+        engine, scenario = world.engine, world.scenario
+        environment = {
+            "ICA_BASE_URL": HOST,
+            "MAX_REDEPLOYS": str(scenario.max_attempts - 1),
+            "MAX_RUNNING_JOBS": str(scenario.slots.total),
+            "MAX_RUNNING_JOBS_PER_PROJECT": str(scenario.slots.per_project),
+            "MAX_SOURCES_PER_JOB": str(scenario.max_sources_per_job),
+            "DELAYED_AFTER_MINUTES": str(int(DELAYED_AFTER.total_seconds() / 60)),
+            "VERIFICATION": scenario.verification,
+        }
+        machine = Machine(
+            clock=engine.clock,
+            sleep=engine.sleep,
+            monotonic=lambda: engine.now.timestamp(),
+            jitter=engine.rng.uniform,
+            spread=doubles.in_turn,
+        )
+        super().__init__(environment, machine)
+        self._world = world
+        self._feed = world.ingest_queue if function == "ingest" else world.launch_queue
+        self.metrics = world
+
+    def seconds_left(self) -> float:
+        return self._world.engine.seconds_left()
+
+    def http_options(self) -> dict[str, Any]:
+        return {"wire": self._world.wire}
+
+    @cached_property
+    def table(self) -> CopyTable:
+        return self._world.table
+
+    @cached_property
+    def bucket(self) -> doubles.Bucket:
+        return self._world.bucket
+
+    @cached_property
+    def bus(self) -> doubles.Bus:
+        return self._world.bus
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        return self._world.tasks
+
+    @cached_property
+    def launch_queue(self) -> Queue:
+        return self._world.launch_queue
+
+    @cached_property
+    def source_queue(self) -> Queue:
+        return self._feed
+
+    @cached_property
+    def dead_letters(self) -> World:
+        return self._world
+
+    @cached_property
+    def poll_function(self) -> World:
+        return self._world
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        return Tokens()

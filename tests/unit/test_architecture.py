@@ -27,7 +27,7 @@ MAY_KNOW = {
     "ports": {"domain", "ports"},
     "adapters": {"domain", "ports", "adapters"},
     "stages": {"domain", "ports", "stages"},
-    "handlers": {"domain", "stages", "adapters", "handlers"},
+    "handlers": {"domain", "ports", "stages", "adapters", "handlers"},
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
-HANDLERS = {path.stem for path in (SOURCE / "icav2_copy_batch/handlers").glob("[a-z]*.py")} - {"wiring"}
+HANDLERS = {path.stem for path in (SOURCE / "icav2_copy_batch/handlers").glob("[a-z]*.py")} - {"container"}
 NEED_NOTHING_OF_ICA = {"ingest", "publish"}
 """To ingest, as long as no project is called by its name."""
 UNNEEDED = {"boto3", "s3transfer", "asyncio", "aws_lambda_powertools.event_handler", "libica.openapi.v2"}
@@ -48,11 +48,14 @@ def test_ingest_imports_the_adapter_for_ica_with_the_first_project_that_is_calle
         "os.environ |= {'AWS_DEFAULT_REGION': 'us-east-1', 'AWS_EC2_METADATA_DISABLED': 'true'}",
         "from icav2_copy_batch.domain.manifest import Limits, Refused, flip",
         "from icav2_copy_batch.domain.projects import Projects",
-        "from icav2_copy_batch.handlers.ingest import _ingest",
+        "from icav2_copy_batch.handlers.container import Container",
+        "set_for_it = 'COPY_TABLE_NAME MANIFEST_BUCKET_NAME EVENT_BUS_NAME LAUNCH_QUEUE_URL ICA_TOKEN_SECRET_ARN'",
+        "environment = dict.fromkeys(set_for_it.split(), 'made-up') | {'ICA_BASE_URL': 'https://ica.example'}",
+        "ingest = Container(environment).ingest",
         "known = lambda: [name for name in ('libica', 'pydantic') if name in sys.modules]",
         "ids = 'b23fb516-d852-4985-adcc-831c12e8cd22', '7595e8f2-32d3-4c76-a324-c6a85dae87b5'",
         "def flip_between(one, other):",
-        "    flip({f'icav2://{one}/a': [f'icav2://{other}/b/']}, Limits(), Projects(_ingest().project_id))",
+        "    flip({f'icav2://{one}/a': [f'icav2://{other}/b/']}, Limits(), Projects(ingest.project_id))",
         "before = known()",
         "flip_between(*ids)",
         "by_id = known()",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
 from icav2_copy_batch.domain.happening import Happening
 from icav2_copy_batch.handlers import poll
-from icav2_copy_batch.handlers.container import metrics
 
 
 def test_each_happening_has_a_metric_or_is_said_to_have_none() -> None:
@@ -22,9 +22,9 @@ def test_what_needs_a_person_has_a_metric_that_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("happening", Happening)
-def test_what_has_happened_is_counted_by_its_metric(happening: Happening, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_happened_is_counted_by_its_metric(happening: Happening) -> None:
     emitted = Counter[str]()
-    monkeypatch.setattr(metrics, "add_metric", lambda name, unit, value: emitted.update({name: value}))
-    assert poll.report(Counter({happening: 3})) == {happening.value: 3}
+    metrics = SimpleNamespace(add_metric=lambda name, unit, value: emitted.update({name: value}))
+    assert poll.report(Counter({happening: 3}), metrics) == {happening.value: 3}
     expected = {poll.METRICS[happening]: 3, "NeedsAPerson": 3 if happening in poll.NEED_A_PERSON else 0}
     assert emitted == {name: value for name, value in expected.items() if name}

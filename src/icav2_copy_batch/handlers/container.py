@@ -1,42 +1,48 @@
-"""Settings from the environment, and the adapters built from them: once per container, when first needed."""
+"""The functions' one container: what a function needs, built from its settings when first used, and kept.
+
+``on_lambda`` makes the ``handler`` that Lambda calls from a module's ``handle``: it passes the event and this process's
+container. Tests pass a container of their own, with another clock or another ICA.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import random
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import cache, cached_property, wraps
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.metrics import MetricResolution, MetricUnit
 
-from icav2_copy_batch.adapters.aws import (
-    DeadLetterQueue,
-    EventBus,
-    LaunchQueue,
-    ManifestBucket,
-    Poller,
-    SecretToken,
-    SourceQueue,
-    TaskTokens,
-)
+from icav2_copy_batch import ports
+from icav2_copy_batch.adapters import aws
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.job import Clock
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.stages.dispatch import Dispatch
 from icav2_copy_batch.stages.publish import Publish
 
 if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica.client import IcaClient
+    from icav2_copy_batch.stages.ingest import Ingest
+    from icav2_copy_batch.stages.launch import Launch
+    from icav2_copy_batch.stages.poll import Poll
+    from icav2_copy_batch.stages.reconcile import Reconcile
 
 NAMESPACE = "icav2-copy-batch"
+
+Event = dict[str, Any]
+Answer = TypeVar("Answer")
 
 # An invocation of which there is nothing to count prints no metrics; Powertools would warn of each.
 warnings.filterwarnings("ignore", "No application metrics to publish")
@@ -69,170 +75,295 @@ class LambdaContext(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
+class SettingMissing(Exception):
+    """A variable that this function needs is not set. The template sets it."""
+
+
 class Settings:
-    """What the template sets in the functions' environment."""
+    """What the template sets in a function's environment. Each function is given what it needs, and no more."""
 
-    table_name: str
-    bucket_name: str
-    bus_name: str
-    launch_queue_url: str
-    source_queue_url: str
-    dead_letter_queue_url: str
-    poll_function_name: str
-    ica_base_url: str
-    token_secret_arn: str
-    max_attempts: int
-    verification: str
-    delayed_after: timedelta
-    limits: Limits
-    slots: Slots
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
 
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Only what a function needs is set for it, so that the rest is empty."""
-        defaults = Limits()
-        return cls(
-            table_name=environment.get("COPY_TABLE_NAME", ""),
-            bucket_name=environment.get("MANIFEST_BUCKET_NAME", ""),
-            bus_name=environment.get("EVENT_BUS_NAME", ""),
-            launch_queue_url=environment.get("LAUNCH_QUEUE_URL", ""),
-            source_queue_url=environment.get("SOURCE_QUEUE_URL", ""),
-            dead_letter_queue_url=environment.get("DEAD_LETTER_QUEUE_URL", ""),
-            poll_function_name=environment.get("POLL_FUNCTION_NAME", ""),
-            ica_base_url=environment.get("ICA_BASE_URL", ""),
-            token_secret_arn=environment.get("ICA_TOKEN_SECRET_ARN", ""),
-            max_attempts=1 + int(environment.get("MAX_REDEPLOYS", "5")),
-            verification=environment.get("VERIFICATION", "size"),
-            delayed_after=timedelta(minutes=int(environment.get("DELAYED_AFTER_MINUTES", "60"))),
-            slots=Slots(
-                total=int(environment.get("MAX_RUNNING_JOBS", Slots().total)),
-                per_project=int(environment.get("MAX_RUNNING_JOBS_PER_PROJECT", Slots().per_project)),
-            ),
-            limits=Limits(
-                max_sources_per_job=int(environment.get("MAX_SOURCES_PER_JOB", defaults.max_sources_per_job)),
-                allow_same_project=environment.get("ALLOW_SAME_PROJECT", "false") == "true",
-            ),
+    def required(self, name: str) -> str:
+        """A variable without a default. Raises ``SettingMissing``."""
+        if value := self._environment.get(name):
+            return value
+        raise SettingMissing(f"the environment variable {name} is not set: deploy the function with the template")
+
+    @property
+    def max_attempts(self) -> int:
+        return 1 + int(self._environment.get("MAX_REDEPLOYS", "5"))
+
+    @property
+    def verification(self) -> str:
+        return self._environment.get("VERIFICATION", "size")
+
+    @property
+    def delayed_after(self) -> timedelta:
+        return timedelta(minutes=int(self._environment.get("DELAYED_AFTER_MINUTES", "60")))
+
+    @property
+    def slots(self) -> Slots:
+        defaults = Slots()
+        return Slots(
+            total=int(self._environment.get("MAX_RUNNING_JOBS", defaults.total)),
+            per_project=int(self._environment.get("MAX_RUNNING_JOBS_PER_PROJECT", defaults.per_project)),
         )
 
-
-def failed(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The answer to SQS: these messages are to be delivered again, all others are done with."""
-    identifiers = []
-    for record in records:
-        source_queue().deliver_again_soon(record)
-        identifiers.append({"itemIdentifier": record["messageId"]})
-    return {"batchItemFailures": identifiers}
-
-
-class Deadline:
-    """When the invocation under way has to end. Lambda runs one at a time in a container."""
-
-    def __init__(self) -> None:
-        self._at = float("inf")
-
-    def follow(self, context: LambdaContext) -> None:
-        self._at = time.monotonic() + context.get_remaining_time_in_millis() / 1000
-
-    def seconds_left(self) -> float:
-        return self._at - time.monotonic()
-
-
-deadline = Deadline()
-
-
-def begin(context: LambdaContext) -> None:
-    """What each invocation starts with."""
-    deadline.follow(context)
-    settings()
-    _configure_logging()
-
-
-@cache
-def _configure_logging() -> None:
-    copy_config_to_registered_loggers(logger, include={"icav2_copy_batch"})
-
-
-@cache
-def settings() -> Settings:
-    return Settings.from_environment(os.environ)
-
-
-@cache
-def table() -> CopyTable:
-    return CopyTable(settings().table_name)
-
-
-@cache
-def bucket() -> ManifestBucket:
-    return ManifestBucket(settings().bucket_name)
-
-
-@cache
-def bus() -> EventBus:
-    return EventBus(settings().bus_name)
-
-
-@cache
-def launch_queue() -> LaunchQueue:
-    return LaunchQueue(settings().launch_queue_url)
-
-
-@cache
-def source_queue() -> SourceQueue:
-    return SourceQueue(settings().source_queue_url)
-
-
-@cache
-def dead_letters() -> DeadLetterQueue:
-    return DeadLetterQueue(settings().dead_letter_queue_url)
-
-
-@cache
-def poller() -> Poller:
-    return Poller(settings().poll_function_name)
-
-
-@cache
-def tasks() -> TaskTokens:
-    return TaskTokens(lambda: metrics.add_metric("TasksNeverAnswered", "Count", 1))
-
-
-@cache
-def dispatch() -> Dispatch:
-    return Dispatch(table=table(), queue=launch_queue(), pacing=pacing(), clock=utc_now, slots=settings().slots)
-
-
-@cache
-def publish() -> Publish:
-    return Publish(
-        table=table(), bucket=bucket(), bus=bus(), tasks=tasks(), clock=utc_now, seconds_left=deadline.seconds_left
-    )
-
-
-@cache
-def pacing() -> Pacing:
-    return Pacing(table=table(), clock=utc_now, sleep=time.sleep, seconds_left=deadline.seconds_left)
-
-
-@cache
-def ica() -> IcaClient:
-    """Imported only where it is used: publish knows nothing of ICA, and ingest asks it only for names."""
-    from icav2_copy_batch.adapters.ica.client import IcaClient  # noqa: PLC0415 # libica takes half of a cold start
-    from icav2_copy_batch.adapters.ica.http import Http  # noqa: PLC0415 # the same
-
-    http = Http(
-        base_url=settings().ica_base_url,
-        tokens=SecretToken(settings().token_secret_arn),
-        seconds_left=deadline.seconds_left,
-        clock=utc_now,
-        pacing=pacing(),
-    )
-    return IcaClient(http=http)
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            max_sources_per_job=int(self._environment.get("MAX_SOURCES_PER_JOB", Limits().max_sources_per_job)),
+            allow_same_project=self._environment.get("ALLOW_SAME_PROJECT", "false") == "true",
+        )
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Time, chance and threads, as this machine has them."""
+
+    clock: Clock = utc_now
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    jitter: Callable[[float, float], float] = random.uniform
+    """A random number between two."""
+    spread: Spread = in_threads
+    """Makes calls that need not wait for each other."""
+
+
+class Container:
+    """What the functions need. Each property is built when it is first used, and kept for later invocations.
+
+    A property raises ``SettingMissing`` where the function's environment lacks what it is built from. What only some
+    functions run is imported with the property: libica alone takes half of a cold start.
+    """
+
+    def __init__(self, environment: Mapping[str, str], machine: Machine | None = None) -> None:
+        self.settings = Settings(environment)
+        self.machine = machine or Machine()
+        self.metrics: ports.Metrics = metrics
+        self._ends_at = float("inf")
+
+    def begin(self, context: LambdaContext) -> None:
+        """Note when the invocation under way has to end. Lambda runs one at a time in a container."""
+        self._ends_at = time.monotonic() + context.get_remaining_time_in_millis() / 1000
+
+    def seconds_left(self) -> float:
+        """Seconds until the invocation under way has to end."""
+        return self._ends_at - time.monotonic()
+
+    def failed(self, records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """The answer to SQS: these messages are to be delivered again, all others are done with."""
+        identifiers = []
+        for record in records:
+            self.source_queue.deliver_again_soon(record)
+            identifiers.append({"itemIdentifier": record["messageId"]})
+        return {"batchItemFailures": identifiers}
+
+    # --- adapters ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def table(self) -> ports.Table:
+        return CopyTable(self.settings.required("COPY_TABLE_NAME"))
+
+    @cached_property
+    def bucket(self) -> ports.Bucket:
+        return aws.ManifestBucket(self.settings.required("MANIFEST_BUCKET_NAME"))
+
+    @cached_property
+    def bus(self) -> ports.Bus:
+        return aws.EventBus(self.settings.required("EVENT_BUS_NAME"))
+
+    @cached_property
+    def tasks(self) -> ports.Tasks:
+        return aws.TaskTokens(lambda: self.metrics.add_metric("TasksNeverAnswered", "Count", 1))
+
+    @cached_property
+    def launch_queue(self) -> ports.LaunchQueue:
+        return aws.LaunchQueue(self.settings.required("LAUNCH_QUEUE_URL"))
+
+    @cached_property
+    def source_queue(self) -> ports.SourceQueue:
+        """The queue that this function is fed by."""
+        return aws.SourceQueue(self.settings.required("SOURCE_QUEUE_URL"))
+
+    @cached_property
+    def dead_letters(self) -> ports.DeadLetters:
+        return aws.DeadLetterQueue(self.settings.required("DEAD_LETTER_QUEUE_URL"))
+
+    @cached_property
+    def poll_function(self) -> ports.PollFunction:
+        return aws.Poller(self.settings.required("POLL_FUNCTION_NAME"))
+
+    @cached_property
+    def pacing(self) -> Pacing:
+        return Pacing(
+            table=self.table,
+            clock=self.machine.clock,
+            sleep=self.machine.sleep,
+            seconds_left=self.seconds_left,
+            jitter=self.machine.jitter,
+        )
+
+    @cached_property
+    def ica(self) -> IcaClient:
+        from icav2_copy_batch.adapters.ica.client import IcaClient
+        from icav2_copy_batch.adapters.ica.http import Http
+
+        http = Http(
+            base_url=self.settings.required("ICA_BASE_URL"),
+            tokens=self.tokens,
+            seconds_left=self.seconds_left,
+            sleep=self.machine.sleep,
+            monotonic=self.machine.monotonic,
+            clock=self.machine.clock,
+            jitter=self.machine.jitter,
+            spread=self.machine.spread,
+            pacing=self.pacing,
+            **self.http_options(),
+        )
+        return IcaClient(http=http)
+
+    @cached_property
+    def tokens(self) -> ports.TokenSource:
+        return aws.SecretToken(self.settings.required("ICA_TOKEN_SECRET_ARN"))
+
+    def http_options(self) -> dict[str, Any]:
+        """Parameters of ``Http`` that differ from its defaults: none, but in tests."""
+        return {}
+
+    # --- stages ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def ingest(self) -> Ingest:
+        from icav2_copy_batch.stages.ingest import Ingest
+
+        return Ingest(
+            table=self.table,
+            bucket=self.bucket,
+            dispatch=self.dispatch,
+            bus=self.bus,
+            tasks=self.tasks,
+            publish=self.publish,
+            clock=self.machine.clock,
+            seconds_left=self.seconds_left,
+            limits=self.settings.limits,
+            project_id=lambda name: self.ica.project_id(name),  # built only for a manifest that names a project
+        )
+
+    @cached_property
+    def dispatch(self) -> Dispatch:
+        return Dispatch(
+            table=self.table,
+            queue=self.launch_queue,
+            pacing=self.pacing,
+            clock=self.machine.clock,
+            slots=self.settings.slots,
+            spread=self.machine.spread,
+        )
+
+    @cached_property
+    def launch(self) -> Launch:
+        from icav2_copy_batch.stages.launch import Launch
+
+        return Launch(
+            table=self.table,
+            ica=self.ica,
+            poller=self.poll_function,
+            pacing=self.pacing,
+            clock=self.machine.clock,
+            seconds_left=self.seconds_left,
+            slots=self.settings.slots,
+            jitter=self.machine.jitter,
+            spread=self.machine.spread,
+            sleep=self.machine.sleep,
+        )
+
+    @cached_property
+    def poll(self) -> Poll:
+        from icav2_copy_batch.stages.delay import Delay
+        from icav2_copy_batch.stages.items import BatchItems
+        from icav2_copy_batch.stages.poll import Poll
+        from icav2_copy_batch.stages.settle import Settle
+        from icav2_copy_batch.stages.verify import Verification, Verify
+
+        clock, spread = self.machine.clock, self.machine.spread
+        settle = Settle(
+            table=self.table,
+            verify=Verify(
+                ica=self.ica.impatient(),
+                verification=Verification(self.settings.verification),
+                clock=clock,
+                spread=spread,
+            ),
+            items=BatchItems(ica=self.ica.impatient(), spread=spread),
+            clock=clock,
+            seconds_left=self.seconds_left,
+            max_attempts=self.settings.max_attempts,
+            spread=spread,
+        )
+        delay = Delay(table=self.table, bus=self.bus, clock=clock, limit=self.settings.delayed_after)
+        return Poll(
+            table=self.table,
+            ica=self.ica,
+            settle=settle,
+            settle_launches=self.reconcile.settle_unknown_launches,
+            dispatch=self.dispatch,
+            publish=self.publish,
+            report_delays=delay.report,
+            clock=clock,
+            seconds_left=self.seconds_left,
+            sleep=self.machine.sleep,
+        )
+
+    @cached_property
+    def reconcile(self) -> Reconcile:
+        from icav2_copy_batch.stages.reconcile import Reconcile
+
+        return Reconcile(table=self.table, ica=self.ica, clock=self.machine.clock)
+
+    @cached_property
+    def publish(self) -> Publish:
+        return Publish(
+            table=self.table,
+            bucket=self.bucket,
+            bus=self.bus,
+            tasks=self.tasks,
+            clock=self.machine.clock,
+            seconds_left=self.seconds_left,
+        )
+
+
+def configure_logging() -> None:
+    """Have all modules of this package log as the handlers do: as JSON lines, with the stack's name."""
+    copy_config_to_registered_loggers(logger, include={"icav2_copy_batch"})
+
+
+@cache
+def container() -> Container:
+    """The container of this process."""
+    configure_logging()
+    return Container(os.environ)
+
+
+def on_lambda(
+    handle: Callable[[Event, LambdaContext, Container], Answer], container: Callable[[], Container] = container
+) -> Callable[[Event, LambdaContext], Answer]:
+    """Return the function that Lambda calls: it handles an event, and sends what was counted to CloudWatch."""
+
+    @metrics.log_metrics
+    @wraps(handle)
+    def handler(event: Event, context: LambdaContext) -> Answer:
+        mine = container()
+        mine.begin(context)
+        return handle(event, context, mine)
+
+    return handler
 
 
 logging.getLogger("icav2_copy_batch")  # registered, so that it can be given the handlers' configuration

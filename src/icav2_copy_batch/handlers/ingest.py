@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-from icav2_copy_batch.handlers.container import (
-    LambdaContext,
-    begin,
-    bucket,
-    bus,
-    deadline,
-    dispatch,
-    failed,
-    ica,
-    logger,
-    metrics,
-    publish,
-    settings,
-    table,
-    tasks,
-    utc_now,
-)
-from icav2_copy_batch.stages.ingest import Ingest, Ingested, OutOfTime
+from icav2_copy_batch.handlers.container import Container, Event, LambdaContext, logger, on_lambda
+from icav2_copy_batch.stages.ingest import Ingested, OutOfTime
 
 
-@metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    begin(context)
-    total, failures = Ingested(), []
+def handle(event: Event, context: LambdaContext, container: Container) -> dict[str, Any]:
+    ingest, total, failures = container.ingest, Ingested(), []
     for record in event["Records"]:
         try:
-            total += _ingest().receive(record["messageId"], record["body"])
+            total += ingest.receive(record["messageId"], record["body"])
         except OutOfTime as error:
             logger.warning("goes on in another invocation", extra={"done": str(error)})
             failures.append(record)
         except Exception:
             logger.exception("submission not dealt with", extra={"message_id": record["messageId"]})
             failures.append(record)
-    metrics.add_metric("SubmissionsAccepted", "Count", total.accepted)
-    metrics.add_metric("SubmissionsRejected", "Count", total.rejected)
-    metrics.add_metric("LaunchMessagesSentAgain", "Count", total.sent_again)
-    return failed(failures)
+    container.metrics.add_metric("SubmissionsAccepted", "Count", total.accepted)
+    container.metrics.add_metric("SubmissionsRejected", "Count", total.rejected)
+    container.metrics.add_metric("LaunchMessagesSentAgain", "Count", total.sent_again)
+    return container.failed(failures)
 
 
-@cache
-def _ingest() -> Ingest:
-    return Ingest(
-        table=table(),
-        bucket=bucket(),
-        dispatch=dispatch(),
-        bus=bus(),
-        tasks=tasks(),
-        publish=publish(),
-        clock=utc_now,
-        seconds_left=deadline.seconds_left,
-        limits=settings().limits,
-        project_id=lambda name: ica().project_id(name),  # imported and built only for a manifest that names a project
-    )
+handler = on_lambda(handle)

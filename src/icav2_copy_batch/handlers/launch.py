@@ -5,25 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from icav2_copy_batch.domain.job import LaunchRequest
-from icav2_copy_batch.handlers.container import (
-    LambdaContext,
-    begin,
-    deadline,
-    failed,
-    ica,
-    logger,
-    metrics,
-    pacing,
-    poller,
-    settings,
-    table,
-    utc_now,
-)
-from icav2_copy_batch.stages.launch import End, Launch
+from icav2_copy_batch.handlers.container import Container, Event, LambdaContext, logger, on_lambda
+from icav2_copy_batch.stages.launch import End
 
 METRICS: Mapping[End, str | None] = {
     End.STARTED: "AttemptsStarted",
@@ -38,33 +24,21 @@ METRICS: Mapping[End, str | None] = {
 """What is counted of the ends of launch messages."""
 
 
-@metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    begin(context)
-    due, failures = [], []
+def handle(event: Event, context: LambdaContext, container: Container) -> dict[str, Any]:
+    launch, due, failures = container.launch, [], []
     for record in event["Records"]:
         try:
             due.append((LaunchRequest(**json.loads(record["body"])), record))
         except (ValueError, TypeError):
             logger.exception("not a launch message", extra={"message_id": record["messageId"]})
             failures.append(record)
-    ended = _launch().launch(request for request, _ in due)
+    ended = launch.launch(request for request, _ in due)
     counts = Counter(each.end for each in ended)
     for end, metric in METRICS.items():
         if metric:
-            metrics.add_metric(metric, "Count", counts[end])
+            container.metrics.add_metric(metric, "Count", counts[end])
     broken = {each.request for each in ended if each.end is End.BROKEN}
-    return failed([*failures, *(record for request, record in due if request in broken)])
+    return container.failed([*failures, *(record for request, record in due if request in broken)])
 
 
-@cache
-def _launch() -> Launch:
-    return Launch(
-        table=table(),
-        ica=ica(),
-        poller=poller(),
-        pacing=pacing(),
-        clock=utc_now,
-        seconds_left=deadline.seconds_left,
-        slots=settings().slots,
-    )
+handler = on_lambda(handle)

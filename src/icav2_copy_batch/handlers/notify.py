@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import ended_job_of
-from icav2_copy_batch.handlers.container import LambdaContext, begin, metrics
-from icav2_copy_batch.handlers.poll import poll as poller
+from icav2_copy_batch.handlers.container import Container, Event, LambdaContext, on_lambda
 from icav2_copy_batch.handlers.poll import report
 
 
-@metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+def handle(event: Event, context: LambdaContext, container: Container) -> dict[str, int]:
     """Poll once for all that have come together. Where that fails, the poller does the same a little later."""
-    begin(context)
     ended = {job_id for record in event["Records"] if (job_id := ended_job_of(record["body"]))}
-    return report(poller().poll_notified(context.aws_request_id, ended) if ended else Happenings())
+    happened = container.poll.poll_notified(context.aws_request_id, ended) if ended else Happenings()
+    return report(happened, container.metrics)
+
+
+handler = on_lambda(handle)

@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from functools import cache
-from typing import Any
-
+from icav2_copy_batch import ports
 from icav2_copy_batch.domain.happening import Happening, Happenings
-from icav2_copy_batch.handlers.container import (
-    LambdaContext,
-    begin,
-    bus,
-    deadline,
-    dispatch,
-    ica,
-    metrics,
-    publish,
-    settings,
-    table,
-    utc_now,
-)
-from icav2_copy_batch.stages.delay import Delay
-from icav2_copy_batch.stages.items import BatchItems
-from icav2_copy_batch.stages.poll import Poll
-from icav2_copy_batch.stages.reconcile import Reconcile
-from icav2_copy_batch.stages.settle import Settle
-from icav2_copy_batch.stages.verify import Verification, Verify
+from icav2_copy_batch.handlers.container import Container, Event, LambdaContext, on_lambda
 
 METRICS: dict[Happening, str | None] = {
     Happening.RUNNING: None,  # the usual state of a job
@@ -56,14 +35,12 @@ NEED_A_PERSON = (Happening.UNDECIDED, Happening.UNKNOWN_STATUS, Happening.NOT_MO
 """Only a person can put these right. They share one alarm, on a metric of their own."""
 
 
-@metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    begin(context)
+def handle(event: Event, context: LambdaContext, container: Container) -> dict[str, int]:
     triggered = event.get("source") != "aws.events"
-    return report(poll().poll(context.aws_request_id, triggered))
+    return report(container.poll.poll(context.aws_request_id, triggered), container.metrics)
 
 
-def report(happened: Happenings) -> dict[str, int]:
+def report(happened: Happenings, metrics: ports.Metrics) -> dict[str, int]:
     """Emit what has happened as metrics, and return it."""
     for happening, number in happened.items():
         if metric := METRICS[happening]:
@@ -72,28 +49,4 @@ def report(happened: Happenings) -> dict[str, int]:
     return {str(happening): number for happening, number in happened.items()}
 
 
-@cache
-def poll() -> Poll:
-    verify = Verify(ica=ica().impatient(), verification=Verification(settings().verification), clock=utc_now)
-    settle = Settle(
-        table=table(),
-        verify=verify,
-        items=BatchItems(ica=ica().impatient()),
-        clock=utc_now,
-        seconds_left=deadline.seconds_left,
-        max_attempts=settings().max_attempts,
-    )
-    reconcile = Reconcile(table=table(), ica=ica(), clock=utc_now)
-    delay = Delay(table=table(), bus=bus(), clock=utc_now, limit=settings().delayed_after)
-    return Poll(
-        table=table(),
-        ica=ica(),
-        settle=settle,
-        settle_launches=reconcile.settle_unknown_launches,
-        dispatch=dispatch(),
-        publish=publish(),
-        report_delays=delay.report,
-        clock=utc_now,
-        seconds_left=deadline.seconds_left,
-        sleep=time.sleep,
-    )
+handler = on_lambda(handle)

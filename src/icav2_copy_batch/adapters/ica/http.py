@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 import urllib3
 from pydantic import ValidationError
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from icav2_copy_batch.adapters.ica.bodies import message_of, problem_in, rows_in
 from icav2_copy_batch.adapters.ica.clock import IcaClock
@@ -46,6 +47,7 @@ MAX_TRIES, FEW_TRIES = 6, 2
 MAX_PACED_TRIES = 12
 """Tries of a call that ICA refuses with 429 while each try waits for its turn."""
 MAX_WAIT_SECONDS = 10.0
+BACKOFF = wait_exponential(multiplier=0.5, max=MAX_WAIT_SECONDS)
 
 TOKEN_REFUSED = "ICA does not take the token"  # noqa: S105 # a message about the token
 """Logged when ICA refuses a fresh token, or no token can be read. The template counts this text, for an alarm."""
@@ -93,6 +95,7 @@ class Http:
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Clock = lambda: datetime.now(UTC),
+        jitter: Callable[[float, float], float] = random.uniform,
         spread: Spread = in_threads,
         pacing: Pacing | None = None,
         wire: Any = None,
@@ -121,6 +124,7 @@ class Http:
         self._seconds_left = seconds_left
         self._sleep = sleep
         self._clock = clock
+        self._jitter = jitter
         self._pacing = pacing
         self._max_tries = max_tries
         self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
@@ -188,7 +192,7 @@ class Http:
 
         retrying = Retrying(
             retry=retry_if_exception(is_worth_another_try),
-            wait=lambda state: 0.0 if self._is_paced(state) else _pause(state),
+            wait=lambda state: 0.0 if self._is_paced(state) else self._pause(state),
             stop=has_to_stop,
             sleep=self._sleep,
             reraise=True,
@@ -199,6 +203,12 @@ class Http:
         """Whether a call that ICA refused with 429 waits for its turn before it is made again."""
         error = state.outcome.exception() if state.outcome else None
         return bool(self._pacing) and isinstance(error, IcaError) and error.is_throttling
+
+    def _pause(self, state: RetryCallState) -> float:
+        """Full jitter between 0 and an exponentially growing limit; longer where ICA says how long."""
+        error = state.outcome.exception() if state.outcome else None
+        retry_after = error.retry_after if isinstance(error, IcaUnavailable) else None
+        return max(self._jitter(0, BACKOFF(state)), min(retry_after or 0.0, MAX_WAIT_SECONDS))
 
     def _call_in_turn(self, request: Request) -> dict[str, Any]:
         with self._pacing.turn(self._time_for(request)) if self._pacing else nullcontext():
@@ -279,14 +289,6 @@ class Http:
             return False
         self._sleep(seconds)
         return True
-
-
-def _pause(state: RetryCallState) -> float:
-    """Full jitter between 0 and an exponentially growing limit; longer where ICA says how long."""
-    error = state.outcome.exception() if state.outcome else None
-    retry_after = error.retry_after if isinstance(error, IcaUnavailable) else None
-    jittered = wait_random_exponential(multiplier=0.5, max=MAX_WAIT_SECONDS)(state)
-    return max(jittered, min(retry_after or 0.0, MAX_WAIT_SECONDS))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
