@@ -21,7 +21,7 @@ TIMED = "import time; t = time.perf_counter(); import {}; print(time.perf_counte
 
 def coldstart(runs: int, steps: Steps) -> list[Table]:
     """Each run imports everything once, so that a machine whose speed drifts is the same for both sides of a ratio."""
-    names = sorted(path.stem for path in HANDLERS.glob("*.py") if path.stem not in ("__init__", "wiring"))
+    names = sorted(path.stem for path in HANDLERS.glob("*.py") if path.stem not in ("__init__", "container"))
     modules = {name: f"icav2_copy_batch.handlers.{name}" for name in names}
     modules |= {name: f"{modules[name]}, icav2_copy_batch.adapters.ica.client" for name in TALKS_TO_ICA}
     seconds: list[dict[str, float]] = []
