@@ -194,6 +194,10 @@ def test_while_nothing_is_open_a_month_costs_less_than_two_dollars(
     reads = sum(1.0 if '"ConsistentRead": true' in body else 0.5 for _, body in looked)
     resources = list(template.transformed()["Resources"].values())
     alarms = [each["Properties"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
+    dashboards = [each for each in resources if each["Type"] == "AWS::CloudWatch::Dashboard"]
+    assert [each["Condition"] for each in dashboards] == ["HasDashboard"], (
+        "who has three of them already may leave it out"
+    )
     assert all("Metrics" not in alarm for alarm in alarms), "each looks at one metric"
     mappings = [each["Properties"] for each in resources if each["Type"] == "AWS::Lambda::EventSourceMapping"]
     queues = [each for each in mappings if "Queue" in str(each["EventSourceArn"])]
