@@ -11,7 +11,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from local.stack import TOKEN, LocalStack, StackError, StackOptions, local_stack
+from local.stack import (
+    CREDENTIALS,
+    ICA_MEDIA_TYPE,
+    STACK_NAME,
+    TOKEN,
+    LocalStack,
+    StackError,
+    StackOptions,
+    local_stack,
+)
 
 VARIABLES = "AWS_PORT, ICA_PORT, ICA_BASE_URL, ICA_TOKEN, FAILURE_RATE, JOB_SECONDS, SEED, MANIFEST"
 
@@ -28,7 +37,7 @@ def main() -> int:
         with local_stack(options) as stack:
             if stack.simulator and (manifest := os.environ.get("MANIFEST")):
                 stack.simulator.stock(json.loads(Path(manifest).read_text()))
-            _introduce(console, stack)
+            _introduce(console, stack, options.ica_token)
             signal.pause()
     except StackError as error:
         console.print(f"[red]{error}[/]")
@@ -51,18 +60,17 @@ def _options(environment: Mapping[str, str]) -> StackOptions:
     )
 
 
-def _introduce(console: Console, stack: LocalStack) -> None:
-    console.print(f"AWS_ENDPOINT_URL=[bold]{stack.endpoint}[/]")
-    console.print(f"ICA              [bold]{stack.ica_base_url}[/]")
+def _introduce(console: Console, stack: LocalStack, ica_token: str) -> None:
     for name, value in stack.outputs.items():
         console.print(f"{name:<28} {value}")
-    console.print("\nFor the AWS CLI and SAM:")
-    console.print(
-        f"  export AWS_ENDPOINT_URL={stack.endpoint} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test "
-        "AWS_DEFAULT_REGION=us-east-1"
-    )
+    console.print("\nFor another terminal, so that the commands of the README and of docs/ work on this stack:")
+    exported = {"AWS_ENDPOINT_URL": stack.endpoint, **CREDENTIALS, "ICAV2_COPY_STACK": STACK_NAME}
+    exported |= {"ICA": stack.ica_base_url, "V3": ICA_MEDIA_TYPE, "JWT": ica_token}
+    for name, value in exported.items():
+        console.print(f"  export {name}=[bold]{value}[/]")
+    console.print('  eval "$(icav2-copy env)"')
     console.print("Submit a manifest:")
-    console.print(f"  aws s3 cp manifest.json s3://{stack.outputs['ManifestBucketName']}/manifests/")
+    console.print('  aws s3 cp manifest.json "s3://$MANIFEST_BUCKET_NAME/manifests/"')
     if stack.simulator:
         console.print("Have the simulated ICA hold a manifest's source files, and see what is in it:")
         url = stack.simulator.admin_url

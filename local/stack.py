@@ -35,6 +35,7 @@ REGION = "us-east-1"
 STACK_NAME = "icav2-copy-batch"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
 TOKEN = "the-simulator-takes-this-token"
+ICA_MEDIA_TYPE = "application/vnd.illumina.v3+json"
 SECRET_ARN_PARAMETER = "/icav2/umccr-prod/service-user-trial-jwt-token-secret-arn"
 START_SECONDS = 30.0
 
@@ -128,8 +129,7 @@ class LocalStack:
             self._ica(f"/api/projects/{project_id}/notificationSubscriptions", wanted)
 
     def _ica(self, path: str, body: Mapping[str, Any]) -> Any:
-        media_type = "application/vnd.illumina.v3+json"
-        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": media_type, "Content-Type": media_type}
+        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": ICA_MEDIA_TYPE, "Content-Type": ICA_MEDIA_TYPE}
         request = Request(f"{self.ica_base_url}{path}", json.dumps(body).encode(), headers)
         with urlopen(request, timeout=30) as answer:
             return json.load(answer)
