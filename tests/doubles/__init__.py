@@ -6,7 +6,7 @@ double         stands for                          held by
 Table          ``adapters.table.CopyTable``        ``integration/test_table_contract.py``
 Queue          ``adapters.aws.LaunchQueue``        ``integration/test_doubles.py``
 Bus            ``adapters.aws.EventBus``           ``integration/test_doubles.py``
-Bucket         ``adapters.aws.ManifestBucket``     ``integration/test_doubles.py``
+Bucket         ``adapters.bucket.ManifestBucket``  ``integration/test_doubles.py``
 Tasks          ``adapters.aws.TaskTokens``         ``integration/test_doubles.py``
 SmallIca       our client of ICA                   ``integration/test_ica_contract.py``
 SimulatedIca   ICA itself, served over HTTP        ``integration/test_simulator.py``

@@ -50,6 +50,8 @@ class Bucket:
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     versions: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
     """What a key held in a version: bucket, key and version id → content."""
+    uploads: int = 0
+    """How many have begun, and neither ended nor been given up."""
 
     def __getitem__(self, key: str) -> bytes:
         return self.objects[self.name, key]
@@ -76,6 +78,10 @@ class Bucket:
     def write(self, key: str, pieces: Iterable[str], content_type: str = "application/json") -> str:
         return self.put(key, "".join(pieces).encode(), content_type)
 
+    def upload(self, key: str, content_type: str = "application/json") -> Upload:
+        self.uploads += 1
+        return Upload(self, key, content_type)
+
     def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None:
         with self.line.request():
             content = self._content(bucket, key, version_id)
@@ -86,6 +92,34 @@ class Bucket:
 
     def _content(self, bucket: str, key: str, version_id: str | None) -> bytes | None:
         return self.versions.get((bucket, key, version_id)) if version_id else self.objects.get((bucket, key))
+
+
+@dataclass
+class Upload:
+    """An object that is written piece by piece: one request, when it is finished."""
+
+    bucket: Bucket
+    key: str
+    content_type: str
+    pieces: list[str] = field(default_factory=list)
+    has_ended: bool = False
+
+    def add(self, text: str) -> None:
+        self.pieces.append(text)
+
+    def finish(self) -> str:
+        uri = self.bucket.put(self.key, "".join(self.pieces).encode(), self.content_type)
+        self._end()
+        return uri
+
+    def abandon(self) -> None:
+        self.pieces.clear()
+        self._end()
+
+    def _end(self) -> None:
+        if not self.has_ended:
+            self.has_ended = True
+            self.bucket.uploads -= 1
 
 
 class Succeeded(NamedTuple):

@@ -16,11 +16,9 @@ from botocore.exceptions import ClientError
 from botocore.session import get_session
 
 from icav2_copy_batch.adapters.aws import (
-    PART_BYTES,
     TASK_TROUBLES,
     EventBus,
     LaunchQueue,
-    ManifestBucket,
     Poller,
     SecretToken,
     SendFailed,
@@ -28,6 +26,7 @@ from icav2_copy_batch.adapters.aws import (
     TaskTokens,
     TaskTrouble,
 )
+from icav2_copy_batch.adapters.bucket import PART_BYTES, ManifestBucket
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.token import UnusableSecret
@@ -313,6 +312,27 @@ def test_of_what_cannot_be_written_to_its_end_nothing_is_left(aws: AwsCalls) -> 
     assert aws.count("AbortMultipartUpload") == 1
     assert "Uploads" not in clients.s3().list_multipart_uploads(Bucket="manifests")
     assert clients.s3().list_objects_v2(Bucket="manifests")["KeyCount"] == 0
+
+
+def test_an_object_under_way_is_there_once_it_is_finished(aws: AwsCalls) -> None:
+    """Several may be under way at once; one that is abandoned leaves nothing, also if that is said twice."""
+    bucket = create_bucket()
+    whole, small, abandoned = (bucket.upload(f"results/{name}", "text/csv; charset=utf-8") for name in "abc")
+    for piece in many(1000, 10_000):
+        whole.add(piece)
+        abandoned.add(piece)
+    small.add("é")
+    assert clients.s3().list_objects_v2(Bucket="manifests")["KeyCount"] == 0
+    abandoned.abandon()
+    abandoned.abandon()
+    assert (whole.finish(), small.finish()) == ("s3://manifests/results/a", "s3://manifests/results/b")
+    assert content_of("s3://manifests/results/a") == "".join(many(1000, 10_000)).encode()
+    assert content_of("s3://manifests/results/b") == "é".encode()
+    for name in "ab":
+        head = clients.s3().head_object(Bucket="manifests", Key=f"results/{name}")
+        assert head["ContentType"] == "text/csv; charset=utf-8"
+    assert aws.count("AbortMultipartUpload") == 1
+    assert "Uploads" not in clients.s3().list_multipart_uploads(Bucket="manifests")
 
 
 def test_a_part_that_s3_does_not_take_is_an_error_and_ends_the_rest(aws: AwsCalls) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from icav2_copy_batch.adapters.aws import EventBus, LaunchQueue, ManifestBucket, TaskTokens
+from icav2_copy_batch.adapters.aws import EventBus, LaunchQueue, TaskTokens
+from icav2_copy_batch.adapters.bucket import ManifestBucket
 from icav2_copy_batch.domain.events import MAX_CAUSE_BYTES, MAX_DETAIL_BYTES, Detail
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.problems import Refused
@@ -166,6 +167,18 @@ def test_what_is_put_is_there_under_the_uri_that_comes_back_and_may_be_put_again
         assert bucket.ours.write("results/c.json", ["in ", "pièces"]) == uri
         assert bucket.content(uri) == "in pièces".encode()
     assert bucket.ours.name == "manifests"
+
+
+def test_an_upload_is_there_once_it_is_finished_and_not_if_it_is_abandoned(bucket: Bucket) -> None:
+    uploads = [bucket.ours.upload(f"results/{name}", "text/csv; charset=utf-8") for name in "ab"]
+    for each in uploads:
+        each.add("in ")
+        each.add("pièces")
+    uploads[0].abandon()
+    assert uploads[1].finish() == "s3://manifests/results/b"
+    assert bucket.content("s3://manifests/results/b") == "in pièces".encode()
+    with pytest.raises(Refused):
+        bucket.ours.read("manifests", "results/a", None, 100)
 
 
 # --- task tokens -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.adapters import aws
+from icav2_copy_batch.adapters.bucket import ManifestBucket
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import LaunchRequest
 from tests import doubles
@@ -21,7 +22,7 @@ PAIRS: list[tuple[type, type]] = [
     (CopyTable, doubles.Table),
     (aws.LaunchQueue, doubles.Queue),
     (aws.EventBus, doubles.Bus),
-    (aws.ManifestBucket, doubles.Bucket),
+    (ManifestBucket, doubles.Bucket),
     (aws.TaskTokens, doubles.Tasks),
 ]
 

@@ -1,4 +1,4 @@
-"""SQS, S3, EventBridge, Step Functions, Lambda and Secrets Manager, one small class for each use.
+"""SQS, EventBridge, Step Functions, Lambda and Secrets Manager, one small class for each use. S3: see ``bucket``.
 
 A client is made when it is first needed, never at import. The clients are botocore's: boto3 makes the same ones, and
 importing it would only lengthen a cold start. botocore retries a failed call; an error that remains propagates unless
@@ -10,28 +10,24 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from enum import Enum
 from functools import cache, cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.exceptions import ClientError
 from botocore.session import Session, get_session
 
 from icav2_copy_batch.domain.events import EVENT_SOURCE, Detail, encode
 from icav2_copy_batch.domain.job import LaunchRequest
-from icav2_copy_batch.domain.problems import Problem, Refused
 from icav2_copy_batch.domain.token import UnusableSecret, bare_token
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_lambda import LambdaClient
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
@@ -40,27 +36,6 @@ SQS_BATCH = 10
 """Messages in one request: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html"""
 PARALLEL_SENDS = 8
 FIRST_REDELIVERY_SECONDS, LONGEST_REDELIVERY_SECONDS = 20, 900
-GONE, NO_OBJECT = "does not exist, or not any more", "cannot be the name of an object in S3"
-FAULTS = {
-    "NoSuchKey": GONE,
-    "NoSuchVersion": GONE,
-    "NoSuchBucket": GONE,
-    "MethodNotAllowed": GONE,  # the version is a delete marker
-    "InvalidBucketName": NO_OBJECT,
-    "KeyTooLongError": NO_OBJECT,
-    "InvalidArgument": NO_OBJECT,  # a malformed version id, for example
-    "InvalidURI": NO_OBJECT,
-    "InvalidObjectState": "is archived; restore it first",
-}
-"""What is wrong with an object that cannot be read, in words for the person who named it, by S3's error code.
-
-https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-"""
-PART_BYTES = 8 * 1024**2
-"""The size of a part of a large object. S3 accepts 10,000 parts of 5 MiB to 5 GiB: 78 GiB in all with this size.
-
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
-"""
 
 
 class TaskTrouble(Enum):
@@ -102,7 +77,8 @@ def _session() -> Session:
     return get_session()
 
 
-def _client(service: str) -> Any:
+def client_of(service: str) -> Any:
+    """A client of one of AWS's services."""
     return _session().create_client(service, config=_CONFIG)
 
 
@@ -118,7 +94,7 @@ class Queue:
 
     @cached_property
     def _sqs(self) -> SQSClient:
-        client: SQSClient = _client("sqs")
+        client: SQSClient = client_of("sqs")
         return client
 
 
@@ -182,115 +158,6 @@ class DeadLetterQueue(Queue):
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=json.dumps({"copy_id": copy_id, "error": error}))
 
 
-class ManifestBucket:
-    """The bucket of the stack; people upload manifests under ``manifests/``. The product uses other prefixes."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @cached_property
-    def _s3(self) -> S3Client:
-        client: S3Client = _client("s3")
-        return client
-
-    def read(self, bucket: str, key: str, version_id: str | None, max_bytes: int) -> bytes:
-        """The content of an object in any bucket.
-
-        Raises ``Refused`` where there is no such object, where it has more than ``max_bytes``, and where this stack may
-        not read or decrypt it.
-        """
-        uri = f"s3://{bucket}/{key}"
-        version = {"VersionId": version_id} if version_id else {}
-        try:
-            answer = self._s3.get_object(Bucket=bucket, Key=key, **version)  # type: ignore[arg-type]
-        except ClientError as error:
-            if fault := self._fault_of(error, bucket, key, version):
-                raise Refused([Problem(uri, fault)]) from None
-            raise
-        except ParamValidationError:
-            raise Refused([Problem(uri, NO_OBJECT)]) from None
-        if answer["ContentLength"] > max_bytes:
-            raise Refused([Problem(uri, f"is larger than {max_bytes:,} bytes; split the manifest")])
-        return answer["Body"].read()
-
-    def _fault_of(self, error: ClientError, bucket: str, key: str, version: Mapping[str, str]) -> str | None:
-        """What is wrong with an object that S3 did not let us read; None where the failure may pass."""
-        code = error.response["Error"].get("Code", "")
-        if code in FAULTS:
-            return FAULTS[code]
-        if code == "AccessDenied" and bucket != self.name:
-            hint = f"put it into {self.name}, or name its bucket in the parameter ManifestSourceBucket"
-            return f"may not be read by this stack; {hint}"
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500 and self._is_under_a_key(bucket, key, version):
-            hint = "put it there under the bucket's own encryption, which is the default"
-            return f"is encrypted under a KMS key that this stack may not use; {hint}"
-        return None
-
-    def put(self, key: str, content: bytes, content_type: str = "application/json") -> str:
-        """Store an object in our bucket; its URI."""
-        self._s3.put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type)
-        return f"s3://{self.name}/{key}"
-
-    def _is_under_a_key(self, bucket: str, key: str, version: Mapping[str, str]) -> bool:
-        """Whether an object is encrypted under a KMS key. S3 says so even to those who may not use the key."""
-        try:
-            head = self._s3.head_object(Bucket=bucket, Key=key, **version)  # type: ignore[arg-type]
-        except ClientError:
-            return False
-        return head.get("ServerSideEncryption", "AES256") != "AES256"
-
-    def write(self, key: str, pieces: Iterable[str], content_type: str = "application/json") -> str:
-        """Store an object of any size in our bucket; its URI. At most two parts of it are in memory."""
-        parts = _parts(pieces)
-        first, second = next(parts, b""), next(parts, None)
-        if second is None:
-            return self.put(key, first, content_type)
-        upload = {"Bucket": self.name, "Key": key}
-        upload["UploadId"] = self._s3.create_multipart_upload(**upload, ContentType=content_type)["UploadId"]  # type: ignore[arg-type]
-        try:
-            done: list[CompletedPartTypeDef] = []
-            for number, part in enumerate(chain([first, second], parts), start=1):
-                answer = self._s3.upload_part(**upload, PartNumber=number, Body=part)  # type: ignore[arg-type]
-                done.append({"PartNumber": number, "ETag": answer["ETag"]})
-            self._s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})  # type: ignore[arg-type]
-        except BaseException:
-            self._s3.abort_multipart_upload(**upload)  # type: ignore[arg-type]
-            raise
-        return f"s3://{self.name}/{key}"
-
-    def keep(self, bucket: str, key: str, version_id: str | None, target_key: str) -> str | None:
-        """Copy an object to a key in our bucket; the copy's URI, or None where there is no such object.
-
-        Where S3 refuses the copy, the object stays where it is, and its own URI is returned. S3 refuses objects of more
-        than 5 GB, in buckets or under KMS keys that this stack may not use, and with tags, which take more permissions.
-
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
-        """
-        source = {"Bucket": bucket, "Key": key} | ({"VersionId": version_id} if version_id else {})
-        try:
-            self._s3.copy_object(Bucket=self.name, Key=target_key, CopySource=source)  # type: ignore[arg-type]
-        except ClientError as error:
-            if error.response["Error"].get("Code") in ("NoSuchKey", "NoSuchVersion", "NoSuchBucket"):
-                return None
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
-                raise  # S3 is in trouble, which passes
-            logger.warning("submission kept where it is", extra={"code": error.response["Error"].get("Code")})
-            return f"s3://{bucket}/{key}" + (f"?versionId={version_id}" if version_id else "")
-        return f"s3://{self.name}/{target_key}"
-
-
-def _parts(pieces: Iterable[str]) -> Iterator[bytes]:
-    """The text in parts of ``PART_BYTES``; the last part may be smaller."""
-    part = bytearray()
-    for piece in pieces:
-        part += piece.encode()
-        while len(part) >= PART_BYTES:
-            yield bytes(part[:PART_BYTES])
-            del part[:PART_BYTES]
-    if part:
-        yield bytes(part)
-
-
 class EventBus:
     """The event bus that carries the product's events."""
 
@@ -299,7 +166,7 @@ class EventBus:
 
     @cached_property
     def _events(self) -> EventBridgeClient:
-        client: EventBridgeClient = _client("events")
+        client: EventBridgeClient = client_of("events")
         return client
 
     def put(self, detail_type: str, detail: Detail) -> None:
@@ -327,7 +194,7 @@ class TaskTokens:
 
     @cached_property
     def _sfn(self) -> SFNClient:
-        client: SFNClient = _client("stepfunctions")
+        client: SFNClient = client_of("stepfunctions")
         return client
 
     def succeed(self, task_token: str, output: Detail) -> None:
@@ -371,7 +238,7 @@ class Poller:
 
     @cached_property
     def _lambda(self) -> LambdaClient:
-        client: LambdaClient = _client("lambda")
+        client: LambdaClient = client_of("lambda")
         return client
 
     def trigger(self) -> None:
@@ -392,7 +259,7 @@ class SecretToken:
 
     @cached_property
     def _secrets(self) -> SecretsManagerClient:
-        client: SecretsManagerClient = _client("secretsmanager")
+        client: SecretsManagerClient = client_of("secretsmanager")
         return client
 
     def token(self, *, fresh: bool = False) -> str:

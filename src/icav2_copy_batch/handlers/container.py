@@ -23,6 +23,7 @@ from aws_lambda_powertools.metrics import MetricResolution, MetricUnit
 
 from icav2_copy_batch import ports
 from icav2_copy_batch.adapters import aws
+from icav2_copy_batch.adapters.bucket import ManifestBucket
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.job import Clock
@@ -173,7 +174,7 @@ class Container:
 
     @cached_property
     def bucket(self) -> ports.Bucket:
-        return aws.ManifestBucket(self.settings.required("MANIFEST_BUCKET_NAME"))
+        return ManifestBucket(self.settings.required("MANIFEST_BUCKET_NAME"))
 
     @cached_property
     def bus(self) -> ports.Bus:
