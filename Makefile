@@ -19,7 +19,7 @@ export SAM_CLI_TELEMETRY := 0
 
 SEEDS ?= 10000
 
-.PHONY: help setup demo local test coverage soak replay mutants bench check build validate deploy format lock clean
+.PHONY: help setup demo local test coverage soak replay mutants bench screenshot check build validate deploy format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ mutants: setup ## Take each condition of the table away, one at a time: its test
 
 bench: setup ## Measure speed, ICA calls, scale and cost, and write docs/ (ONLY=makespan,ingest for some parts)
 	@PYTHONPATH=src $(BIN)/python -m local.bench $(if $(ONLY),--only "$(ONLY)")
+
+screenshot: setup ## The picture of a report in docs/ (CHROME=path, where Chromium is not on the path)
+	@PYTHONPATH=src $(BIN)/python -m tests.browser.screenshot
 
 check: setup ## Lint, types and template
 	$(BIN)/ruff check .
