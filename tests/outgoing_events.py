@@ -134,10 +134,22 @@ LOST_REPORTS = ended_job(
 )
 
 
+CANCELLED = replace(
+    REPORTS,
+    status=JobStatus.CANCELLED,
+    attempt=2,
+    attempts=REPORTS.attempts[:1],
+    reason="its copy was cancelled",
+)
+
+
 def outgoing_events() -> dict[str, dict[str, Any]]:
     """Each event by the name of its file, in the envelope in which EventBridge delivers it."""
     result_uri = f"{BUCKET}/results/{STARTED.copy_id}.json"
     completed, failed = settled(CopyStatus.COMPLETED, 2, 0), settled(CopyStatus.FAILED, 1, 2)
+    cancelled = replace(
+        settled(CopyStatus.CANCELLED, 1, 0), cancelled_jobs=1, tags={"run": "240229_A00130_0288"}, redrive_of="run-288"
+    )
     delayed = replace(STARTED, ingested_at="2024-05-28T03:11:59.010Z")
     return {
         "copy-started": _delivered(documents.COPY_STARTED, documents.started_detail(STARTED), STARTED_AT),
@@ -152,6 +164,11 @@ def outgoing_events() -> dict[str, dict[str, Any]]:
         "copy-failed": _delivered(
             documents.settled_type(failed),
             settled_result(failed, [SAMPLES, LOST_REPORTS, LOST_BCLS], result_uri)[1].detail(),
+            SETTLED_AT,
+        ),
+        "copy-cancelled": _delivered(
+            documents.settled_type(cancelled),
+            settled_result(cancelled, [SAMPLES, CANCELLED], result_uri)[1].detail(),
             SETTLED_AT,
         ),
         "copy-rejected": _delivered(documents.COPY_REJECTED, _rejected_detail(), STARTED_AT),

@@ -11,6 +11,7 @@ from typing import Any
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
+    CANCELLED,
     MOVES,
     Attempt,
     Claim,
@@ -29,6 +30,7 @@ from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.pace import Pace
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting
+from icav2_copy_batch.domain.stops import Paused, Stops
 from icav2_copy_batch.domain.uri import parse_uri
 from tests.doubles.line import Line
 
@@ -68,6 +70,10 @@ class Table:
     """Copy id and the number of the last job → the backlog."""
     leases: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Name → owner and until when."""
+    paused_items: dict[str, Paused] = field(default_factory=dict)
+    """Subject → pause."""
+    cancelled: set[str] = field(default_factory=set)
+    """Ids of cancelled copies of which jobs may still be open."""
     slots: Counter[str] = field(default_factory=Counter)
     """ICA project id → slots in use."""
     folders: dict[tuple[str, str], FolderRow] = field(default_factory=dict)
@@ -86,7 +92,8 @@ class Table:
         with self.line.request():
             if copy.copy_id in self.copies:
                 return self.copies[copy.copy_id].copy
-            written = replace(copy, ingested_at=None, settled_at=None, delayed_at=None)
+            later = ("ingested_at", "settled_at", "delayed_at", "paused_at", "cancelled_at")
+            written = replace(copy, **dict.fromkeys(later), redriven_as=frozenset())  # type: ignore[arg-type]
             self.copies[copy.copy_id] = CopyRow(written, due_at=copy.submitted_at)
             if copy.task_tokens:
                 self.waited_for[copy.copy_id] = None
@@ -146,6 +153,8 @@ class Table:
             present = self._movable("claim_for_launch", job)
             if present is None:
                 return Claim.MOVED_ON
+            if self._stops().holds(job.copy_id, ica_project_id):
+                return Claim.STOPPED
             if sum(self.slots.values()) >= slots.total or self.slots[ica_project_id] >= slots.per_project:
                 return Claim.NO_SLOT
             holder = f"{job.copy_id} {job.destination}"
@@ -239,17 +248,101 @@ class Table:
             changes = {"ended_at": timestamp(now), "attempts": attempts, "due_at": None, **FORGET_LAUNCH}
             if not self._leave(verb, job, now, **changes, **({"reason": ended.reason} if ended.reason else {})):
                 return False
-            passed = MOVES[verb].target is JobStatus.PASSED
-            row.copy = replace(
-                row.copy,
-                open_jobs=row.copy.open_jobs - 1,
-                passed_jobs=row.copy.passed_jobs + passed,
-                failed_jobs=row.copy.failed_jobs + (not passed),
-                settled_at=timestamp(now),
-            )
-            if row.copy.is_settled:
-                self.settled(row.copy)
+            self._count_end(row, MOVES[verb].target, now)
             return True
+
+    def _count_end(self, row: CopyRow, end: JobStatus, now: datetime) -> None:
+        row.copy = replace(
+            row.copy,
+            open_jobs=row.copy.open_jobs - 1,
+            passed_jobs=row.copy.passed_jobs + (end is JobStatus.PASSED),
+            failed_jobs=row.copy.failed_jobs + (end is JobStatus.FAILED),
+            cancelled_jobs=row.copy.cancelled_jobs + (end is JobStatus.CANCELLED),
+            settled_at=timestamp(now),
+        )
+        if row.copy.is_settled:
+            self.settled(row.copy)
+
+    def cancel(self, job: OpenJob, now: datetime) -> bool:
+        with self.line.request():
+            row = self.copies.get(job.copy_id)
+            present = self._movable("cancel", job)
+            if row is None or row.copy.open_jobs <= 0 or present is None or present.intent is not None:
+                return False
+            changes: dict[str, Any] = {
+                "ended_at": timestamp(now),
+                "reason": CANCELLED,
+                "due_at": None,
+                "hold": None,
+                **FORGET_LAUNCH,
+            }
+            if present.status is JobStatus.LAUNCHING:
+                self._leave("cancel", job, now, **changes)
+            else:
+                self._move("cancel", present, **changes)
+            self._count_end(row, JobStatus.CANCELLED, now)
+            return True
+
+    def mark_redriven(self, job: Job, copy_id: str) -> bool:
+        with self.line.request():
+            present = self.job_items.get(job.key)
+            if present is None or present.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+                return False
+            if present.redriven_as not in (None, copy_id):
+                return False
+            self.job_items[job.key] = replace(present, redriven_as=copy_id)
+            return True
+
+    # --- what is not to be launched ----------------------------------------------------------------------------------
+
+    def stops(self) -> Stops:
+        with self.line.request():
+            return self._stops()
+
+    def _stops(self) -> Stops:
+        return Stops(frozenset(self.paused_items), frozenset(self.cancelled))
+
+    def pauses(self) -> list[Paused]:
+        with self.line.request():
+            return sorted(self.paused_items.values(), key=lambda pause: pause.subject)
+
+    def pause(self, pause: Paused, copy_id: str | None = None) -> bool:
+        with self.line.request():
+            row = self.copies.get(copy_id) if copy_id else None
+            if copy_id and (row is None or row.copy.status is not CopyStatus.OPEN):
+                return False
+            self.paused_items[pause.subject] = pause
+            if row:
+                row.copy = replace(row.copy, paused_at=pause.since)
+            return True
+
+    def resume(self, subject: str, copy_id: str | None = None) -> bool:
+        with self.line.request():
+            row = self.copies.get(copy_id) if copy_id else None
+            if copy_id and row is None:
+                return False
+            self.paused_items.pop(subject, None)
+            if row:
+                row.copy = replace(row.copy, paused_at=None)
+            return True
+
+    def mark_cancelled(self, copy_id: str, now: datetime) -> bool:
+        with self.line.request():
+            row = self.copies.get(copy_id)
+            if row is None or row.copy.open_jobs <= 0:
+                return False
+            row.copy = replace(row.copy, cancelled_at=row.copy.cancelled_at or timestamp(now))
+            self.cancelled.add(copy_id)
+            return True
+
+    def forget_cancelled(self, copy_id: str) -> None:
+        with self.line.request():
+            self.cancelled.discard(copy_id)
+
+    def mark_copy_redriven(self, copy_id: str, redriven_as: str) -> None:
+        with self.line.request():
+            row = self._existing(copy_id)
+            row.copy = replace(row.copy, redriven_as=row.copy.redriven_as | {redriven_as})
 
     def wait(self, request: LaunchRequest, due_at: datetime, hold: Hold) -> bool:
         with self.line.request():
@@ -433,12 +526,17 @@ class Table:
         with self.line.request():
             return self.job_items.get((copy_id, job_id))
 
-    def jobs(self, copy_id: str) -> Iterator[Job]:
+    def jobs(self, copy_id: str, after: str | None = None) -> Iterator[Job]:
         with self.line.request():
-            found = sorted(
-                (job for job in self.job_items.values() if job.copy_id == copy_id), key=lambda job: job.job_id
-            )
-        return iter(found)
+            mine = (job for job in self.job_items.values() if job.copy_id == copy_id and job.job_id > (after or ""))
+            return iter(sorted(mine, key=lambda job: job.job_id))
+
+    def unlaunched_jobs(self, copy_id: str) -> Iterator[OpenJob]:
+        with self.line.request():
+            found = [job for job in self.job_items.values() if job.copy_id == copy_id]
+        launching = [job for job in found if job.status is JobStatus.LAUNCHING and job.intent is None]
+        queued = [job for job in found if job.status is JobStatus.QUEUED]
+        return map(_shown, sorted([*queued, *launching], key=lambda job: job.job_id))
 
     def jobs_in(self, status: JobStatus, due_before: datetime | None = None) -> list[OpenJob]:
         with self.line.request():
@@ -448,10 +546,7 @@ class Table:
                 for job in self.job_items.values()
                 if job.status is status and job.due_at and (end is None or job.due_at < end)
             ]
-        return [
-            OpenJob(**{each.name: getattr(job, each.name) for each in fields(OpenJob)})
-            for _, job in sorted(due, key=lambda pair: pair[0])
-        ]
+        return [_shown(job) for _, job in sorted(due, key=lambda pair: pair[0])]
 
     def recent_copies(self, since: datetime, until: datetime, limit: int) -> list[ListedCopy]:
         with self.line.request():
@@ -540,6 +635,11 @@ class Table:
                 return False
             self.pace_item = pace
             return True
+
+
+def _shown(job: Job) -> OpenJob:
+    """What the index shows of it."""
+    return OpenJob(**{each.name: getattr(job, each.name) for each in fields(OpenJob)})
 
 
 def _folder(job: OpenJob, ica_project_id: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from icav2_copy_batch.domain.job import Copy, Job, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.stages.dispatch import Dispatch
+from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.publish import Publish
 from tests.doubles.aws import Bucket, Bus, Queue, Tasks
 from tests.doubles.clock import Clock, in_turn
@@ -47,6 +48,10 @@ class World:
             slots=self.slots,
             spread=in_turn,
         )
+
+    @property
+    def operate(self) -> Operate:
+        return Operate(table=self.table, clock=self.clock, seconds_left=lambda: self.seconds_left, spread=in_turn)
 
     @property
     def publish(self) -> Publish:

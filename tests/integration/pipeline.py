@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from moto.events.models import EventPattern
 
-from icav2_copy_batch.handlers import ingest, launch, notify, poll, publish
+from icav2_copy_batch.handlers import control, ingest, launch, notify, poll, publish
 from icav2_copy_batch.handlers.container import Container, Event, LambdaContext, Machine, configure_logging, on_lambda
 from tests.doubles.simulated_ica import TOKEN, SimulatedIca
 from tests.integration import clients, template
@@ -32,6 +32,7 @@ HANDLES: dict[str, Handle] = {
     "LaunchFunction": launch.handle,
     "PollFunction": poll.handle,
     "NotifyFunction": notify.handle,
+    "ControlFunction": control.handle,
     "PublishFunction": publish.handle,
 }
 SECONDS_LEFT = {
@@ -39,6 +40,7 @@ SECONDS_LEFT = {
     "LaunchFunction": 300,
     "PollFunction": 46,
     "NotifyFunction": 120,
+    "ControlFunction": 300,
     "PublishFunction": 900,
 }
 """Of the poller only just enough for one look."""
@@ -150,6 +152,13 @@ class Pipeline:
 
     def launch(self) -> list[str]:
         return self.consume("LaunchQueue", "LaunchFunction")
+
+    def ask(self, command: str, **request: Any) -> dict[str, Any]:
+        """What the control function answers to a request that it carries out."""
+        answer = self.invoke("ControlFunction", {"command": command, **request})
+        assert "ok" in answer, answer
+        done: dict[str, Any] = answer["ok"]
+        return done
 
     def poll(self) -> Counter[str]:
         self.sent.append({"function": "PollFunction", "event": SCHEDULED})

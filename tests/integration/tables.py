@@ -104,6 +104,7 @@ MOVE: dict[str, Callable[[EitherTable, Job], bool]] = {
     "requeue": lambda table, job: requeue(table, job, 100),
     "mark_passed": lambda table, job: table.mark_passed(job, passed(job, 100), at(100)),
     "give_up": lambda table, job: table.give_up(job, failed(job, 100), at(100)),
+    "cancel": lambda table, job: table.cancel(job, at(100)),
 }
 
 
@@ -112,6 +113,9 @@ def in_status(table: EitherTable, status: JobStatus) -> Job:
     (job,) = create(table)
     assert requeue(table, run(table, job))
     job = now(table, job)
+    if status is JobStatus.CANCELLED:
+        assert table.cancel(job, at(25))
+        return now(table, job)
     if status is JobStatus.LAUNCHING:
         return launch(table, job, 30)
     if status is not JobStatus.QUEUED:
@@ -133,7 +137,8 @@ def everything(table: EitherTable) -> list[str]:
     rows: list[Any] = [*table.copies.values(), *table.job_items.values(), *table.folders.values()]
     rows += table.backlog_items.values()
     counts: list[Any] = [*table.leases.items(), *(+table.slots).items(), *table.waited_for.items()]
-    rows += table.outcomes_of.values()
+    rows += [*table.outcomes_of.values(), *table.paused_items.values()]
+    counts += sorted(table.cancelled)
     rows += [table.pace_item] if table.pace_item else []
     return sorted(json.dumps(each, sort_keys=True, default=_listed) for each in [*map(asdict, rows), *counts])
 

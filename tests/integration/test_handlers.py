@@ -14,6 +14,7 @@ from icav2_copy_batch.adapters.ica.http import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.ica import JOB_STATUS_CHANGED, VERDICTS, Verdict
 from icav2_copy_batch.domain.job import HoldReason, JobStatus
+from icav2_copy_batch.domain.stops import Stops
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import publish
 from icav2_copy_batch.handlers.container import Event
@@ -570,6 +571,43 @@ def test_the_stream_is_handled_up_to_the_first_record_for_which_not_even_a_dead_
     assert {detail["copy_id"] for _, detail in pipeline.events()} == set(copies[1:])
     assert pipeline.complete_again(event) == []
     assert pipeline.events() == []
+
+
+# --- what operators ask ----------------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_paused_resumed_cancelled_and_redriven(
+    pipeline: Pipeline, table: CopyTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.references["MaxRunningJobs"] = "1"
+    pipeline.submit(
+        {"copy_id": "run", "manifest": pipeline.manifest("x", "y", "z"), "tags": {"run": "1"}, "hold": True}
+    )
+    pipeline.run()
+    assert pipeline.ica.arrived() == {}
+    (pause,) = pipeline.ask("pauses")["pauses"]
+    assert (pause["subject"], pause["reason"]) == ("copy run", "held since it was submitted")
+    assert pipeline.ask("resume", copy_id="run") == {"pauses": []}
+    pipeline.poll()
+    assert pipeline.launch() == []
+    answer = pipeline.ask("cancel", copy_id="run", by="me")
+    assert (answer["cancelled"], [left["status"] for left in answer["left"]]) == (2, ["RUNNING"])
+    pipeline.ica.clock.forward(10)
+    pipeline.poll()
+    assert pipeline.publish() == []
+    events = dict(pipeline.events())
+    assert (events["CopyCancelled"]["cancelled_jobs"], events["CopyCancelled"]["tags"]) == (2, {"run": "1"})
+    assert table.stops() == Stops()
+    redriven = pipeline.ask("redrive", copy_id="run")
+    assert redriven == {"copy_id": "run.r1", "jobs": 2}
+    pipeline.run(attempts=2)
+    assert [name for name, _ in pipeline.events()] == ["CopyStarted", "CopyCompleted"]
+    assert pipeline.ica.arrived() == available("x", "y", "z")
+    copies = {copy["copy_id"]: copy["status"] for copy in pipeline.ask("list", tags={"run": "1"})["copies"]}
+    assert copies == {"run": "CANCELLED", "run.r1": "COMPLETED"}
+    shown = pipeline.ask("status", copy_id="run", jobs=True)
+    assert (shown["copy"]["redriven_as"], len(shown["jobs"])) == (["run.r1"], 3)
+    assert metrics_in(capsys.readouterr().out)["CopiesCancelled"] == 1
 
 
 # --- where ICA limits calls ------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
+    CANCELLED,
     MOVES,
     NEXT_ATTEMPT,
     Attempt,
@@ -36,6 +37,7 @@ from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.pace import first_pace
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
+from icav2_copy_batch.domain.stops import Paused, Stops
 from tests import doubles
 from tests.integration.tables import (
     DESTINATION,
@@ -63,7 +65,7 @@ from tests.integration.tables import (
 )
 
 OUTAGE = doubles.hold("ICA fails what it is given", HoldReason.OUTAGE)
-ENDED = (JobStatus.PASSED, JobStatus.FAILED)
+ENDED = (JobStatus.PASSED, JobStatus.FAILED, JobStatus.CANCELLED)
 LEAVING = ["release", "requeue", "mark_passed", "give_up"]
 """The moves that give back what the claim has taken."""
 OUT_OF_LAUNCHING = ["release", "mark_running", "give_up"]
@@ -836,6 +838,224 @@ def test_a_job_without_a_copy_does_not_end_and_makes_no_copy(either_table: Eithe
     assert not MOVE[verb](either_table, running)
     assert everything(either_table) == before
     assert either_table.get_copy("c") is None
+
+
+# --- cancelled, paused, redriven -------------------------------------------------------------------------------------
+
+
+def intent_at(seconds: float) -> Intent:
+    return Intent.of(timestamp(at(seconds)), "fol.1", ["fil.1"])
+
+
+def test_a_queued_job_is_cancelled_and_counted(either_table: EitherTable) -> None:
+    job, other = create(either_table, total_jobs=2)
+    assert either_table.cancel(job, at(5))
+    ended = now(either_table, job)
+    assert (ended.status, ended.ended_at, ended.due_at, ended.hold) == (
+        JobStatus.CANCELLED,
+        timestamp(at(5)),
+        None,
+        None,
+    )
+    assert ended.reason == CANCELLED
+    copy = either_table.get_copy("c")
+    assert copy
+    assert (copy.open_jobs, copy.cancelled_jobs, copy.passed_jobs, copy.failed_jobs) == (1, 1, 0, 0)
+    assert taken(either_table) == NOTHING_TAKEN
+    assert either_table.cancel(other, at(6))
+    copy = either_table.get_copy("c")
+    assert copy
+    assert (copy.is_settled, copy.settled_at, copy.settled_status) == (True, timestamp(at(6)), CopyStatus.CANCELLED)
+
+
+def test_a_launch_that_has_asked_for_nothing_is_cancelled_and_gives_back_what_it_has_taken(
+    either_table: EitherTable,
+) -> None:
+    (job,) = create(either_table)
+    launching = launch(either_table, job)
+    assert either_table.cancel(launching, at(20))
+    assert taken(either_table) == NOTHING_TAKEN
+    assert not either_table.record_intent(launching, intent_at(21), at(80)), "it must not ask ICA any more"
+    assert now(either_table, job).lease_until is None
+
+
+def test_a_launch_that_may_have_asked_ica_is_not_cancelled(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    launching = launch(either_table, job)
+    assert either_table.record_intent(launching, intent_at(11), at(70))
+    before = everything(either_table)
+    assert not either_table.cancel(launching, at(20))
+    assert not either_table.cancel(now(either_table, job), at(20))
+    assert everything(either_table) == before
+
+
+def test_a_job_that_was_claimed_since_it_was_seen_queued_is_not_cancelled(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    launch(either_table, job)
+    before = everything(either_table)
+    assert not either_table.cancel(job, at(20))
+    assert everything(either_table) == before
+
+
+def test_a_job_that_was_claimed_anew_is_not_cancelled_by_who_has_seen_the_former_claim(
+    either_table: EitherTable,
+) -> None:
+    (job,) = create(either_table)
+    former = launch(either_table, job, 10)
+    either_table.release(former, at(20), at(920), doubles.hold("its launch has died"))
+    launch(either_table, now(either_table, job), 30)
+    before = everything(either_table)
+    assert not either_table.cancel(former, at(40))
+    assert everything(either_table) == before
+
+
+def test_the_jobs_that_may_still_be_cancelled_are_found(either_table: EitherTable) -> None:
+    queued, unasked, asked, running, ended, _ = create(either_table, total_jobs=6)
+    create(either_table, copy_id="another")
+    launch(either_table, unasked)
+    either_table.record_intent(launch(either_table, asked), intent_at(11), at(70))
+    run(either_table, running)
+    either_table.cancel(ended, at(5))
+    found = list(either_table.unlaunched_jobs("c"))
+    assert [(job.job_id, job.status) for job in found] == [
+        (queued.job_id, JobStatus.QUEUED),
+        (unasked.job_id, JobStatus.LAUNCHING),
+        ("000006", JobStatus.QUEUED),
+    ]
+    assert all(either_table.cancel(job, at(30)) for job in found)
+
+
+STOPS = {
+    "all": Paused("all", timestamp(at(1)), "me", "a maintenance window"),
+    "project": Paused(f"project {PROJECT}", timestamp(at(1))),
+    "copy": Paused("copy c", timestamp(at(1)), reason="wait"),
+}
+
+
+@pytest.mark.parametrize("what", STOPS)
+def test_what_is_paused_is_not_claimed_until_it_is_resumed(either_table: EitherTable, what: str) -> None:
+    (job,) = create(either_table)
+    copy_id = "c" if what == "copy" else None
+    assert either_table.pause(STOPS[what], copy_id)
+    assert either_table.pauses() == [STOPS[what]]
+    assert either_table.stops() == Stops(frozenset({STOPS[what].subject}))
+    before = everything(either_table)
+    assert claim(either_table, job) is Claim.STOPPED
+    assert everything(either_table) == before
+    assert either_table.resume(STOPS[what].subject, copy_id)
+    assert (either_table.pauses(), either_table.stops()) == ([], Stops())
+    assert claim(either_table, job) is Claim.CLAIMED
+
+
+@pytest.mark.parametrize("subject", ["project another", "copy another", "copy c2", "project ica-projec"])
+def test_a_pause_of_something_else_stops_nothing(either_table: EitherTable, subject: str) -> None:
+    (job,) = create(either_table)
+    either_table.pause(Paused(subject, timestamp(at(1))))
+    assert claim(either_table, job) is Claim.CLAIMED
+
+
+def test_a_claim_that_finds_no_slot_is_told_so_while_something_else_is_paused(either_table: EitherTable) -> None:
+    first, second = create(either_table, total_jobs=2)
+    either_table.pause(Paused("copy another", timestamp(at(1))))
+    launch(either_table, first)
+    assert claim(either_table, second, slots=Slots(1, 1)) is Claim.NO_SLOT
+
+
+def test_what_runs_when_it_is_paused_goes_on(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    running = run(either_table, job)
+    either_table.pause(STOPS["all"])
+    assert either_table.mark_passed(running, passed(running), at(30))
+
+
+def test_the_last_pause_of_a_subject_counts(either_table: EitherTable) -> None:
+    either_table.pause(STOPS["all"])
+    again = replace(STOPS["all"], since=timestamp(at(5)), by="another")
+    either_table.pause(again)
+    assert either_table.pauses() == [again]
+    either_table.resume("all")
+    assert either_table.stops() == Stops()
+
+
+def test_a_paused_copy_shows_it(either_table: EitherTable) -> None:
+    create(either_table)
+    either_table.pause(STOPS["copy"], "c")
+    copy = either_table.get_copy("c")
+    assert copy
+    assert copy.paused_at == timestamp(at(1))
+    either_table.resume("copy c", "c")
+    copy = either_table.get_copy("c")
+    assert copy
+    assert copy.paused_at is None
+
+
+def test_a_copy_that_is_not_there_or_is_published_is_not_paused(either_table: EitherTable) -> None:
+    settle(either_table)
+    publish(either_table)
+    before = everything(either_table)
+    assert not either_table.pause(STOPS["copy"], "c")
+    assert not either_table.pause(Paused("copy nobody", timestamp(at(1))), "nobody")
+    assert not either_table.resume("copy nobody", "nobody")
+    assert everything(either_table) == before
+
+
+def test_of_a_cancelled_copy_nothing_is_claimed(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    (another,) = create(either_table, copy_id="another")
+    assert either_table.mark_cancelled("c", at(5))
+    assert either_table.mark_cancelled("c", at(6)), "again changes nothing"
+    copy = either_table.get_copy("c")
+    assert copy
+    assert copy.cancelled_at == timestamp(at(5))
+    assert either_table.stops() == Stops(cancelled=frozenset({"c"}))
+    assert claim(either_table, job) is Claim.STOPPED
+    assert claim(either_table, another) is Claim.CLAIMED
+    either_table.forget_cancelled("c")
+    assert either_table.stops() == Stops()
+
+
+def test_a_copy_that_is_not_there_or_has_settled_is_not_cancelled(either_table: EitherTable) -> None:
+    settle(either_table)
+    before = everything(either_table)
+    assert not either_table.mark_cancelled("c", at(30))
+    assert not either_table.mark_cancelled("nobody", at(30))
+    assert everything(either_table) == before
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_only_a_job_that_has_failed_or_was_cancelled_is_redriven(either_table: EitherTable, status: JobStatus) -> None:
+    job = in_status(either_table, status)
+    may = status in (JobStatus.FAILED, JobStatus.CANCELLED)
+    assert either_table.mark_redriven(job, "c.r1") is may
+    assert now(either_table, job).redriven_as == ("c.r1" if may else None)
+
+
+def test_a_job_is_redriven_by_one_copy(either_table: EitherTable) -> None:
+    job = in_status(either_table, JobStatus.CANCELLED)
+    assert either_table.mark_redriven(job, "c.r1")
+    assert either_table.mark_redriven(job, "c.r1"), "the same again"
+    assert not either_table.mark_redriven(job, "c.job000001")
+    assert now(either_table, job).redriven_as == "c.r1"
+
+
+def test_a_copy_knows_its_redrives_and_what_it_redrives(either_table: EitherTable) -> None:
+    create(either_table)
+    either_table.create_copy(replace(copy_of(copy_id="c.r1"), redrive_of="c", tags={"run": "231109"}))
+    either_table.mark_copy_redriven("c", "c.r1")
+    either_table.mark_copy_redriven("c", "c.r1")
+    origin, redrive = either_table.get_copy("c"), either_table.get_copy("c.r1")
+    assert origin
+    assert redrive
+    assert (origin.redriven_as, origin.redrive_of) == (frozenset({"c.r1"}), None)
+    assert (redrive.redriven_as, redrive.redrive_of, redrive.tags) == (frozenset(), "c", {"run": "231109"})
+
+
+def test_the_jobs_after_one_are_read_in_order(either_table: EitherTable) -> None:
+    create(either_table, total_jobs=3)
+    create(either_table, copy_id="d")
+    assert [job.job_id for job in either_table.jobs("c", after="000001")] == ["000002", "000003"]
+    assert [job.job_id for job in either_table.jobs("c", after="000003")] == []
+    assert [job.job_id for job in either_table.jobs("c")] == ["000001", "000002", "000003"]
 
 
 # --- accepting a copy ------------------------------------------------------------------------------------------------

@@ -252,6 +252,7 @@ USES = {
     "Launch": ("launch", "source_queue"),
     "Poll": ("poll",),
     "Notify": ("poll",),
+    "Control": ("control", "ica"),
     "Publish": ("publish", "dead_letters"),
 }
 """What each handler takes from the container."""
@@ -397,7 +398,11 @@ def test_a_bus_that_does_not_exist_fails_the_deployment() -> None:
 @pytest.mark.parametrize(
     ("parameter", "roles", "service"),
     [
-        ("IcaTokenSecretKeyArn", {"IngestRole", "LaunchRole", "PollRole", "NotifyRole"}, "secretsmanager"),
+        (
+            "IcaTokenSecretKeyArn",
+            {"IngestRole", "LaunchRole", "PollRole", "NotifyRole", "ControlRole"},
+            "secretsmanager",
+        ),
         ("ManifestSourceBucketKeyArn", {"IngestRole"}, "s3"),
     ],
 )

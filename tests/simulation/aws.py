@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from icav2_copy_batch.adapters.aws import SQS_BATCH, redelivery_seconds
+from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest, OpenJob
 from icav2_copy_batch.domain.schedule import Waiting
 from tests import doubles
@@ -167,11 +168,28 @@ class CopyTable(doubles.Table):
     def _remember(self, job: Job) -> None:
         self.before[job.copy_id, job.job_id] = (self.world.engine.now, job)
 
+    def record_intent(self, job: OpenJob, intent: Intent, due_at: datetime) -> bool:
+        recorded = super().record_intent(job, intent, due_at)
+        if recorded:
+            self.world.asking(job)
+        return recorded
+
     def _move(self, verb: str, job: Job, **changes: object) -> Job:
         self._remember(job)
         moved = super()._move(verb, job, **changes)
         self.world.moved(verb, moved)
         return moved
+
+
+class SubmissionQueue:
+    """The ingest queue, as the control function sends to it."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    def send(self, body: str) -> None:
+        with self.queue.world.line("SQS").request():
+            self.queue.add(body)
 
 
 class Tasks(doubles.Tasks):

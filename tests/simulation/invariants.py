@@ -17,9 +17,15 @@ from local.simulator.model import DataStatus, Datum
 from tests.simulation.scenario import Submission
 from tests.simulation.world import World
 
+SETTLING = {
+    CopyStatus.COMPLETED: "CopyCompleted",
+    CopyStatus.FAILED: "CopyFailed",
+    CopyStatus.CANCELLED: "CopyCancelled",
+}
+"""The settling event of each status."""
 OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
 HOLD_A_SLOT = (JobStatus.LAUNCHING, JobStatus.RUNNING)
-ENDS_AN_ATTEMPT = ("requeue", "mark_passed", "give_up")
+ENDS_AN_ATTEMPT = ("requeue", "mark_passed", "give_up", "cancel")
 RENAMED = re.compile(r" \(\d+\)")
 """What RENAME adds to a name; no name of ours has it."""
 PATIENCE = timedelta(hours=12)
@@ -42,12 +48,17 @@ class Promise:
         self.snapshots: dict[tuple[str, str], Files] = {}
         """Copy id and source → the files that it was when the copy was submitted."""
         self.attempt_ended_at = world.engine.now
-        world.moved = self.check_move
 
     def note(self, submission: Submission) -> None:
         """Note what a submission means by its sources, at the moment at which it is made."""
         for source in submission.body["manifest"]:
             self.snapshots.setdefault((submission.body["copy_id"], source), self._files_at(source))
+
+    def note_redrive(self, origin: str, copy_id: str) -> None:
+        """Note what a redrive means by the sources of the copy that it redrives."""
+        sources = {source for (of_copy, source) in self.snapshots if of_copy == origin}
+        for source in sources:
+            self.snapshots.setdefault((copy_id, source), self._files_at(source))
 
     # --- at every moment ---------------------------------------------------------------------------------------------
 
@@ -130,6 +141,7 @@ class Promise:
                 self._check_ended(job)
         self._check_ica_jobs()
         self._check_submissions()
+        self._check_redrives()
 
     def _published(self) -> Mapping[str, set[tuple[str, str]]]:
         """Copy id → the settling events: event id and detail type. Checks that all others have one event id each."""
@@ -137,7 +149,7 @@ class Promise:
         others: dict[tuple[str, str], set[str]] = defaultdict(set)
         for event in self.world.bus.events:
             copy_id, event_id = event.detail["copy_id"], event.detail["event_id"]
-            if event.detail_type in ("CopyCompleted", "CopyFailed"):
+            if event.detail_type in SETTLING.values():
                 settling[copy_id].add((event_id, event.detail_type))
             elif event.detail_type != "CopyRejected":
                 others[copy_id, event.detail_type].add(event_id)
@@ -149,7 +161,8 @@ class Promise:
         is_renamed = job.status is JobStatus.PASSED and _is_renamed(job)
         if is_renamed and not self._is_overwritten(job) and (missing := self._missing_renamed(job, in_folders=True)):
             raise Broken(f"{_name(job)} passed, but these are not there: {missing}")
-        if len(job.attempts) != job.attempt or [each.number for each in job.attempts] != [*range(1, job.attempt + 1)]:
+        ended = job.attempt - (job.status is JobStatus.CANCELLED)
+        if len(job.attempts) != ended or [each.number for each in job.attempts] != [*range(1, ended + 1)]:
             raise Broken(f"attempts are missing: {job}")
         if job.status is JobStatus.FAILED:
             refused = job.attempts[-1].outcome == NOT_STARTED
@@ -192,6 +205,23 @@ class Promise:
             token = submission.body.get("task_token")
             if token and token not in self.world.tasks.answers and token not in scenario.unanswerable:
                 raise Broken(f"nobody answered {token}")
+
+    def _check_redrives(self) -> None:
+        """What a redrive copies is what the jobs that it has marked have not copied, each once."""
+        table = self.world.table
+        marked: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for job in table.job_items.values():
+            if job.redriven_as:
+                marked[job.redriven_as] += [(source, job.destination) for source in job.pending]
+        redrives = {copy_id for copy_id, row in table.copies.items() if row.copy.redrive_of}
+        for copy_id in redrives | marked.keys():
+            jobs = [job for job in table.job_items.values() if job.copy_id == copy_id]
+            copied = [(source, job.destination) for job in jobs for source in job.sources]
+            if sorted(copied) != sorted(marked[copy_id]):
+                raise Broken(f"{copy_id} redrives {copied}, and was to redrive {marked[copy_id]}")
+        for copy_id, row in table.copies.items():
+            if row.copy.cancelled_jobs and not row.copy.cancelled_at:
+                raise Broken(f"{copy_id} has cancelled jobs, and nobody cancelled it")
 
     # --- files -------------------------------------------------------------------------------------------------------
 
@@ -270,8 +300,10 @@ def _check_copy(copy: Copy, jobs: list[Job], published: set[tuple[str, str]]) ->
     """A copy is settled as its jobs have ended, and was published so by one event, however often that was sent."""
     if len(jobs) != copy.total_jobs or any(job.status in OPEN_STATUSES for job in jobs):
         raise Broken(f"{copy.copy_id} settled with open jobs")
-    status = CopyStatus.FAILED if any(job.status is JobStatus.FAILED for job in jobs) else CopyStatus.COMPLETED
-    word = "CopyFailed" if status is CopyStatus.FAILED else "CopyCompleted"
+    statuses = {job.status for job in jobs}
+    status = CopyStatus.FAILED if JobStatus.FAILED in statuses else CopyStatus.COMPLETED
+    status = CopyStatus.CANCELLED if JobStatus.CANCELLED in statuses else status
+    word = SETTLING[status]
     if copy.status is not status or {each for _, each in published} != {word}:
         raise Broken(f"{copy.copy_id} is {status}, but published {copy.status} by {published}")
     if len(published) != 1:

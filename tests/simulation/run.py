@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
+from random import Random
 
+from icav2_copy_batch.domain.job import Job
+from tests.simulation.commands import Command, Commands, commands_of
 from tests.simulation.deployed import TICK_SECONDS
 from tests.simulation.invariants import Promise
 from tests.simulation.operator import LOOKS_EVERY_SECONDS, Operator
@@ -16,11 +20,26 @@ from tests.simulation.world import World
 class Simulation:
     """One run of one seed."""
 
-    def __init__(self, seed: int, scenario: Scenario | None = None, kill_at: int | None = None) -> None:
-        """``kill_at``: instead of faults by chance, whoever makes the n-th call to the outside dies after it."""
+    def __init__(
+        self,
+        seed: int,
+        scenario: Scenario | None = None,
+        kill_at: int | None = None,
+        commands: Sequence[Command] = (),
+    ) -> None:
+        """``kill_at``: instead of faults by chance, whoever makes the n-th call to the outside dies after it.
+
+        Without a scenario, that and the commands are drawn from the seed.
+        """
         self.world = World(seed, scenario, kill_at)
         self.promise = Promise(self.world)
         self.operator = Operator(self.world)
+        if scenario is None:
+            commands = commands_of(Random(f"commands {seed}"), self.world.scenario)
+        self.commands = Commands(self.world, commands, self.promise.note_redrive)
+        self.world.also_over = lambda: self.commands.is_over
+        self.world.moved = self._moved
+        self.world.asking = self.commands.check_intent
 
     def run(self) -> Simulation:
         """To the end; raises ``Broken`` at the first broken promise."""
@@ -67,8 +86,13 @@ class Simulation:
         later(world.engine.rng.uniform(0, TICK_SECONDS), world.tick)
         later(scenario.fault_seconds + 1, world.redrive)
         later(LOOKS_EVERY_SECONDS, self.operator.look)
+        self.commands.plan()
         for happening in scenario.happenings:
             later(happening.at, partial(world.others.let, happening))
+
+    def _moved(self, verb: str, job: Job) -> None:
+        self.promise.check_move(verb, job)
+        self.commands.check_claim(verb, job)
 
     def _submit(self, submission: Submission) -> None:
         self.promise.note(submission)

@@ -17,6 +17,7 @@ import pytest
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
 from icav2_copy_batch.domain.job import Claim, Job, JobStatus, OpenJob
 from icav2_copy_batch.domain.schedule import Dispatched, Slots
+from icav2_copy_batch.domain.stops import Stops
 from icav2_copy_batch.stages.dispatch import Dispatch
 from icav2_copy_batch.stages.launch import Ended, Launch
 from icav2_copy_batch.stages.prepare import Claimed
@@ -26,6 +27,7 @@ from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome
 from tests import doubles
 from tests.doubles import table
+from tests.simulation.commands import Command
 from tests.simulation.invariants import Broken
 from tests.simulation.run import Simulation
 from tests.simulation.scenario import Scenario, Submission, documented_scenario_of, with_stale_writers
@@ -235,6 +237,37 @@ def ignore_the_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doubles.Table, "claim_for_launch", without)
 
 
+def launch_what_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stops, "holds", lambda self, copy_id, project_id: False)
+    monkeypatch.setattr(Stops, "is_paused", lambda self, copy_id, project_id: False)
+
+
+def cancel_what_ica_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch is cancelled whatever it has asked ICA for."""
+    cancel, every = doubles.Table.cancel, doubles.Table.unlaunched_jobs
+
+    def unasked(self: doubles.Table, copy_id: str) -> Any:
+        launching = [job for job in self.job_items.values() if job.status is JobStatus.LAUNCHING]
+        return [*every(self, copy_id), *(job for job in launching if job.copy_id == copy_id and job.intent)]
+
+    def forgetful(self: doubles.Table, job: Any, now: Any) -> bool:
+        present = self.job_items.get(job.key)
+        if present and present.intent:
+            self.job_items[job.key] = replace(present, intent=None)
+        return cancel(self, job, now)
+
+    monkeypatch.setattr(doubles.Table, "unlaunched_jobs", unasked)
+    monkeypatch.setattr(doubles.Table, "cancel", forgetful)
+
+
+def redrive_what_another_copy_redrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mark(self: doubles.Table, job: Job, copy_id: str) -> bool:
+        self.job_items[job.key] = replace(self.job_items[job.key], redriven_as=copy_id)
+        return True
+
+    monkeypatch.setattr(doubles.Table, "mark_redriven", mark)
+
+
 def any_world(seed: int) -> Simulation:
     return Simulation(seed)
 
@@ -268,6 +301,16 @@ def world_of_lists_that_lag(seed: int) -> Simulation:
     return Simulation(seed, replace(scenario, switches=scenario.switches | files_come_late))
 
 
+def world_of_redrives(seed: int) -> Simulation:
+    """A copy that fails is redriven, and one job of it by itself, at about the same time."""
+    a, to = "icav2://from a/run 0/file 0.txt", ["icav2://to a/out 0/", "icav2://to a/out 1/"]
+    failed = {folder: [Outcome(IcaStatus.FAILED, 1.0)] for folder in to}
+    scenario = calm(submissions=[Submission(0, {"manifest": {a: to}, "copy_id": "c"})], scripts=failed, max_attempts=1)
+    whole = {"command": "redrive", "copy_id": "c"}
+    commands = [Command(at, body) for at, body in ((600, whole), (600, {**whole, "job_id": "000001"}))]
+    return Simulation(seed, scenario, commands=commands)
+
+
 SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simulation]]] = [
     (launch_again_at_once, any_world),
     (adopt_nothing, any_world),
@@ -280,6 +323,9 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (forget_what_was_taken_from_a_backlog, any_world),
     (publish_nothing_forgotten, world_of_lost_records),
     (ignore_the_caps, world_of_few_slots),
+    (launch_what_is_stopped, any_world),
+    (cancel_what_ica_was_asked_for, any_world),
+    (redrive_what_another_copy_redrives, world_of_redrives),
 ]
 
 

@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any
 
-from icav2_copy_batch.domain.job import Attempt, Copy, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.job import Attempt, Copy, Job, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.domain.uri import nfc, parse_uri
 from icav2_copy_batch.handlers import ingest, launch, notify, poll, publish
 from icav2_copy_batch.handlers.container import Container, Machine
@@ -27,7 +27,7 @@ from local.simulator.switches import Switches, build
 from local.simulator.world import World as Ica
 from tests import doubles
 from tests.doubles.simulated_ica import TOKEN, Tokens
-from tests.simulation.aws import AwsLine, AwsTrouble, CopyTable, Queue, Tasks
+from tests.simulation.aws import AwsLine, AwsTrouble, CopyTable, Queue, SubmissionQueue, Tasks
 from tests.simulation.deployed import DELAYED_AFTER, STREAM_RETRIES, TICK_SECONDS, TIMEOUTS, Feed
 from tests.simulation.engine import Engine, Killed, Process
 from tests.simulation.others import APART, Others
@@ -82,6 +82,10 @@ class World:
         """What broke within a function or on a move, where it cannot be raised; the next check raises it."""
         self.moved: Callable[[str, Job], None] = lambda verb, job: None
         """Called with each move of a job."""
+        self.asking: Callable[[OpenJob], None] = lambda job: None
+        """Called when a launch has noted what it is about to ask ICA for."""
+        self.also_over: Callable[[], bool] = lambda: True
+        """Whether also what operators ask has been answered."""
         self.idle: dict[str, list[SimulatedContainer]] = defaultdict(list)
         self.at_work: dict[Process, SimulatedContainer] = {}
         names = [source.rpartition("/")[2] for source in self.scenario.sources if not source.endswith("/")]
@@ -280,14 +284,14 @@ class World:
 
     def is_over(self) -> bool:
         """Everything that was submitted has been answered, and every accepted copy published."""
-        answered = self.table.copies.keys() | self._rejected()
+        answered = self.table.copies.keys() | self.rejected()
         wanted = {submission.body["copy_id"] for submission in self.scenario.submissions}
         tokens = {submission.body.get("task_token") for submission in self.scenario.submissions}
         tokens -= {None} | self.scenario.unanswerable
         published = all(row.copy.is_published for row in self.table.copies.values())
-        return published and wanted <= answered and tokens <= self.tasks.answers.keys()
+        return published and self.also_over() and wanted <= answered and tokens <= self.tasks.answers.keys()
 
-    def _rejected(self) -> set[str]:
+    def rejected(self) -> set[str]:
         return {event.detail["copy_id"] for event in self.bus.events if event.detail_type == "CopyRejected"}
 
 
@@ -304,6 +308,7 @@ class SimulatedContainer(Container):
             "MAX_SOURCES_PER_JOB": str(scenario.max_sources_per_job),
             "DELAYED_AFTER_MINUTES": str(int(DELAYED_AFTER.total_seconds() / 60)),
             "VERIFICATION": scenario.verification,
+            "MANIFEST_BUCKET_NAME": world.bucket.name,
         }
         machine = Machine(
             clock=engine.clock,
@@ -342,6 +347,10 @@ class SimulatedContainer(Container):
     @cached_property
     def launch_queue(self) -> Queue:
         return self._world.launch_queue
+
+    @cached_property
+    def submissions(self) -> SubmissionQueue:
+        return SubmissionQueue(self._world.ingest_queue)
 
     @cached_property
     def source_queue(self) -> Queue:

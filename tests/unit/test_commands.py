@@ -19,7 +19,7 @@ TO = "icav2://to/folder/"
 TAGS = ("user_tags", "technical_tags", "instrument_info")
 KNOWN_KEYS = (
     "manifest, manifest_b64gz, manifest_uri, copy_id, action_on_exist, "
-    "copy_user_tags, copy_technical_tags, copy_instrument_info, task_token"
+    "copy_user_tags, copy_technical_tags, copy_instrument_info, task_token, tags, hold"
 )
 
 

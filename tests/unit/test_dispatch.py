@@ -462,7 +462,7 @@ def test_what_is_due_and_finds_no_slot_waits_for_nothing_else_from_then_on(world
     world.send()
     again = world.line.requests - before
     assert world.now(jobs[1]) == waiting
-    assert again == 2 + 1 + 2, "it is noted once: backlogs, queued, pace, and the two that are in flight"
+    assert again == 3 + 1 + 2, "it is noted once: backlogs, queued, stops, pace, and the two that are in flight"
 
 
 @pytest.mark.parametrize("reason", [HoldReason.LAUNCH_DIED, HoldReason.BATCH_TOO_LARGE, HoldReason.NEXT_ATTEMPT])

@@ -97,25 +97,27 @@ def long_failed_job(number: int, reason: str) -> Job:
     return job(f"icav2://to/{number:06d}/", [f"icav2://from/{number}"], attempt(1, "FAILED", f"ica-{number}", reason))
 
 
-# --- the five events -------------------------------------------------------------------------------------------------
+# --- the six events --------------------------------------------------------------------------------------------------
 
 
 def test_the_detail_of_a_started_copy() -> None:
-    assert documents.started_detail(copy(open_jobs=3)) == {
-        "schema_version": "1.0",
+    assert documents.started_detail(replace(copy(open_jobs=3), tags={"run": "288"})) == {
+        "schema_version": "1.1",
         "event_id": event_id("run-288", "CopyStarted"),
         "copy_id": "run-288",
         "status": "OPEN",
         "submitted_at": STARTED_AT,
         "manifest_uri": "s3://bucket/manifests/run-288.json",
         "total_jobs": 3,
+        "tags": {"run": "288"},
+        "redrive_of": None,
     }
 
 
 def test_the_detail_of_a_completed_copy_holds_the_replaced_tools_document() -> None:
     detail = settled_detail(copy(passed=2), [PASSED_AT_ONCE, PASSED_IN_THE_END], RESULT_URI)
     assert detail == {
-        "schema_version": "1.0",
+        "schema_version": "1.1",
         "event_id": event_id("run-288", "CopyCompleted"),
         "copy_id": "run-288",
         "status": "COMPLETED",
@@ -123,6 +125,9 @@ def test_the_detail_of_a_completed_copy_holds_the_replaced_tools_document() -> N
         "settled_at": SETTLED_AT,
         "manifest_uri": "s3://bucket/manifests/run-288.json",
         "result_uri": RESULT_URI,
+        "cancelled_jobs": 0,
+        "tags": {},
+        "redrive_of": None,
         "truncated": False,
         "failed_jobs": [],
         "job_status_iterable_parameter": {"job_status_iterable": 1},
@@ -226,10 +231,12 @@ QUEUED = replace(RUNNING, status=JobStatus.QUEUED, ica_job_id=None, hold=doubles
 
 
 def test_the_detail_of_a_delayed_copy_says_what_is_waited_for() -> None:
-    detail = documents.delayed_detail(copy(open_jobs=3), [RUNNING, LAUNCHING, QUEUED], NOW)
+    detail = documents.delayed_detail(
+        replace(copy(open_jobs=3), redrive_of="run-287"), [RUNNING, LAUNCHING, QUEUED], NOW
+    )
     jobs = detail.pop("delayed_jobs")
     assert detail == {
-        "schema_version": "1.0",
+        "schema_version": "1.1",
         "event_id": event_id("run-288", "CopyDelayed"),
         "copy_id": "run-288",
         "status": "OPEN",
@@ -238,6 +245,8 @@ def test_the_detail_of_a_delayed_copy_says_what_is_waited_for() -> None:
         "manifest_uri": "s3://bucket/manifests/run-288.json",
         "open_jobs": 3,
         "all_jobs_written": False,
+        "tags": {},
+        "redrive_of": "run-287",
     }
     assert jobs[0] == {
         "job_id": "000001",
@@ -300,7 +309,7 @@ def test_the_detail_of_a_rejected_submission_names_its_problems() -> None:
     refused = Refused([Problem("icav2://a", "is wrong"), Problem("typo", "is not a known key")], total=7)
     detail = documents.rejected_detail("sqs-1", "run-288", refused, STARTED_AT, STORED)
     assert detail == {
-        "schema_version": "1.0",
+        "schema_version": "1.1",
         "event_id": event_id("sqs-1", "CopyRejected"),
         "submission_id": "sqs-1",
         "copy_id": "run-288",

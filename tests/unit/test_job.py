@@ -23,7 +23,7 @@ from icav2_copy_batch.domain.job import (
 )
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 
-QUEUED, LAUNCHING, RUNNING, PASSED, FAILED = JobStatus
+QUEUED, LAUNCHING, RUNNING, PASSED, FAILED, CANCELLED = JobStatus
 NOW = datetime(2024, 5, 28, 3, 12, 0, 123_999, UTC)
 
 DONE_BY_EACH_VERB = {
@@ -33,6 +33,7 @@ DONE_BY_EACH_VERB = {
     "requeue": {(RUNNING, QUEUED)},
     "mark_passed": {(RUNNING, PASSED)},
     "give_up": {(LAUNCHING, FAILED), (RUNNING, FAILED)},
+    "cancel": {(QUEUED, CANCELLED), (LAUNCHING, CANCELLED)},
 }
 CHANGES = {(source, move.target) for move in MOVES.values() for source in move.sources}
 
@@ -42,14 +43,20 @@ def test_each_verb_makes_these_moves_and_no_other(verb: str) -> None:
     assert {(source, MOVES[verb].target) for source in MOVES[verb].sources} == DONE_BY_EACH_VERB[verb]
 
 
-@pytest.mark.parametrize("ended", [PASSED, FAILED])
+@pytest.mark.parametrize("ended", [PASSED, FAILED, CANCELLED])
 def test_a_job_that_has_ended_stays_as_it_is(ended: JobStatus) -> None:
     assert not [target for source, target in CHANGES if source is ended]
 
 
 @pytest.mark.parametrize(
     ("status", "sources"),
-    [(LAUNCHING, {QUEUED}), (RUNNING, {LAUNCHING}), (PASSED, {RUNNING}), (FAILED, {LAUNCHING, RUNNING})],
+    [
+        (LAUNCHING, {QUEUED}),
+        (RUNNING, {LAUNCHING}),
+        (PASSED, {RUNNING}),
+        (FAILED, {LAUNCHING, RUNNING}),
+        (CANCELLED, {QUEUED, LAUNCHING}),
+    ],
 )
 def test_each_status_is_reached_only_from_these(status: JobStatus, sources: set[JobStatus]) -> None:
     assert {source for source, target in CHANGES if target is status} == sources

@@ -345,7 +345,7 @@ def test_a_result_that_cannot_be_written_in_time_is_stored_as_it_is_sent() -> No
     world = World().settle(PASSED, FAILED)
     jobs = world.table.jobs
 
-    def slow(copy_id: str) -> Any:
+    def slow(copy_id: str, after: str | None = None) -> Any:
         for job in jobs(copy_id):
             yield job
             world.seconds_left -= (SECONDS_LEFT - SECONDS_TO_FINISH) / 3

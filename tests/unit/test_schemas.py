@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from icav2_copy_batch.adapters.table.models import CopyItem
 from icav2_copy_batch.adapters.table.packing import REASON_CHARACTERS
 from icav2_copy_batch.domain.commands import ACTIONS_ON_EXIST, MESSAGE_KEYS, TAG_FLAGS, CopyOptions, read_submit
+from icav2_copy_batch.domain.control import BY_QUEUE, REQUESTS, read_request
 from icav2_copy_batch.domain.events import EVENT_SOURCE, FAILED_SOURCES_LISTED
 from icav2_copy_batch.domain.ica import ended_job_of
 from icav2_copy_batch.domain.job import LaunchRequest
@@ -25,6 +26,7 @@ from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS
 from tests.event_files import sample, sample_names, schema_faults, schemas, undocumented_keys
 from tests.outgoing_events import outgoing_events
 
+COMMANDS = ["command-cancel", "command-pause"]
 MESSAGES = ["message-manifest", "message-manifest-b64gz", "message-manifest-uri", "message-with-all-options"]
 NOTIFICATIONS = ["s3-object-created", "s3-notification", "s3-test-event"]
 INVOCATIONS = [
@@ -39,12 +41,13 @@ SCHEMA_OF_OUTGOING = {
     "copy-delayed": "copy-delayed",
     "copy-completed": "copy-settled",
     "copy-failed": "copy-settled",
+    "copy-cancelled": "copy-settled",
     "copy-rejected": "copy-rejected",
 }
 
 
 def test_every_sample_is_tested_here() -> None:
-    known = {"manifest", "state-machine-input", *MESSAGES, *NOTIFICATIONS, *INVOCATIONS}
+    known = {"manifest", "state-machine-input", *COMMANDS, *MESSAGES, *NOTIFICATIONS, *INVOCATIONS}
     assert sample_names() == known | {f"out/{name}" for name in SCHEMA_OF_OUTGOING}
 
 
@@ -113,6 +116,19 @@ def test_the_sample_of_a_manifest_can_be_copied_and_shows_what_paths_may_hold() 
     assert not names.isascii()
     assert any(source.endswith("/") for source in manifest)
     assert any(len(destinations) > 1 for destinations in manifest.values())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_sample_of_a_command_is_one(name: str) -> None:
+    assert schema_faults("command", sample(name)) == []
+    assert isinstance(read_request(sample(name)), BY_QUEUE)
+
+
+def test_the_schema_of_commands_has_the_commands_and_keys_that_ingest_takes() -> None:
+    properties = schemas()["command"]["properties"]
+    by_queue = {name: kind for name, kind in REQUESTS.items() if kind in BY_QUEUE}
+    assert set(properties["command"]["enum"]) == set(by_queue)
+    assert set(properties) == {"command"} | {field.name for kind in by_queue.values() for field in fields(kind)}
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -150,6 +150,14 @@ def redelivery_seconds(received: int) -> int:
     return int(min(FIRST_REDELIVERY_SECONDS * 2 ** (received - 1), LONGEST_REDELIVERY_SECONDS))
 
 
+class IngestQueue(Queue):
+    """The queue of submissions."""
+
+    def send(self, body: str) -> None:
+        """Send one message."""
+        self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
+
+
 class DeadLetterQueue(Queue):
     """The queue of copies that could not be published: the dead letters of a DynamoDB stream do not name the copy."""
 

@@ -1,14 +1,13 @@
-"""What a client may ask of the product. A command is checked here, whole, before anything is done about it.
+"""The command that submits a copy. It is checked here, whole, before anything is done about it.
 
-``Submit`` is the only command so far. Cancel, Pause, Resume, Redrive, Adopt and Release belong here too: each a
-dataclass beside a function that reads it from a message and refuses it with every problem.
+What an operator may ask of copies that are there is in ``control.py``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from icav2_copy_batch.domain.problems import Problem, Refused, refuse_if_any, type_name
@@ -18,9 +17,15 @@ from icav2_copy_batch.domain.uri import is_encodable
 ACTIONS_ON_EXIST = ("SKIP", "OVERWRITE", "RENAME")
 MANIFEST_KEYS = ("manifest", "manifest_b64gz", "manifest_uri")
 TAG_FLAGS = ("copy_user_tags", "copy_technical_tags", "copy_instrument_info")
-MESSAGE_KEYS = (*MANIFEST_KEYS, "copy_id", "action_on_exist", *TAG_FLAGS, "task_token")
+MESSAGE_KEYS = (*MANIFEST_KEYS, "copy_id", "action_on_exist", *TAG_FLAGS, "task_token", "tags", "hold")
 MAX_TASK_TOKEN_CHARACTERS = 2048
 """Step Functions' limit, https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html."""
+
+COMMAND_KEY = "command"
+"""A message with this key asks something for a copy that is there: see ``control.py``."""
+MAX_TAGS = 10
+MAX_TAG_KEY_CHARACTERS, MAX_TAG_CHARACTERS = 128, 256
+"""AWS's limits for its own tags: https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html."""
 
 _COPY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -47,6 +52,10 @@ class Submit:
     copy_id: str | None = None
     options: CopyOptions = CopyOptions()
     task_token: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What the client wants to know the copy by."""
+    hold: bool = False
+    """Whether the copy is paused from the start."""
 
 
 def is_message(body: object) -> bool:
@@ -66,6 +75,8 @@ def read_submit(body: object, about: str) -> Submit:
         copy_id=body.get("copy_id"),
         options=CopyOptions(**{key: body[key] for key in ("action_on_exist", *TAG_FLAGS) if key in body}),
         task_token=body.get("task_token"),
+        tags=body.get("tags") or {},
+        hold=body.get("hold", False),
     )
 
 
@@ -76,8 +87,11 @@ def readable_task_token(body: object) -> str | None:
 
 
 def readable_copy_id(body: object) -> str | None:
-    """The copy id of a message that may be wrong in every other respect: any text, for its sender to recognise."""
-    copy_id = body.get("copy_id") if isinstance(body, dict) else None
+    """The copy id of a message that may be wrong in every other respect: any text, for its sender to recognise.
+
+    None for what was asked for a copy that is there: it is not that copy which is rejected.
+    """
+    copy_id = body.get("copy_id") if isinstance(body, dict) and COMMAND_KEY not in body else None
     return copy_id if isinstance(copy_id, str) else None
 
 
@@ -102,8 +116,21 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _is_copy_id(value: object) -> bool:
+def is_copy_id(value: object) -> bool:
+    """Whether a client may call a copy so."""
     return isinstance(value, str) and _COPY_ID.fullmatch(value) is not None
+
+
+def is_tags(value: object) -> bool:
+    """Whether these are tags: at most ten, each a short key with a short text."""
+    return (
+        isinstance(value, dict)
+        and len(value) <= MAX_TAGS
+        and all(1 <= len(key) <= MAX_TAG_KEY_CHARACTERS and is_encodable(key) for key in value)
+        and all(
+            isinstance(each, str) and len(each) <= MAX_TAG_CHARACTERS and is_encodable(each) for each in value.values()
+        )
+    )
 
 
 def _is_task_token(value: object) -> bool:
@@ -116,9 +143,14 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: parse_s3_uri(value) is not None,
         f"must be a string of the form s3://bucket/key, with a key of at most {MAX_KEY_BYTES} bytes",
     ),
-    "copy_id": (_is_copy_id, "must be 1 to 128 letters, digits, '.', '_' or '-', and begin with a letter or digit"),
+    "copy_id": (is_copy_id, "must be 1 to 128 letters, digits, '.', '_' or '-', and begin with a letter or digit"),
     "action_on_exist": (ACTIONS_ON_EXIST.__contains__, f"must be one of {', '.join(ACTIONS_ON_EXIST)}"),
     **dict.fromkeys(TAG_FLAGS, (_is_flag, "must be true or false")),
+    "tags": (
+        is_tags,
+        f"must be an object of at most {MAX_TAGS} strings of up to {MAX_TAG_CHARACTERS} characters each",
+    ),
+    "hold": (_is_flag, "must be true or false"),
     "task_token": (_is_task_token, f"must be a string of 1 to {MAX_TASK_TOKEN_CHARACTERS} characters"),
 }
 """What the value of each key has to be, and the problem if it is not. ``manifest`` is checked by ``flip``."""

@@ -1,8 +1,8 @@
-"""The details of the five events that are published, and the result document of a copy.
+"""The details of the six events that are published, and the result document of a copy.
 
-CopyCompleted and CopyFailed contain the output document of the Step Functions tool that this replaces, with the same
-keys and nesting, so that its consumers need no change. Our own keys stand beside them. A URI that is a value of its own
-calls its project what the client calls it.
+CopyCompleted, CopyFailed and CopyCancelled contain the output document of the Step Functions tool that this replaces,
+with the same keys and nesting, so that its consumers need no change. Our own keys stand beside them. A URI that is a
+value of its own calls its project what the client calls it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, OpenJo
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import as_spelled
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 EVENT_SOURCE = "icav2-copy-batch"
-COPY_STARTED, COPY_DELAYED, COPY_COMPLETED, COPY_FAILED, COPY_REJECTED = (
+COPY_STARTED, COPY_DELAYED, COPY_COMPLETED, COPY_FAILED, COPY_CANCELLED, COPY_REJECTED = (
     "CopyStarted",
     "CopyDelayed",
     "CopyCompleted",
     "CopyFailed",
+    "CopyCancelled",
     "CopyRejected",
 )
+SETTLED_TYPES = {
+    CopyStatus.COMPLETED: COPY_COMPLETED,
+    CopyStatus.FAILED: COPY_FAILED,
+    CopyStatus.CANCELLED: COPY_CANCELLED,
+}
+"""Which event a settled copy gets."""
 MAX_DETAIL_BYTES = 256 * 1024 - 1024
 """The largest detail that every receiver of an event accepts, less a little for the rest of the event.
 
@@ -61,6 +68,7 @@ def started_detail(copy: Copy) -> Detail:
         "submitted_at": copy.submitted_at,
         "manifest_uri": copy.manifest_uri,
         "total_jobs": copy.total_jobs,
+        **_known_by(copy),
     }
 
 
@@ -79,6 +87,7 @@ def delayed_detail(copy: Copy, jobs: Iterable[OpenJob], now: datetime) -> Detail
         "manifest_uri": copy.manifest_uri,
         "open_jobs": copy.open_jobs,
         "all_jobs_written": copy.ingested_at is not None,
+        **_known_by(copy),
         "delayed_jobs": [_delayed_job(copy, job) for job in jobs],
     }
     return _shrunk(detail, "delayed_jobs", MAX_CAUSE_BYTES)
@@ -102,8 +111,8 @@ def _delayed_job(copy: Copy, job: OpenJob) -> Detail:
 
 
 def settled_type(copy: Copy) -> str:
-    """Which of the two settling events a copy gets."""
-    return COPY_COMPLETED if copy.settled_status is CopyStatus.COMPLETED else COPY_FAILED
+    """Which of the three settling events a copy gets."""
+    return SETTLED_TYPES[copy.settled_status]
 
 
 class Sendable:
@@ -206,8 +215,15 @@ def _settled_head(copy: Copy, result_uri: str) -> Detail:
         "settled_at": copy.settled_at,
         "manifest_uri": copy.manifest_uri,
         "result_uri": result_uri,
+        "cancelled_jobs": copy.cancelled_jobs,
+        **_known_by(copy),
         "truncated": False,
     }
+
+
+def _known_by(copy: Copy) -> Detail:
+    """What a client knows a copy by, beside its id."""
+    return {"tags": dict(copy.tags), "redrive_of": copy.redrive_of}
 
 
 def rejected_detail(

@@ -19,6 +19,8 @@ Clock = Callable[[], datetime]
 JobKey = tuple[str, str]
 """Copy id and job id: by which a job is known."""
 
+CANCELLED = "its copy was cancelled"
+"""The reason of a cancelled job."""
 MAX_REASON_CHARACTERS = 1000
 """Longer reasons are cut: a job keeps one for each attempt."""
 
@@ -34,6 +36,8 @@ class JobStatus(StrEnum):
     """Ended: ICA says that its files are copied."""
     FAILED = "FAILED"
     """Ended: given up, with a reason."""
+    CANCELLED = "CANCELLED"
+    """Ended: its copy was cancelled before all of its files were copied."""
 
 
 class CopyStatus(StrEnum):
@@ -42,7 +46,9 @@ class CopyStatus(StrEnum):
     COMPLETED = "COMPLETED"
     """Settled and published: every job passed."""
     FAILED = "FAILED"
-    """Settled and published: some jobs did not pass."""
+    """Settled and published: some jobs have failed, and none was cancelled."""
+    CANCELLED = "CANCELLED"
+    """Settled and published: some jobs were cancelled."""
 
 
 ALL_THERE = "ALL_THERE"
@@ -54,6 +60,8 @@ class HoldReason(StrEnum):
 
     NEXT_ATTEMPT = "NEXT_ATTEMPT"
     """Queued: an attempt has failed, or copied a part; the next waits for its turn."""
+    PAUSED = "PAUSED"
+    """Queued: its copy, its project or everything is paused."""
     NO_SLOT = "NO_SLOT"
     """Queued: as many ICA jobs as may be are in flight, in all or into its project."""
     FOLDER_BUSY = "FOLDER_BUSY"
@@ -105,6 +113,7 @@ class Consequences:
 
 WHAT_FOLLOWS: Mapping[HoldReason, Consequences] = {
     HoldReason.NEXT_ATTEMPT: Consequences(is_queueing=True),
+    HoldReason.PAUSED: Consequences(is_queueing=True),
     HoldReason.NO_SLOT: Consequences(is_queueing=True),
     HoldReason.FOLDER_BUSY: Consequences(),
     HoldReason.THROTTLED: Consequences(),
@@ -137,6 +146,7 @@ MOVES = {
     "requeue": Move((JobStatus.RUNNING,), JobStatus.QUEUED),
     "mark_passed": Move((JobStatus.RUNNING,), JobStatus.PASSED),
     "give_up": Move((JobStatus.LAUNCHING, JobStatus.RUNNING), JobStatus.FAILED),
+    "cancel": Move((JobStatus.QUEUED, JobStatus.LAUNCHING), JobStatus.CANCELLED),
 }
 """Every move a job can make. The table adapter has one conditional write of the same name for each."""
 
@@ -151,6 +161,8 @@ class Claim(Enum):
     """As many ICA jobs as may be are in flight: in all, or into this project."""
     FOLDER_BUSY = "folder busy"
     """A job of another copy writes into the same folder."""
+    STOPPED = "stopped"
+    """Its copy, its project or everything is paused, or its copy was cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,16 +267,18 @@ class Job(OpenJob):
     deferrals: int = 0
     """How often its launch was deferred because ICA was unavailable; each deferral is longer."""
     reason: str | None = None
+    redriven_as: str | None = None
+    """Id of the copy that copies what this job has not: see ``Redrive``."""
 
     @property
     def uncopied(self) -> list[str]:
         """The sources that this attempt has to copy: the first part of those that no earlier one has copied."""
-        return self._pending[: self.batch_limit]
+        return self.pending[: self.batch_limit]
 
     @property
     def later(self) -> list[str]:
         """The sources that are left to attempts after this one."""
-        return self._pending[self.batch_limit :] if self.batch_limit else []
+        return self.pending[self.batch_limit :] if self.batch_limit else []
 
     @property
     def due_by_now(self) -> list[str]:
@@ -273,7 +287,7 @@ class Job(OpenJob):
         return [source for source in self.sources if source not in later]
 
     @property
-    def _pending(self) -> list[str]:
+    def pending(self) -> list[str]:
         """The sources that no attempt has copied. All of them, if an attempt failed that seems to have copied all."""
         return [source for source in self.sources if source not in self.copied] or list(self.sources)
 
@@ -338,6 +352,7 @@ class Copy:
     manifest_uri: str
     passed_jobs: int = 0
     failed_jobs: int = 0
+    cancelled_jobs: int = 0
     status: CopyStatus = CopyStatus.OPEN
     task_tokens: frozenset[str] = frozenset()
     """Step Functions task tokens to answer when it settles."""
@@ -351,6 +366,16 @@ class Copy:
     """When a job last ended; once no job is open, when the copy settled."""
     delayed_at: str | None = None
     """When ``CopyDelayed`` was published."""
+    paused_at: str | None = None
+    """Since when it is paused, if it is."""
+    cancelled_at: str | None = None
+    """When it was cancelled."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What its client wants to know it by; in each of its events."""
+    redrive_of: str | None = None
+    """Id of the copy whose failed and cancelled jobs it does again."""
+    redriven_as: frozenset[str] = frozenset()
+    """Ids of the copies that do its failed and cancelled jobs again."""
 
     @property
     def is_settled(self) -> bool:
@@ -363,6 +388,8 @@ class Copy:
     @property
     def settled_status(self) -> CopyStatus:
         """What the copy is called once it has settled."""
+        if self.cancelled_jobs:
+            return CopyStatus.CANCELLED
         return CopyStatus.FAILED if self.failed_jobs else CopyStatus.COMPLETED
 
 
@@ -381,6 +408,13 @@ class ListedCopy:
     settled_at: str | None = None
     published_at: str | None = None
     delayed_at: str | None = None
+    paused_at: str | None = None
+    cancelled_at: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cancelled_jobs(self) -> int:
+        return self.total_jobs - self.open_jobs - self.passed_jobs - self.failed_jobs
 
 
 def job_id_of(number: int) -> str:

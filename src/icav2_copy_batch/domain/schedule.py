@@ -50,15 +50,19 @@ class Dispatched:
     """To jobs that have had none before."""
     again: int = 0
     """To jobs that have had one: for another attempt, a deferred launch, or a message that was lost or used up."""
+    cancelled: int = 0
+    """Jobs of cancelled copies that have ended in place of a launch."""
     next_due: datetime | None = None
     """When the first of those that are not due yet will be."""
 
     @property
     def happened(self) -> Happenings:
-        return Happenings({Happening.SENT: self.first, Happening.SENT_AGAIN: self.again})
+        sent = {Happening.SENT: self.first, Happening.SENT_AGAIN: self.again}
+        return Happenings({**sent, Happening.CANCELLED: self.cancelled})
 
     def __add__(self, later: Dispatched) -> Dispatched:
-        return Dispatched(self.first + later.first, self.again + later.again, later.next_due)
+        cancelled = self.cancelled + later.cancelled
+        return Dispatched(self.first + later.first, self.again + later.again, cancelled, later.next_due)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,10 @@ from icav2_copy_batch.stages.publish import Publish
 
 if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica.client import IcaClient
+    from icav2_copy_batch.stages.control import Control
     from icav2_copy_batch.stages.ingest import Ingest
     from icav2_copy_batch.stages.launch import Launch
+    from icav2_copy_batch.stages.operate import Operate
     from icav2_copy_batch.stages.poll import Poll
     from icav2_copy_batch.stages.reconcile import Reconcile
 
@@ -194,6 +196,10 @@ class Container:
         return aws.SourceQueue(self.settings.required("SOURCE_QUEUE_URL"))
 
     @cached_property
+    def submissions(self) -> ports.SubmissionQueue:
+        return aws.IngestQueue(self.settings.required("INGEST_QUEUE_URL"))
+
+    @cached_property
     def dead_letters(self) -> ports.DeadLetters:
         return aws.DeadLetterQueue(self.settings.required("DEAD_LETTER_QUEUE_URL"))
 
@@ -253,6 +259,8 @@ class Container:
             publish=self.publish,
             clock=self.machine.clock,
             seconds_left=self.seconds_left,
+            operate=self.operate,
+            spread=self.machine.spread,
             limits=self.settings.limits,
             project_id=lambda name: self.ica.project_id(name),  # built only for a manifest that names a project
         )
@@ -327,6 +335,27 @@ class Container:
         from icav2_copy_batch.stages.reconcile import Reconcile
 
         return Reconcile(table=self.table, ica=self.ica, clock=self.machine.clock)
+
+    @cached_property
+    def operate(self) -> Operate:
+        from icav2_copy_batch.stages.operate import Operate
+
+        return Operate(
+            table=self.table, clock=self.machine.clock, seconds_left=self.seconds_left, spread=self.machine.spread
+        )
+
+    @cached_property
+    def control(self) -> Control:
+        from icav2_copy_batch.stages.control import Control
+
+        return Control(
+            table=self.table,
+            operate=self.operate,
+            reconcile=lambda: self.reconcile,  # imported and built only for a request that needs ICA
+            submissions=self.submissions,
+            bucket_name=self.settings.required("MANIFEST_BUCKET_NAME"),
+            clock=self.machine.clock,
+        )
 
     @cached_property
     def publish(self) -> Publish:

@@ -33,6 +33,7 @@ def handle(event: Event, context: LambdaContext, container: Container) -> dict[s
             break
     container.metrics.add_metric("CopiesCompleted", "Count", published[CopyStatus.COMPLETED])
     container.metrics.add_metric("CopiesFailed", "Count", published[CopyStatus.FAILED])
+    container.metrics.add_metric("CopiesCancelled", "Count", published[CopyStatus.CANCELLED])
     return {"batchItemFailures": failures}
 
 

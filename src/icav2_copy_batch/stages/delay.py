@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.job import Clock, JobStatus, OpenJob, timestamp
+from icav2_copy_batch.domain.stops import Stops
 from icav2_copy_batch.ports import Bus, Table
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,13 @@ class Delay:
             if _is_delayed(job, before):
                 delayed[job.copy_id].append(job)
         in_turn = {job.copy_id for job in jobs}
-        old = [backlog.copy_id for backlog in self.table.backlogs() if backlog.since < timestamp(before)]
-        never_in_turn = [copy_id for copy_id in old if copy_id not in in_turn]
+        old = [backlog for backlog in self.table.backlogs() if backlog.since < timestamp(before)]
+        stops = self.table.stops() if old else Stops()
+        never_in_turn = [
+            each.copy_id
+            for each in old
+            if each.copy_id not in in_turn and not stops.is_paused(each.copy_id, each.project)
+        ]
         for copy_id in [*self.table.unfinished_copies(before), *never_in_turn]:
             delayed[copy_id] += []
         return delayed

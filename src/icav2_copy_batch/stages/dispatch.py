@@ -1,6 +1,7 @@
 """Dispatch: queued jobs get their launch messages, as many as there are free slots, and each copy in its turn.
 
-Nobody else sends launch messages. The other stages say when a job is due, and why it waits until then (its ``hold``).
+Nobody else sends launch messages: what is paused gets none, and the jobs of a cancelled copy end here. The other stages
+say when a job is due, and why it waits until then (its ``hold``).
 
 The jobs of a copy begin in backlogs, one for each project. A backlog is one small item however many jobs it stands for,
 so that what is read here does not grow with the jobs that wait. Jobs are taken from it in order. A job that has left
@@ -20,10 +21,13 @@ from itertools import chain
 from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, JobStatus, LaunchRequest, OpenJob
 from icav2_copy_batch.domain.schedule import Backlog, Dispatched, Slots, Waiting, choose
 from icav2_copy_batch.domain.spread import Spread, in_threads
-from icav2_copy_batch.ports import DispatchTable, LaunchQueue, Pacing
+from icav2_copy_batch.domain.stops import Stops
+from icav2_copy_batch.ports import LaunchQueue, Pacing, Table
+from icav2_copy_batch.stages.cancel import end_queued
 
 LOST_MESSAGE_AGE = timedelta(minutes=5)
 """A launch message that has not been handled for so long is taken to be lost."""
+PAUSED = Hold(HoldReason.PAUSED, "its copy, its project or everything is paused")
 NO_SLOT = Hold(HoldReason.NO_SLOT, "as many ICA jobs as may be are in flight")
 
 logger = logging.getLogger(__name__)
@@ -31,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatch:
-    table: DispatchTable
+    table: Table
     queue: LaunchQueue
     pacing: Pacing
     clock: Clock
@@ -40,29 +44,49 @@ class Dispatch:
     """How the jobs are marked: side by side."""
 
     def anything_waits(self, within: timedelta) -> bool:
-        """Whether there is, or will be within this time, a queued job that is due."""
-        return bool(self.table.backlogs() or self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + within))
+        """Whether there is, or will be within this time, a queued job that is due and not paused."""
+        backlogs = self.table.backlogs()
+        queued = self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + within)
+        waiting = {(each.copy_id, each.project) for each in backlogs} | {(job.copy_id, job.project) for job in queued}
+        stops = self.table.stops() if waiting else Stops()
+        return not all(stops.is_paused(copy_id, project) for copy_id, project in waiting)
 
     def send(self) -> Dispatched:
         """Send launch messages to what is due, as far as there are slots. Raises what the table or the queue raises."""
         now = self.clock()
         # In this order a job that moves on meanwhile is seen twice rather than not at all.
         backlogs, queued = self.table.backlogs(), self.table.jobs_in(JobStatus.QUEUED)
-        due, later = self._split(queued, now)
-        next_due = min(map(_due_at, later), default=None)
+        stops = self.table.stops() if backlogs or queued else Stops()
+        cancelled = self._end_cancelled(stops, queued, backlogs, now)
+        due, later = self._split([job for job in queued if job.copy_id not in stops.cancelled], now)
+        paused = [job for job in due if stops.is_paused(job.copy_id, job.project)]
+        due = [job for job in due if job not in paused]
+        backlogs = [each for each in backlogs if not stops.holds(each.copy_id, each.project)]
+        self._note(paused, PAUSED, now)
+        in_time = (job for job in later if not stops.is_paused(job.copy_id, job.project))
+        next_due = min(map(_due_at, in_time), default=None)
         if not (due or backlogs) or self.pacing.held_until():
-            return Dispatched(next_due=next_due)
+            return Dispatched(cancelled=cancelled, next_due=next_due)
         claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
         in_flight = [*claimed, *(job for job in later if not job.hold)]  # a message under way may take a slot
         again = ((job.copy_id, [_waiting(job)]) for job in due)
         chosen = choose(chain(again, self._first_of(backlogs, later)), in_flight, self.slots)
         sent = self._mark_and_send(chosen, now)
         self._shorten(backlogs, chosen)
-        self._note_no_slot(due, chosen, now)
+        requests = {each.request for each in chosen}
+        self._note([job for job in due if _waiting(job).request not in requests], NO_SLOT, now)
         first = sum(each.due_at is None for each in sent)
         if sent:
             logger.info("launch messages sent", extra={"first": first, "again": len(sent) - first})
-        return Dispatched(first, len(sent) - first, next_due)
+        return Dispatched(first, len(sent) - first, cancelled, next_due)
+
+    def _end_cancelled(
+        self, stops: Stops, queued: Iterable[OpenJob], backlogs: Iterable[Backlog], now: datetime
+    ) -> int:
+        """End the jobs of cancelled copies in place of launching them; how many."""
+        if not stops.cancelled:
+            return 0
+        return end_queued(self.table, stops.cancelled, queued, backlogs, now, self.spread)
 
     def _split(self, queued: Iterable[OpenJob], now: datetime) -> tuple[list[OpenJob], list[OpenJob]]:
         """The queued jobs that are due, and those that are due later."""
@@ -108,12 +132,11 @@ class Dispatch:
             if count := taken[backlog.copy_id, backlog.project]:
                 self.table.shorten_backlog(backlog, backlog.next + count)
 
-    def _note_no_slot(self, due: Iterable[OpenJob], chosen: Iterable[Waiting], now: datetime) -> None:
-        """What is due and finds no slot waits for its turn from now on, and for nothing else."""
-        requests = {each.request for each in chosen}
+    def _note(self, due: Iterable[OpenJob], hold: Hold, now: datetime) -> None:
+        """Note that these jobs are due and wait, for a slot or for the end of a pause, and for nothing else."""
         for job in due:
-            if not job.held.is_queueing and _waiting(job).request not in requests:
-                self.table.postpone(job, now, NO_SLOT)
+            if not job.held.is_queueing:
+                self.table.postpone(job, now, hold)
 
 
 def _waiting(job: OpenJob) -> Waiting:

@@ -13,26 +13,43 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from icav2_copy_batch.domain import events
-from icav2_copy_batch.domain.commands import CopyOptions, Submit, is_message, read_submit
+from icav2_copy_batch.domain.commands import COMMAND_KEY, CopyOptions, Submit, is_copy_id, is_message, read_submit
+from icav2_copy_batch.domain.control import (
+    BY_QUEUE,
+    Cancel,
+    CannotDo,
+    Failure,
+    Pause,
+    Redrive,
+    Resume,
+    is_command,
+    read_request,
+    redrive_id,
+)
 from icav2_copy_batch.domain.ica import IcaRefused
-from icav2_copy_batch.domain.job import Clock, Copy, timestamp
+from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.json_text import decode_b64gz, read_json
 from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
 from icav2_copy_batch.domain.problems import Problem, Refused
-from icav2_copy_batch.domain.projects import Projects, UnknownProject
+from icav2_copy_batch.domain.projects import Projects, UnknownProject, as_spelled
 from icav2_copy_batch.domain.schedule import backlogs_of
+from icav2_copy_batch.domain.spread import Spread, in_threads
+from icav2_copy_batch.domain.stops import Paused, copy_subject
 from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, uploads_in
 from icav2_copy_batch.ports import Bucket, Bus, Dispatcher, LateAnswers, Table, Tasks
+from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.rejection import reject
 
 PORTION = 1000
 """How many jobs are written before the remaining time is checked again."""
 SECONDS_FOR_A_PORTION = 60.0
+HELD = "held since it was submitted"
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +81,10 @@ class _Plan:
     jobs: Sequence[PlannedJob]
     options: CopyOptions
     digest: str
-    project_names: dict[str, str]
+    project_names: Mapping[str, str]
     """Id → how the client spells it."""
+    is_held: bool = False
+    """Whether the copy is paused from the start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +100,8 @@ class Ingest:
     clock: Clock
     seconds_left: Callable[[], float]
     limits: Limits
+    operate: Operate
+    spread: Spread = in_threads
     project_id: Callable[[str], str]
     """ICA's answer to a project's name. Raises ``IcaRefused`` if the name means no project or several."""
 
@@ -112,7 +133,10 @@ class Ingest:
     def _submit(self, submission: Sent | Upload, parsed: object) -> Ingested:
         """Accept one submission or reject it."""
         try:
-            self._accept(submission, _command_in(submission, parsed))
+            if isinstance(submission, Sent) and is_command(parsed):
+                self._operate(parsed)
+            else:
+                self._accept(submission, _command_in(submission, parsed))
         except Refused as refused:
             return self._reject(submission, parsed, refused)
         return Ingested(accepted=1)
@@ -139,21 +163,28 @@ class Ingest:
         if present:
             self._finish(present, plan, command.task_token)
             return
-        copy = Copy(
-            copy_id=copy_id,
-            digest=plan.digest,
-            submitted_at=timestamp(self.clock()),
-            total_jobs=len(plan.jobs),
-            open_jobs=len(plan.jobs),
+        copy = replace(
+            self._new_copy(copy_id, plan),
             manifest_uri=self._manifest_uri(submission, command, plan.manifest),
             task_tokens=frozenset(filter(None, [command.task_token])),
-            project_names=plan.project_names,
-            max_sources_per_job=self.limits.max_sources_per_job,
+            tags=command.tags,
         )
         if self.table.create_copy(copy):
             self._accept(submission, command)  # somebody was faster: what is there now has its own limits
             return
         self._start(copy, plan)
+
+    def _new_copy(self, copy_id: str, plan: _Plan) -> Copy:
+        return Copy(
+            copy_id=copy_id,
+            digest=plan.digest,
+            submitted_at=timestamp(self.clock()),
+            total_jobs=len(plan.jobs),
+            open_jobs=len(plan.jobs),
+            manifest_uri="",
+            project_names=plan.project_names,
+            max_sources_per_job=self.limits.max_sources_per_job,
+        )
 
     def _finish(self, present: Copy, plan: _Plan, task_token: str | None) -> None:
         """Have a task wait for a copy that is there, and write what an invocation that died has left unwritten."""
@@ -179,9 +210,76 @@ class Ingest:
             portion = plan.jobs[start : start + PORTION]
             self.table.create_jobs(copy.copy_id, portion, plan.options, self.clock(), first=start + 1)
         self.bus.put(events.COPY_STARTED, events.started_detail(copy))
+        if plan.is_held:  # before there is anything to launch
+            held = Paused(copy_subject(copy.copy_id), timestamp(self.clock()), reason=HELD)
+            self.table.pause(held, copy.copy_id)
         self.table.create_backlogs(backlogs_of(copy.copy_id, plan.jobs, copy.submitted_at))
         self.table.mark_ingested(copy.copy_id, self.clock())
         logger.info("copy accepted", extra={"copy_id": copy.copy_id, "jobs": len(plan.jobs)})
+
+    # --- what operators ask by a message -----------------------------------------------------------------------------
+
+    def _operate(self, parsed: object) -> None:
+        """Do what a message asks for copies that are there. Raises ``Refused``."""
+        request = read_request(parsed)
+        if not isinstance(request, BY_QUEUE):
+            raise Refused([Problem(COMMAND_KEY, "is not for this queue: call the control function")])
+        try:
+            match request:
+                case Redrive():
+                    self._redrive(request)
+                case Cancel():
+                    self.operate.cancel(request)
+                case Resume():
+                    self.operate.resume(request)
+                case Pause():
+                    self.operate.pause(request)
+        except CannotDo as error:
+            raise Refused([Problem(COMMAND_KEY, str(error))]) from error
+
+    def _redrive(self, request: Redrive) -> None:
+        """Write the copy that copies what a settled copy has not, or finish it. Raises ``Refused`` and ``CannotDo``."""
+        origin, copy_id = self.operate.copy(request.copy_id), redrive_id(request.copy_id, request.job_id)
+        if not origin.is_settled:
+            raise CannotDo(Failure.REFUSED, f"copy {origin.copy_id} has not settled")
+        if not is_copy_id(copy_id):
+            raise CannotDo(Failure.REFUSED, f"the id of the new copy would be too long: {copy_id}")
+        present = self.table.get_copy(copy_id)
+        if present and present.ingested_at:
+            return
+        plan = self._plan_redrive(origin, request.job_id, copy_id)
+        uri = self.bucket.put(f"submitted/{copy_id}.json", json.dumps(plan.manifest).encode())
+        copy = replace(self._new_copy(copy_id, plan), manifest_uri=uri, tags=origin.tags, redrive_of=origin.copy_id)
+        present = self.table.create_copy(copy)
+        self.table.mark_copy_redriven(origin.copy_id, copy_id)
+        if present:
+            self._finish(present, plan, None)
+        else:
+            self._start(copy, plan)
+
+    def _plan_redrive(self, origin: Copy, job_id: str | None, copy_id: str) -> _Plan:
+        """Mark the jobs that the new copy does again: no other copy does. Raises ``CannotDo`` where there is none."""
+
+        def is_ours(job: Job) -> bool:
+            return self.table.mark_redriven(job, copy_id)
+
+        ended = [
+            job
+            for job in self.table.jobs(origin.copy_id)
+            if job.status in (JobStatus.FAILED, JobStatus.CANCELLED) and job_id in (None, job.job_id)
+        ]
+        ours = [job for job, is_one in zip(ended, self.spread(is_ours, ended), strict=True) if is_one]
+        if not ours:
+            raise CannotDo(Failure.REFUSED, f"copy {origin.copy_id} has nothing left that no other copy does again")
+        jobs = [PlannedJob(job.destination, tuple(job.pending)) for job in ours]
+        manifest: dict[str, list[str]] = defaultdict(list)
+        for job in jobs:
+            for source in job.sources:
+                manifest[as_spelled(source, origin.project_names)].append(
+                    as_spelled(job.destination, origin.project_names)
+                )
+        options = ours[0].options
+        return _Plan(manifest, jobs, options, digest(jobs, options), origin.project_names)
 
     # --- planning ----------------------------------------------------------------------------------------------------
 
@@ -190,7 +288,9 @@ class Ingest:
         manifest = self._manifest(command, present)
         projects = Projects(partial(self._look_up, present))
         jobs = flip(manifest, self._limits(present), projects)
-        return _Plan(manifest, jobs, command.options, digest(jobs, command.options), projects.names)
+        return _Plan(
+            manifest, jobs, command.options, digest(jobs, command.options), projects.names, is_held=command.hold
+        )
 
     def _manifest(self, command: Submit, present: Copy | None) -> object:
         """The manifest of a command, fetched and unpacked if need be."""

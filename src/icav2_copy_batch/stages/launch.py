@@ -39,7 +39,7 @@ from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.ports import Ica, Pacing, PollFunction, Table
-from icav2_copy_batch.stages.dispatch import NO_SLOT
+from icav2_copy_batch.stages.dispatch import NO_SLOT, PAUSED
 from icav2_copy_batch.stages.logs import fields_of
 from icav2_copy_batch.stages.prepare import Claimed, Prepare, Prepared, Troubled
 from icav2_copy_batch.stages.search import LOST_ANSWER_AGE
@@ -233,6 +233,8 @@ class Launch:
             case Claim.FOLDER_BUSY:
                 busy = Hold.of(HoldReason.FOLDER_BUSY, f"another copy writes into {destination}")
                 return NotClaimed(request, busy, now + timedelta(seconds=FOLDER_BUSY_SECONDS))
+            case Claim.STOPPED:
+                return NotClaimed(request, PAUSED, now)
         claimed = replace(
             job,
             status=JobStatus.LAUNCHING,

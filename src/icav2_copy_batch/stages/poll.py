@@ -52,7 +52,11 @@ QUEUED_AGAIN = (Happening.REQUEUED, Happening.PART_PASSED, Happening.RELEASED)
 """After these a job is due at once, and gets its launch message in the same poll."""
 INDEX_LAG_SECONDS = 0.2
 """After this the table's index, which is eventually consistent, shows what was written just before it was read."""
-PUBLISHED_AS = {CopyStatus.COMPLETED: Happening.COPIES_COMPLETED, CopyStatus.FAILED: Happening.COPIES_FAILED}
+PUBLISHED_AS = {
+    CopyStatus.COMPLETED: Happening.COPIES_COMPLETED,
+    CopyStatus.FAILED: Happening.COPIES_FAILED,
+    CopyStatus.CANCELLED: Happening.COPIES_CANCELLED,
+}
 
 logger = logging.getLogger(__name__)
 

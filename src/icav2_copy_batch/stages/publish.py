@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.events import Sendable
 from icav2_copy_batch.domain.job import Clock, Copy, CopyStatus
+from icav2_copy_batch.domain.stops import copy_subject
 from icav2_copy_batch.ports import Bucket, Bus, Table, Tasks
 
 CLAIM_MARGIN = timedelta(minutes=1)
@@ -119,6 +120,7 @@ class Publish:
             new = sorted(copy.task_tokens - asked)
             unanswered |= {each for each in new if not self._was_answered(copy, sendable, each)}
             if self.table.mark_published(copy, self.clock(), unanswered & copy.task_tokens):
+                self._forget_stops(copy)
                 return
             # Since the copy was read, a submission has added its task token, or one was dropped.
             asked |= copy.task_tokens
@@ -126,6 +128,13 @@ class Publish:
             if reread is None or reread.is_published:
                 return
             copy = reread
+
+    def _forget_stops(self, copy: Copy) -> None:
+        """A settled copy has no job left that a pause or a cancel could keep from being launched."""
+        if copy.cancelled_at:
+            self.table.forget_cancelled(copy.copy_id)
+        if copy.paused_at:
+            self.table.resume(copy_subject(copy.copy_id), copy.copy_id)
 
     def _store(self, copy: Copy, sendable: Sendable) -> None:
         """Write the result. If that takes longer than an invocation has, store it truncated, as its event is sent.
@@ -173,7 +182,7 @@ class Publish:
         if copy.settled_status is CopyStatus.COMPLETED:
             self.tasks.succeed(task_token, sendable.detail())
         else:
-            self.tasks.fail(task_token, documents.COPY_FAILED, sendable.cause())
+            self.tasks.fail(task_token, documents.settled_type(copy), sendable.cause())
 
     def _result_uri(self, copy: Copy) -> str:
         return f"s3://{self.bucket.name}/{_result_key(copy)}"

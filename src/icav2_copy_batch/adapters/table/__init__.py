@@ -24,9 +24,10 @@ from icav2_copy_batch.adapters.table.leases import Leases
 from icav2_copy_batch.adapters.table.models import Models
 from icav2_copy_batch.adapters.table.moves import Moves
 from icav2_copy_batch.adapters.table.schedule import Schedule
+from icav2_copy_batch.adapters.table.stops import Stopping
 
 
-class CopyTable(Copies, Jobs, Moves, Schedule, Leases):
+class CopyTable(Copies, Jobs, Moves, Schedule, Stopping, Leases):
     """Every read and write of the table that the product makes."""
 
     def __init__(self, table_name: str) -> None:

@@ -46,6 +46,8 @@ class Copies:
             task_tokens=set(copy.task_tokens) or None,
             project_names=dict(copy.project_names) or None,
             max_sources_per_job=copy.max_sources_per_job,
+            tags=dict(copy.tags) or None,
+            redrive_of=copy.redrive_of,
             listed=month_of(copy.submitted_at),
         )
 
@@ -103,7 +105,7 @@ class Copies:
         self._note(copy_id, CopyItem.publishing_until.remove())
 
     def mark_published(self, copy: Copy, now: datetime, unanswered: frozenset[str]) -> bool:
-        """OPEN → COMPLETED or FAILED; ``unanswered`` are the task tokens that are still to be answered.
+        """OPEN → COMPLETED, FAILED or CANCELLED; ``unanswered`` are the task tokens that are still to be answered.
 
         False when the copy's tokens are not those with which it was read.
         """
@@ -156,6 +158,10 @@ class Copies:
         """Note that it was reported that the copy takes longer than it should."""
         self._note(copy_id, CopyItem.delayed_at.set(timestamp(now)))
 
+    def mark_copy_redriven(self, copy_id: str, redriven_as: str) -> None:
+        """Note the copy that copies what this one has not."""
+        self._note(copy_id, CopyItem.redriven_as.add({redriven_as}))
+
     def unpublished_copies(self, settled_before: datetime) -> list[str]:
         """Ids of the copies that settled before a moment and are not published."""
         settled = (JobItem.open_jobs == 0) & (JobItem.settled_at < timestamp(settled_before))
@@ -206,6 +212,9 @@ def _listed(item: CopyItem) -> ListedCopy:
         settled_at=item.settled_at,
         published_at=item.published_at,
         delayed_at=item.delayed_at,
+        paused_at=item.paused_at,
+        cancelled_at=item.cancelled_at,
+        tags=item.tags.as_dict() if item.tags else {},
     )
 
 
@@ -219,6 +228,7 @@ def _copy(item: CopyItem) -> Copy:
         manifest_uri=item.manifest_uri,
         passed_jobs=int(item.passed_jobs),
         failed_jobs=int(item.failed_jobs),
+        cancelled_jobs=int(item.cancelled_jobs or 0),
         status=CopyStatus(item.status),
         task_tokens=frozenset(item.task_tokens or ()),
         project_names=item.project_names.as_dict() if item.project_names else {},
@@ -226,4 +236,9 @@ def _copy(item: CopyItem) -> Copy:
         ingested_at=item.ingested_at,
         settled_at=item.settled_at,
         delayed_at=item.delayed_at,
+        paused_at=item.paused_at,
+        cancelled_at=item.cancelled_at,
+        tags=item.tags.as_dict() if item.tags else {},
+        redrive_of=item.redrive_of,
+        redriven_as=frozenset(item.redriven_as or ()),
     )

@@ -8,6 +8,9 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from pynamodb.attributes import UnicodeAttribute
+from pynamodb.expressions.condition import Condition
+
 from icav2_copy_batch.adapters.table.models import (
     JOB_PREFIX,
     SOURCES_PREFIX,
@@ -105,16 +108,37 @@ class Jobs:
         sources = self._models.sources.get(copy_id, SOURCES_PREFIX + job_id, consistent_read=True)
         return _job_of(item, sources.packed_sources)
 
-    def jobs(self, copy_id: str) -> Iterator[Job]:
-        """All jobs of a copy, in order."""
-        jobs = self._models.job.query(copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True)
-        sources = self._models.sources.query(copy_id, SourcesItem.item.startswith(SOURCES_PREFIX), consistent_read=True)
+    def jobs(self, copy_id: str, after: str | None = None) -> Iterator[Job]:
+        """The jobs of a copy, in order: all, or those after the one of this id."""
+        in_range, sources_in_range = (
+            _keys(JobItem.item, JOB_PREFIX, after),
+            _keys(SourcesItem.item, SOURCES_PREFIX, after),
+        )
+        jobs = self._models.job.query(copy_id, in_range, consistent_read=True)
+        sources = self._models.sources.query(copy_id, sources_in_range, consistent_read=True)
         for item in jobs:
             packed = item.packed_sources
             if packed is None:  # both come in the order of the jobs
                 own = SOURCES_PREFIX + item.job_id
                 packed = next(each.packed_sources for each in sources if each.item == own)
             yield _job_of(item, packed)
+
+    def unlaunched_jobs(self, copy_id: str) -> Iterator[OpenJob]:
+        """The jobs of a copy that are queued, or whose launch has not asked ICA for anything yet, as they are now."""
+        queued = JobItem.status == JobStatus.QUEUED
+        # No race: a launch that has asked meanwhile is not ended. The end is refused then: see ``cancel``.
+        is_unasked = (JobItem.status == JobStatus.LAUNCHING) & JobItem.intent.does_not_exist()
+        found = self._models.job.query(
+            copy_id, JobItem.item.startswith(JOB_PREFIX), queued | is_unasked, consistent_read=True
+        )
+        return map(open_job_of, found)
+
+
+def _keys(item: UnicodeAttribute, prefix: str, after: str | None) -> Condition:
+    """The condition on the keys of items that begin so, and end in an id after this one."""
+    # "!" comes after the end of an id, and "~" after every digit.
+    condition: Condition = item.between(f"{prefix}{after}!", f"{prefix}~") if after else item.startswith(prefix)
+    return condition
 
 
 def open_job_of(item: JobItem) -> OpenJob:
@@ -140,6 +164,7 @@ def _job_of(item: JobItem, packed_sources: bytes) -> Job:
         verified_up_to=item.verified_up_to,
         deferrals=int(item.deferrals or 0),
         reason=item.reason,
+        redriven_as=item.redriven_as,
     )
 
 

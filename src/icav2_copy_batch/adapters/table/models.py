@@ -1,13 +1,10 @@
 """The table's items and its indexes, as pynamodb models.
 
 What is in an index cannot be changed once the table is deployed: DynamoDB adds no attribute to a projection. So the
-index ``listed`` projects some attributes that nothing writes yet, and this is where they go:
+index ``listed`` projects ``total_bytes`` of a copy, which nothing writes yet.
 
-- ``tags`` of a copy (a map of text), ``paused_at`` and ``cancelled_at`` (timestamps) and ``total_bytes``: on the copy's
-  item, set by whoever submits, pauses or cancels it. Lists of copies show them.
-- ``total_bytes`` of a job: on the job's item, from where an end adds it up on the copy's item.
-- A paused copy keeps its backlogs. Dispatch reads the copy's item before it takes jobs from them, so that ``due`` need
-  not show it. A job that is not to be launched is taken out of ``due`` by removing its ``due_at``.
+What is paused or cancelled stands as two sets in the item that counts the slots. Each claim has a condition on that
+item anyway, so that a claim after a pause or a cancel is refused, and costs nothing more.
 
 See https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html.
 """
@@ -46,6 +43,8 @@ WAITED_FOR_KEY = "#waited for"
 SLOTS_KEY = ("#slots", "SLOTS")
 
 SLOTS_PREFIX = "project "
+
+PAUSED_KEY = "#paused"
 
 PACE_KEY = ("#pace", "PACE")
 
@@ -154,6 +153,7 @@ class CopyItem(Model):
     open_jobs = NumberAttribute()
     passed_jobs = NumberAttribute()
     failed_jobs = NumberAttribute()
+    cancelled_jobs = NumberAttribute(null=True)
     task_tokens = UnicodeSetAttribute(null=True)
     project_names: MapAttribute[str, str] = MapAttribute(null=True)
     max_sources_per_job = NumberAttribute(null=True)
@@ -162,6 +162,11 @@ class CopyItem(Model):
     publishing_until = UnicodeAttribute(null=True)
     published_at = UnicodeAttribute(null=True)
     delayed_at = UnicodeAttribute(null=True)
+    paused_at = UnicodeAttribute(null=True)
+    cancelled_at = UnicodeAttribute(null=True)
+    tags: MapAttribute[str, str] = MapAttribute(null=True)
+    redrive_of = UnicodeAttribute(null=True)
+    redriven_as = UnicodeSetAttribute(null=True)
     listed = UnicodeAttribute(null=True)
     """The month of its submission: see ``month_of``."""
 
@@ -201,6 +206,7 @@ class JobItem(Model):
     hold_detail = UnicodeAttribute(null=True)
     deferrals = NumberAttribute(null=True)
     reason = UnicodeAttribute(null=True)
+    redriven_as = UnicodeAttribute(null=True)
     open_jobs = NumberAttribute(null=True)  # a copy's, as read through the index; so are the next two
     settled_at = UnicodeAttribute(null=True)
     ingested_at = UnicodeAttribute(null=True)
@@ -232,14 +238,32 @@ class LeaseItem(Model):
 
 
 class SlotsItem(Model):
-    """How many slots are in use: in all, and an attribute for each project (see ``SLOTS_PREFIX``)."""
+    """How many slots are in use, in all and by project (see ``SLOTS_PREFIX``), and what is paused or cancelled."""
 
     class Meta:
         table_name = "see _bound"
 
     copy_id = UnicodeAttribute(hash_key=True, default=SLOTS_KEY[0])
     item = UnicodeAttribute(range_key=True, default=SLOTS_KEY[1])
-    in_use = NumberAttribute()
+    in_use = NumberAttribute(null=True)
+    paused = UnicodeSetAttribute(null=True)
+    """The subjects of all pauses."""
+    cancelled = UnicodeSetAttribute(null=True)
+    """Ids of cancelled copies of which jobs may still be open."""
+
+
+class PausedItem(Model):
+    """A pause, for people: who has paused what, since when and why."""
+
+    class Meta:
+        table_name = "see _bound"
+
+    copy_id = UnicodeAttribute(hash_key=True, default=PAUSED_KEY)
+    item = UnicodeAttribute(range_key=True)
+    """Its subject."""
+    since = UnicodeAttribute()
+    by = UnicodeAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
 
 
 class WaitedForItem(Model):
@@ -335,6 +359,7 @@ class Models:
         self.sources = _bound(SourcesItem, table_name)
         self.lease = _bound(LeaseItem, table_name)
         self.slots = _bound(SlotsItem, table_name)
+        self.paused = _bound(PausedItem, table_name)
         self.waited_for = _bound(WaitedForItem, table_name)
         self.outcomes = _bound(OutcomesItem, table_name)
         self.pace = _bound(PaceItem, table_name)

@@ -31,9 +31,11 @@ from icav2_copy_batch.adapters.table.packing import (
     pack_copied,
     pack_outcomes,
 )
+from icav2_copy_batch.adapters.table.stops import read_stops
 from icav2_copy_batch.adapters.table.writes import REFUSED, accepted, code, retried
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
+    CANCELLED,
     MOVES,
     Attempt,
     Claim,
@@ -45,6 +47,7 @@ from icav2_copy_batch.domain.job import (
     timestamp,
 )
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Slots
+from icav2_copy_batch.domain.stops import pause_subjects
 from icav2_copy_batch.domain.uri import parse_uri
 
 UNUSED_FOLDER_DAYS = 400
@@ -73,6 +76,8 @@ class Moves:
             # The race: launches that take the last slot at the same moment; in all, and into one project.
             (SlotsItem.in_use.does_not_exist() | (SlotsItem.in_use < slots.total))
             & (taken.does_not_exist() | (taken < slots.per_project))
+            # The race: somebody pauses or cancels while the launch message is under way.
+            & _not_stopped(job.copy_id, ica_project_id)
         )
         quiet_since = timestamp(now - FOLDER_REST)
         ours = (
@@ -108,7 +113,9 @@ class Moves:
             refused = [code(reason) == REFUSED for reason in error.cancellation_reasons]
             if not any(refused):
                 raise
-            return (Claim.MOVED_ON, Claim.NO_SLOT, Claim.FOLDER_BUSY)[refused.index(True)]
+            answer = (Claim.MOVED_ON, Claim.NO_SLOT, Claim.FOLDER_BUSY)[refused.index(True)]
+            is_stopped = answer is Claim.NO_SLOT and read_stops(self._models).holds(job.copy_id, ica_project_id)
+            return Claim.STOPPED if is_stopped else answer
         return Claim.CLAIMED
 
     def release(
@@ -186,6 +193,37 @@ class Moves:
         """LAUNCHING or RUNNING → FAILED with the attempt's reason, and one open job less."""
         return self._end("give_up", job, ended, now, CopyItem.failed_jobs)
 
+    def cancel(self, job: OpenJob, now: datetime) -> bool:
+        """QUEUED, or LAUNCHING before ICA is asked for anything → CANCELLED, and one open job less."""
+        job_actions: list[Action] = [
+            JobItem.ended_at.set(timestamp(now)),
+            JobItem.reason.set(CANCELLED),
+            JobItem.due_at.remove(),
+            *set_hold(None),
+            *_forget_launch(),
+        ]
+        copy_actions = _count_end(CopyItem.cancelled_jobs, now)
+        if job.status is JobStatus.LAUNCHING:
+            # The race: the launch is about to ask ICA, or has asked.
+            return self._leave("cancel", job, now, job_actions, copy_actions, JobItem.intent.does_not_exist())
+
+        def write() -> None:
+            with TransactWrite(connection=self._models.connection) as transaction:
+                transaction.update(self._item_of(job), _to("cancel", job_actions), _may_move("cancel", job))
+                transaction.update(self._models.copy(job.copy_id, COPY_ITEM), copy_actions, CopyItem.open_jobs > 0)
+
+        return accepted(write)
+
+    def mark_redriven(self, job: Job, copy_id: str) -> bool:
+        """No move: what the job has not copied is copied by this copy. False where it passed, or by another copy."""
+        condition = (
+            # No race: whoever asks has read that the job has ended so, and an ended job stays as it is.
+            JobItem.status.is_in(JobStatus.FAILED, JobStatus.CANCELLED)
+            # The race: two that redrive the same job, as different copies. Each of its sources is copied once.
+            & (JobItem.redriven_as.does_not_exist() | (JobItem.redriven_as == copy_id))
+        )
+        return accepted(lambda: self._item_of(job).update([JobItem.redriven_as.set(copy_id)], condition))
+
     def _end(self, verb: str, job: Job, ended: Attempt, now: datetime, counter: NumberAttribute) -> bool:
         """End a job and count it, in one transaction: the count of open jobs is right at every moment."""
         job_actions: list[Action] = [
@@ -195,23 +233,25 @@ class Moves:
             *([JobItem.reason.set(ended.reason)] if ended.reason else []),
             *_forget_launch(),
         ]
-        copy_actions: list[Action] = [
-            CopyItem.open_jobs.add(-1),
-            counter.add(1),
-            CopyItem.settled_at.set(timestamp(now)),
-        ]
-        return self._leave(verb, job, now, job_actions, copy_actions)
+        return self._leave(verb, job, now, job_actions, _count_end(counter, now))
 
     def _leave(
-        self, verb: str, job: OpenJob, now: datetime, actions: list[Action], copy_actions: Sequence[Action] = ()
+        self,
+        verb: str,
+        job: OpenJob,
+        now: datetime,
+        actions: list[Action],
+        copy_actions: Sequence[Action] = (),
+        condition: Condition | None = None,
     ) -> bool:
         """Move a job out of LAUNCHING or RUNNING, and give back its slot and its claim on the folder."""
+        may_move = _may_move(verb, job) if condition is None else _may_move(verb, job) & condition
         project_id = job.ica_project_id or ""
         folder_actions: list[Action] = [FolderItem.jobs.delete({_job_key(job)}), FolderItem.left_at.set(timestamp(now))]
 
         def write() -> None:
             with TransactWrite(connection=self._models.connection) as transaction:
-                transaction.update(self._item_of(job), _to(verb, actions), _may_move(verb, job))
+                transaction.update(self._item_of(job), _to(verb, actions), may_move)
                 transaction.update(self._models.slots(), [SlotsItem.in_use.add(-1), _of_project(project_id).add(-1)])
                 transaction.update(self._folder_of(job, project_id), folder_actions)
                 if copy_actions:
@@ -305,7 +345,8 @@ def _may_move(verb: str, job: OpenJob) -> Condition:
     condition: Condition = allowed & (JobItem.attempt == job.attempt)
     if JobStatus.LAUNCHING in MOVES[verb].sources:
         # The race: the same, once it has been claimed anew for this attempt. Only its own claim may be ended.
-        condition &= JobItem.claimed_at == job.claimed_at
+        claimed_at = JobItem.claimed_at
+        condition &= claimed_at == job.claimed_at if job.claimed_at else claimed_at.does_not_exist()
     return condition
 
 
@@ -344,6 +385,19 @@ def _forget_launch() -> list[Action]:
     """Remove what only a job that is LAUNCHING has."""
     kept = (JobItem.lease_until, JobItem.intent, JobItem.answer_lost_at, JobItem.undecided_since)
     return [each.remove() for each in kept]
+
+
+def _count_end(counter: NumberAttribute, now: datetime) -> list[Action]:
+    """What the end of a job changes of its copy."""
+    return [CopyItem.open_jobs.add(-1), counter.add(1), CopyItem.settled_at.set(timestamp(now))]
+
+
+def _not_stopped(copy_id: str, ica_project_id: str) -> Condition:
+    """The condition that neither a pause nor a cancel keeps the job from being launched."""
+    condition: Condition = ~SlotsItem.cancelled.contains(copy_id)
+    for subject in pause_subjects(copy_id, ica_project_id):
+        condition &= ~SlotsItem.paused.contains(subject)
+    return condition
 
 
 def _to(verb: str, actions: list[Action]) -> list[Action]:

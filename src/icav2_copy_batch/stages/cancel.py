@@ -1,0 +1,62 @@
+"""Cancel: the jobs of a cancelled copy end, as far as ICA has not been asked for them.
+
+A copy that is cancelled claims no job any more (see ``Stopping.mark_cancelled``). Whoever cancels it ends its queued
+jobs, and the launches that have asked ICA for nothing yet. What ICA runs cannot be stopped: it passes, or it fails and
+comes back into the queue. What comes into the queue later, and what was left there, ends here in place of a launch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+from icav2_copy_batch.domain.job import JobStatus, OpenJob
+from icav2_copy_batch.domain.schedule import Backlog
+from icav2_copy_batch.domain.spread import Spread
+from icav2_copy_batch.ports import Table
+from icav2_copy_batch.stages.logs import fields_of
+
+MOST_AT_ONCE = 500
+"""So many jobs are cancelled before it is seen to something else."""
+
+logger = logging.getLogger(__name__)
+
+
+def end_jobs(table: Table, jobs: Sequence[OpenJob], now: datetime, spread: Spread) -> int:
+    """End these jobs of cancelled copies, unless they have moved on, and say how many there were."""
+
+    def end(job: OpenJob) -> bool:
+        if not table.cancel(job, now):
+            return False
+        logger.info("job cancelled", extra=fields_of(job))
+        return True
+
+    return sum(spread(end, jobs))
+
+
+def end_queued(
+    table: Table,
+    copy_ids: Collection[str],
+    queued: Iterable[OpenJob],
+    backlogs: Iterable[Backlog],
+    now: datetime,
+    spread: Spread,
+) -> int:
+    """End the queued jobs of these cancelled copies, and say how many there were.
+
+    ``queued`` and ``backlogs`` are all that there are, of other copies as well.
+    """
+    ended = end_jobs(table, [job for job in queued if job.copy_id in copy_ids], now, spread)
+    for backlog in backlogs:
+        if backlog.copy_id in copy_ids:
+            jobs = _first_of(backlog)
+            ended += end_jobs(table, jobs, now, spread)
+            # A job that was not there to be ended had been taken from the backlog before, or was ended.
+            table.shorten_backlog(backlog, backlog.next + len(jobs))
+    return ended
+
+
+def _first_of(backlog: Backlog) -> list[OpenJob]:
+    requests = (waiting.request for waiting in backlog.first(MOST_AT_ONCE))
+    return [OpenJob(each.copy_id, each.job_id, JobStatus.QUEUED, each.attempt) for each in requests]

@@ -1,0 +1,209 @@
+"""Control: answers what an operator asks, at once. What takes longer than a call is left to the other stages."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from icav2_copy_batch.domain.commands import COMMAND_KEY
+from icav2_copy_batch.domain.control import (
+    MAX_LISTED,
+    Adopt,
+    Cancel,
+    CannotDo,
+    Failure,
+    ListCopies,
+    ListPauses,
+    Pause,
+    Redrive,
+    Release,
+    Request,
+    Resume,
+    ShowCopy,
+    read_request,
+    redrive_id,
+)
+from icav2_copy_batch.domain.ica import IcaError, IcaRefused
+from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, ListedCopy
+from icav2_copy_batch.domain.problems import Refused
+from icav2_copy_batch.domain.projects import as_spelled
+from icav2_copy_batch.ports import SubmissionQueue, Table
+from icav2_copy_batch.stages.operate import Operate
+from icav2_copy_batch.stages.reconcile import NotForAPerson, Reconcile
+
+LISTED_SINCE = timedelta(days=90)
+"""So far back copies are listed where nobody says how far."""
+
+logger = logging.getLogger(__name__)
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """Answers the requests of the program and of the Python client."""
+
+    table: Table
+    operate: Operate
+    reconcile: Callable[[], Reconcile]
+    """Gives the stage that knows ICA, which most requests do not need."""
+    submissions: SubmissionQueue
+    bucket_name: str
+    clock: Clock
+
+    def answer(self, body: object) -> Answer:
+        """What was asked for, under ``ok``; or under ``error`` its kind, a message, and all problems."""
+        try:
+            return {"ok": self._answer(read_request(body))}
+        except Refused as refused:
+            problems = [asdict(problem) for problem in refused.problems]
+            return _error(Failure.INVALID, f"the request is not right: {refused}", problems)
+        except CannotDo as error:
+            return _error(error.failure, str(error))
+        except NotForAPerson as error:
+            return _error(Failure.REFUSED, str(error))
+        except IcaRefused as error:
+            return _error(Failure.REFUSED, f"ICA refuses it: {error}")
+        except IcaError as error:
+            return _error(Failure.UNAVAILABLE, f"ICA cannot be asked now, try again: {error}")
+
+    def _answer(self, request: Request) -> Answer:  # one line for each request
+        match request:
+            case Resume():
+                self.operate.resume(request)
+                return self._pauses()
+            case Pause():
+                self.operate.pause(request)
+                return self._pauses()
+            case Cancel():
+                return self._cancel(request)
+            case Redrive():
+                return self._redrive(request)
+            case Adopt():
+                self.reconcile().adopt(request.copy_id, request.job_id, request.ica_job_id)
+                return self._decided(request)
+            case Release():
+                self.reconcile().release(request.copy_id, request.job_id)
+                return self._decided(request)
+            case ListCopies():
+                return {"copies": [_listed(copy) for copy in islice(self._copies(request), request.limit)]}
+            case ShowCopy():
+                return self._show(request)
+            case ListPauses():
+                return self._pauses()
+
+    # --- shown -------------------------------------------------------------------------------------------------------
+
+    def _pauses(self) -> Answer:
+        return {"pauses": [asdict(pause) for pause in self.table.pauses()]}
+
+    def _copies(self, request: ListCopies) -> Iterator[ListedCopy]:
+        """The copies that are asked for, the newest first."""
+        until = request.until or self.clock()
+        since = request.since or until - LISTED_SINCE
+        seen: set[str] = set()
+        while True:
+            found = self.table.recent_copies(since, until, MAX_LISTED)
+            new = [copy for copy in found if copy.copy_id not in seen]
+            yield from (copy for copy in new if _is_asked_for(copy, request))
+            if len(found) < MAX_LISTED or not new:
+                return
+            seen = {copy.copy_id for copy in found}
+            until = datetime.fromisoformat(found[-1].submitted_at)
+
+    def _show(self, request: ShowCopy) -> Answer:
+        copy = self.operate.copy(request.copy_id)
+        answer: Answer = {"copy": self._shown(copy)}
+        if not (request.jobs or request.failed):
+            return answer
+        jobs = iter(self.table.jobs(copy.copy_id, request.after))
+        page = list(islice(jobs, MAX_LISTED))
+        failed = (JobStatus.FAILED, JobStatus.CANCELLED)
+        answer["jobs"] = [_job(copy, job) for job in page if not request.failed or job.status in failed]
+        if next(jobs, None):
+            answer["next_after"] = page[-1].job_id
+        return answer
+
+    def _shown(self, copy: Copy) -> Answer:
+        names = [key for key in _listed_keys() if key != "published_at"]
+        shown = {name: getattr(copy, name) for name in names}
+        result_uri = f"s3://{self.bucket_name}/results/{copy.copy_id}.json" if copy.is_published else None
+        more = {"redrive_of": copy.redrive_of, "redriven_as": sorted(copy.redriven_as), "result_uri": result_uri}
+        return {**shown, "tags": dict(copy.tags), "ingested_at": copy.ingested_at, **more}
+
+    # --- done --------------------------------------------------------------------------------------------------------
+
+    def _cancel(self, request: Cancel) -> Answer:
+        cancelled = self.operate.cancel(request)
+        left = [
+            {"job_id": job.job_id, "status": job.status, "ica_job_id": job.ica_job_id}
+            for job in self.operate.left(request.copy_id)[:MAX_LISTED]
+        ]
+        copy = self._shown(self.operate.copy(request.copy_id))
+        return {"copy": copy, "cancelled": cancelled, "left": left}
+
+    def _redrive(self, request: Redrive) -> Answer:
+        """Check that there is something to redrive, and submit it."""
+        copy = self.operate.copy(request.copy_id)
+        if not copy.is_settled:
+            raise CannotDo(Failure.REFUSED, f"copy {copy.copy_id} has not settled: wait for it, or cancel it first")
+        new_id = redrive_id(copy.copy_id, request.job_id)
+        left = [job for job in self._ended(copy, request.job_id) if job.redriven_as in (None, new_id)]
+        if not left:
+            known = f"; it was redriven as {', '.join(sorted(copy.redriven_as))}" if copy.redriven_as else ""
+            what = f"job {request.job_id} of copy" if request.job_id else "copy"
+            raise CannotDo(Failure.REFUSED, f"{what} {copy.copy_id} has nothing left to copy{known}")
+        body = {COMMAND_KEY: "redrive", "copy_id": copy.copy_id, "job_id": request.job_id, "by": request.by}
+        self.submissions.send(json.dumps({key: value for key, value in body.items() if value is not None}))
+        return {"copy_id": new_id, "jobs": len(left)}
+
+    def _ended(self, copy: Copy, job_id: str | None) -> Iterator[Job]:
+        """The failed and cancelled jobs of a copy, or the one that is asked for."""
+        jobs = self.table.jobs(copy.copy_id) if job_id is None else [self._job(copy.copy_id, job_id)]
+        return (job for job in jobs if job.status in (JobStatus.FAILED, JobStatus.CANCELLED))
+
+    def _decided(self, request: Adopt | Release) -> Answer:
+        logger.warning("a person has decided an undecided launch", extra=asdict(request))
+        copy = self.operate.copy(request.copy_id)
+        return {"job": _job(copy, self._job(request.copy_id, request.job_id))}
+
+    def _job(self, copy_id: str, job_id: str) -> Job:
+        if job := self.table.get_job(copy_id, job_id):
+            return job
+        raise CannotDo(Failure.NO_SUCH_JOB, f"there is no job {job_id} of a copy {copy_id}: check the ids")
+
+
+def _is_asked_for(copy: ListedCopy, request: ListCopies) -> bool:
+    has_tags = all(copy.tags.get(key) == value for key, value in request.tags.items())
+    return has_tags and request.status in (None, copy.status)
+
+
+def _listed_keys() -> list[str]:
+    return [*ListedCopy.__dataclass_fields__, "cancelled_jobs"]
+
+
+def _listed(copy: ListedCopy) -> Answer:
+    return {**asdict(copy), "cancelled_jobs": copy.cancelled_jobs}
+
+
+def _job(copy: Copy, job: Job) -> Answer:
+    """A job as it is shown."""
+    keys = ("job_id", "status", "attempt", "due_at", "ica_job_id", "reason", "redriven_as")
+    times = ("queued_at", "claimed_at", "running_at", "ended_at")
+    attempt_keys = ("number", "outcome", "ended_at", "ica_job_id", "reason")
+    return {
+        **{key: getattr(job, key) for key in (*keys, *times)},
+        "dest_uri": as_spelled(job.destination, copy.project_names),
+        "sources": len(job.sources),
+        "hold": asdict(job.hold) if job.hold else None,
+        "attempts": [{key: getattr(each, key) for key in attempt_keys} for each in job.attempts],
+    }
+
+
+def _error(failure: Failure, message: str, problems: Sequence[Mapping[str, str]] = ()) -> Answer:
+    return {"error": {"kind": failure.value, "message": message, "problems": list(problems)}}

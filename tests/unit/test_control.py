@@ -1,0 +1,589 @@
+"""What operators ask: shown, cancelled, paused, resumed, redriven; and what is refused, with a reason."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from icav2_copy_batch.domain.control import REQUESTS, redrive_id
+from icav2_copy_batch.domain.ica import IcaUnavailable
+from icav2_copy_batch.domain.intent import Intent
+from icav2_copy_batch.domain.job import Claim, CopyStatus, HoldReason, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.manifest import Limits
+from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.stages.control import Control
+from icav2_copy_batch.stages.ingest import Ingest
+from icav2_copy_batch.stages.reconcile import NotForAPerson
+from tests import doubles
+
+MANIFEST = {
+    "icav2://from/a.txt": ["icav2://to/1/", "icav2://to/2/"],
+    "icav2://from/b.txt": ["icav2://to/1/", "icav2://elsewhere/3/"],
+}
+OK = {"by": "arn:aws:iam::123456789012:role/operator"}
+
+
+class Submissions:
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def send(self, body: str) -> None:
+        self.sent.append(body)
+
+
+class Decisions:
+    """Reconcile, as far as a person says something."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, ...]] = []
+        self.trouble: Exception | None = None
+
+    def adopt(self, *said: str) -> None:
+        if self.trouble:
+            raise self.trouble
+        self.said.append(said)
+
+    release = adopt
+
+
+class World(doubles.World):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.submissions, self.decisions = Submissions(), Decisions()
+
+    @property
+    def ingest(self) -> Ingest:
+        return Ingest(
+            table=self.table,
+            bucket=self.bucket,
+            dispatch=self.dispatch,
+            bus=self.bus,
+            tasks=self.tasks,
+            publish=self.publish,
+            operate=self.operate,
+            spread=doubles.in_turn,
+            clock=self.clock,
+            seconds_left=lambda: self.seconds_left,
+            limits=Limits(),
+            project_id=lambda name: name,
+        )
+
+    def ask(self, command: str, **request: Any) -> dict[str, Any]:
+        control = Control(
+            table=self.table,
+            operate=self.operate,
+            reconcile=lambda: self.decisions,  # type: ignore[arg-type,return-value]
+            submissions=self.submissions,
+            bucket_name="our-bucket",
+            clock=self.clock,
+        )
+        answer = control.answer({"command": command, **OK, **request})
+        assert json.loads(json.dumps(answer)) == answer, "Lambda returns JSON"
+        return answer
+
+    def ok(self, command: str, **request: Any) -> dict[str, Any]:
+        answer = self.ask(command, **request)
+        assert "ok" in answer, answer
+        done: dict[str, Any] = answer["ok"]
+        return done
+
+    def refused(self, kind: str, command: str, **request: Any) -> str:
+        error = self.ask(command, **request)["error"]
+        assert error["kind"] == kind, error
+        return str(error["message"])
+
+    def submit(self, copy_id: str = "run", **more: Any) -> None:
+        self.receive({"manifest": MANIFEST, "copy_id": copy_id, **more})
+
+    def receive(self, body: Mapping[str, Any]) -> None:
+        self.ingest.receive(f"message {len(self.bus.events)}", json.dumps(body))
+
+    def send(self) -> Counter[str]:
+        self.clock.forward(seconds=1)
+        sent = self.dispatch.send()
+        return Counter(sent=sent.first, again=sent.again, cancelled=sent.cancelled)
+
+    def statuses(self, copy_id: str = "run") -> list[JobStatus]:
+        return [job.status for job in self.table.jobs(copy_id)]
+
+    def job(self, number: int, copy_id: str = "run") -> Job:
+        return self.table.job_items[copy_id, f"{number:06d}"]
+
+    def run(self, number: int, copy_id: str = "run") -> Job:
+        job = self.job(number, copy_id)
+        return doubles.run(self.table, job, self.clock(), f"ica-{copy_id}-{number}-{job.attempt}", job.project)
+
+    def fail(self, number: int, copy_id: str = "run", copied: frozenset[str] = frozenset()) -> None:
+        running, now = self.run(number, copy_id), self.clock()
+        if copied:
+            ended = running.ended_attempt("PARTIALLY_SUCCEEDED", "disk full", now)
+            assert self.table.requeue(running, ended, copied, now, now, doubles.hold("again", HoldReason.NEXT_ATTEMPT))
+            running = self.run(number, copy_id)
+        assert self.table.give_up(running, running.ended_attempt("FAILED", "disk full", now), now)
+
+    def settle(self, copy_id: str = "run") -> None:
+        """Fail the first job, pass the others, and publish."""
+        for number in range(1, len(self.statuses(copy_id)) + 1):
+            if number == 1:
+                self.fail(number, copy_id)
+            else:
+                running = self.run(number, copy_id)
+                ended = running.ended_attempt("SUCCEEDED", None, self.clock())
+                assert self.table.mark_passed(running, ended, self.clock())
+        self.publish.publish(copy_id)
+
+    def types(self) -> list[str]:
+        return [event.detail_type for event in self.bus.events]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "about"),
+    [
+        ({"command": "cancel"}, "copy_id"),
+        ({"command": "cancel", "copy_id": "no such thing!"}, "copy_id"),
+        ({"command": "cancel", "copy_id": "run", "force": True}, "force"),
+        ({"command": "dance"}, "command"),
+        ({}, "command"),
+        ({"command": ["cancel"]}, "command"),
+        ({"command": "pause"}, "command"),
+        ({"command": "pause", "all": True, "copy_id": "run"}, "command"),
+        ({"command": "pause", "all": "yes"}, "all"),
+        ({"command": "pause", "project_id": "a name"}, "project_id"),
+        ({"command": "pause", "all": True, "reason": "x" * 501}, "reason"),
+        ({"command": "redrive", "copy_id": "run", "job_id": "one"}, "job_id"),
+        ({"command": "adopt", "copy_id": "run", "job_id": "000001"}, "ica_job_id"),
+        ({"command": "list", "since": "yesterday"}, "since"),
+        ({"command": "list", "since": "2026-11-01T00:00:00"}, "since"),
+        ({"command": "list", "status": "DONE"}, "status"),
+        ({"command": "list", "limit": 0}, "limit"),
+        ({"command": "list", "limit": True}, "limit"),
+        ({"command": "list", "tags": {"run": 1}}, "tags"),
+        ({"command": "status", "copy_id": "run", "jobs": 1}, "jobs"),
+    ],
+)
+def test_a_request_that_is_not_right_names_what_is_wrong(world: World, request_: dict[str, Any], about: str) -> None:
+    answer = Control(
+        table=world.table,
+        operate=world.operate,
+        reconcile=lambda: pytest.fail("not asked"),
+        submissions=world.submissions,
+        bucket_name="our-bucket",
+        clock=world.clock,
+    ).answer(request_)
+    assert answer["error"]["kind"] == "invalid"
+    assert about in [problem["about"] for problem in answer["error"]["problems"]]
+
+
+@pytest.mark.parametrize("command", [name for name, kind in REQUESTS.items() if "copy_id" in kind.__dataclass_fields__])
+def test_a_copy_that_is_not_there_is_named(world: World, command: str) -> None:
+    if command in ("adopt", "release"):
+        world.decisions.trouble = NotForAPerson("there is no job 000001 of a copy nobody")
+        message = world.refused(
+            "refused", command, copy_id="nobody", job_id="000001", **({"ica_job_id": "x"} if command == "adopt" else {})
+        )
+    else:
+        message = world.refused("no_such_copy", command, copy_id="nobody")
+    assert "nobody" in message
+
+
+# --- shown -----------------------------------------------------------------------------------------------------------
+
+
+def test_copies_are_listed_newest_first_with_their_tags(world: World) -> None:
+    for number, tags in enumerate([{"run": "1"}, {"run": "2"}, {"run": "2", "lab": "x"}]):
+        world.submit(f"copy-{number}", tags=tags)
+        world.clock.forward(seconds=60)
+    listed = world.ok("list")["copies"]
+    assert [each["copy_id"] for each in listed] == ["copy-2", "copy-1", "copy-0"]
+    assert (listed[0]["tags"], listed[0]["cancelled_jobs"]) == ({"run": "2", "lab": "x"}, 0)
+    assert [each["copy_id"] for each in world.ok("list", limit=1)["copies"]] == ["copy-2"]
+    assert [each["copy_id"] for each in world.ok("list", tags={"run": "2"}, limit=5)["copies"]] == ["copy-2", "copy-1"]
+    until = timestamp(world.clock() - timedelta(seconds=100))
+    assert [each["copy_id"] for each in world.ok("list", until=until)["copies"]] == ["copy-1", "copy-0"]
+    world.settle("copy-0")
+    assert [each["copy_id"] for each in world.ok("list", status="FAILED")["copies"]] == ["copy-0"]
+
+
+def test_more_copies_than_one_read_brings_are_searched_for_a_tag(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icav2_copy_batch.stages.control.MAX_LISTED", 2)
+    for number in range(7):
+        world.submit(f"copy-{number}", tags={"first": "yes"} if number == 0 else {})
+        world.clock.forward(seconds=60)
+    assert [each["copy_id"] for each in world.ok("list", tags={"first": "yes"})["copies"]] == ["copy-0"]
+    assert len(world.ok("list")["copies"]) == 7
+
+
+def test_a_copy_is_shown_with_its_jobs_and_what_holds_them(world: World) -> None:
+    world.submit()
+    world.fail(1)
+    world.table.wait(LaunchRequest("run", "000002", 1), world.clock(), doubles.hold("ICA is down"))
+    shown = world.ok("status", copy_id="run", jobs=True)
+    assert (shown["copy"]["status"], shown["copy"]["open_jobs"], shown["copy"]["failed_jobs"]) == ("OPEN", 2, 1)
+    assert shown["copy"]["result_uri"] is None
+    failed, held, queued = shown["jobs"]
+    assert (failed["status"], failed["reason"], failed["attempts"][0]["outcome"]) == ("FAILED", "disk full", "FAILED")
+    assert held["hold"] == {"reason": "ICA_UNAVAILABLE", "detail": "ICA is down"}
+    assert (queued["dest_uri"], queued["sources"]) == ("icav2://to/2/", 1) or queued["sources"] == 1
+    assert "jobs" not in world.ok("status", copy_id="run")
+    assert [job["job_id"] for job in world.ok("status", copy_id="run", failed=True)["jobs"]] == ["000001"]
+
+
+def test_jobs_are_shown_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icav2_copy_batch.stages.control.MAX_LISTED", 2)
+    world.submit()
+    first = world.ok("status", copy_id="run", jobs=True)
+    assert ([job["job_id"] for job in first["jobs"]], first["next_after"]) == (["000001", "000002"], "000002")
+    second = world.ok("status", copy_id="run", jobs=True, after=first["next_after"])
+    assert [job["job_id"] for job in second["jobs"]] == ["000003"]
+    assert "next_after" not in second
+
+
+def test_a_published_copy_says_where_its_result_is(world: World) -> None:
+    world.submit()
+    world.settle()
+    shown = world.ok("status", copy_id="run")["copy"]
+    assert (shown["status"], shown["result_uri"]) == ("FAILED", "s3://our-bucket/results/run.json")
+
+
+# --- cancelled -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_copy_ends_its_queued_jobs_now_and_its_running_ones_by_themselves(world: World) -> None:
+    world.submit(task_token="token")
+    running = world.run(1)
+    answer = world.ok("cancel", copy_id="run")
+    assert (answer["cancelled"], answer["copy"]["cancelled_jobs"]) == (2, 2)
+    assert answer["left"] == [{"job_id": "000001", "status": "RUNNING", "ica_job_id": "ica-run-1-1"}]
+    assert world.statuses() == [JobStatus.RUNNING, JobStatus.CANCELLED, JobStatus.CANCELLED]
+    assert world.table.backlog_items == {}
+    ended = running.ended_attempt("SUCCEEDED", None, world.clock())
+    assert world.table.mark_passed(running, ended, world.clock())
+    assert world.publish.publish("run") is CopyStatus.CANCELLED
+    settled = world.bus.events[-1]
+    assert (settled.detail_type, settled.detail["cancelled_jobs"]) == ("CopyCancelled", 2)
+    assert settled.detail["status"] == "CANCELLED"
+    assert world.tasks.answers["token"]
+    assert world.table.cancelled == set(), "nothing of it is left to be seen to"
+
+
+def test_an_attempt_of_a_cancelled_copy_that_fails_is_the_last(world: World) -> None:
+    world.submit()
+    running = world.run(1)
+    world.ok("cancel", copy_id="run")
+    now = world.clock()
+    ended = running.ended_attempt("FAILED", "disk full", now)
+    assert world.table.requeue(running, ended, frozenset(), now, now, doubles.hold("again", HoldReason.NEXT_ATTEMPT))
+    sent = len(world.queue.sent)
+    assert world.send() == Counter(cancelled=1)
+    assert len(world.queue.sent) == sent
+    assert world.statuses() == [JobStatus.CANCELLED] * 3
+    assert len(world.job(1).attempts) == 1, "what was tried is remembered"
+
+
+def test_a_launch_under_way_is_cancelled_unless_it_may_have_asked_ica(world: World) -> None:
+    world.submit()
+    for number in (1, 2):
+        job = world.job(number)
+        claimed = world.table.claim_for_launch(job, job.project, world.clock(), world.clock(), Slots())
+        assert claimed is Claim.CLAIMED
+    intent = Intent.of(timestamp(world.clock()), "fol.1", ["fil.1"])
+    assert world.table.record_intent(world.job(1), intent, world.clock())
+    answer = world.ok("cancel", copy_id="run")
+    assert [(left["job_id"], left["status"]) for left in answer["left"]] == [("000001", "LAUNCHING")]
+    assert world.statuses() == [JobStatus.LAUNCHING, JobStatus.CANCELLED, JobStatus.CANCELLED]
+
+
+def test_what_is_left_of_a_large_copy_is_cancelled_by_dispatch(world: World) -> None:
+    world.slots = Slots(1, 1)
+    world.submit()
+    world.seconds_left = 1.0
+    world.table.mark_cancelled("run", world.clock())
+    world.send()
+    assert world.statuses() == [JobStatus.CANCELLED] * 3
+    assert world.table.backlog_items == {}
+
+
+def test_a_copy_whose_jobs_are_still_being_written_is_cancelled_as_they_come(world: World) -> None:
+    world.line.cut_after = world.line.requests + 4
+    with pytest.raises(doubles.LineCut):
+        world.submit()
+    world.line.cut_after = None
+    world.ok("cancel", copy_id="run")
+    world.submit()
+    world.send()
+    assert set(world.statuses()) == {JobStatus.CANCELLED}
+    assert world.publish.publish("run") is CopyStatus.CANCELLED
+
+
+def test_a_settled_copy_is_not_cancelled(world: World) -> None:
+    world.submit()
+    world.settle()
+    assert "has settled (FAILED)" in world.refused("refused", "cancel", copy_id="run")
+
+
+def test_a_cancel_that_dies_anywhere_is_asked_again_and_ends_alike() -> None:
+    for requests in range(1, 40):
+        world = World()
+        world.submit()
+        world.run(1)
+        world.line.cut_after = world.line.requests + requests
+        try:
+            world.ok("cancel", copy_id="run")
+        except doubles.LineCut:
+            world.line.cut_after = None
+            world.ok("cancel", copy_id="run")
+            assert world.statuses() == [JobStatus.RUNNING, JobStatus.CANCELLED, JobStatus.CANCELLED]
+        else:
+            assert requests > 5
+            return
+    pytest.fail("it never came to an end")
+
+
+# --- paused ----------------------------------------------------------------------------------------------------------
+
+SUBJECTS = [{"all": True}, {"copy_id": "run"}, {"project_id": "to"}]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_what_is_paused_is_not_launched_until_it_is_resumed(world: World, subject: dict[str, Any]) -> None:
+    world.slots = Slots(1, 1)
+    world.submit()
+    (first,) = world.queue.sent
+    ended = world.run(int(first.job_id))
+    world.ok("pause", reason="maintenance", **subject)
+    assert world.table.mark_passed(ended, ended.ended_attempt("SUCCEEDED", None, world.clock()), world.clock())
+    world.send()
+    assert world.queue.sent == [first]
+    assert not world.dispatch.anything_waits(timedelta(seconds=60))
+    world.ok("resume", **subject)
+    world.slots = Slots()
+    world.send()
+    assert {request.job_id for request in world.queue.sent} == {"000001", "000002", "000003"}
+
+
+def test_a_pause_of_one_project_lets_the_others_go_on(world: World) -> None:
+    world.ok("pause", project_id="to")
+    world.submit()
+    assert [world.job(int(request.job_id)).project for request in world.queue.sent] == ["elsewhere"]
+    assert world.dispatch.anything_waits(timedelta(seconds=600))
+
+
+def test_a_pause_says_who_has_made_it_since_when_and_why(world: World) -> None:
+    world.submit()
+    world.ok("pause", all=True, reason="maintenance")
+    pauses = world.ok("pause", copy_id="run")["pauses"]
+    since = timestamp(world.clock())
+    assert pauses == [
+        {"subject": "all", "since": since, "by": OK["by"], "reason": "maintenance"},
+        {"subject": "copy run", "since": since, "by": OK["by"], "reason": None},
+    ]
+    assert world.ok("pauses")["pauses"] == pauses
+    assert world.ok("status", copy_id="run")["copy"]["paused_at"] == since
+    assert world.ok("resume", all=True)["pauses"] == pauses[1:]
+
+
+def test_a_job_whose_message_is_under_way_waits_for_the_end_of_the_pause(world: World) -> None:
+    world.submit()
+    world.ok("pause", all=True)
+    job = world.job(1)
+    assert world.table.claim_for_launch(job, "to", world.clock(), world.clock(), Slots()) is Claim.STOPPED
+    world.clock.forward(seconds=600)
+    world.send()
+    held = world.job(1).hold
+    assert held
+    assert held.reason is HoldReason.PAUSED
+    assert not world.dispatch.anything_waits(timedelta(seconds=60))
+    world.clock.forward(seconds=7200)
+    world.ok("resume", all=True)
+    assert world.send() == Counter(again=3)
+    assert world.job(1).queued_at == timestamp(world.clock()), "the time of the pause is no delay"
+
+
+def test_a_settled_copy_is_not_paused_and_a_paused_copy_that_settles_is_not_paused_any_more(world: World) -> None:
+    world.submit()
+    running = [world.run(number) for number in (1, 2, 3)]
+    world.ok("pause", copy_id="run")
+    for job in running:
+        assert world.table.mark_passed(job, job.ended_attempt("SUCCEEDED", None, world.clock()), world.clock())
+    world.publish.publish("run")
+    assert world.ok("pauses")["pauses"] == []
+    assert "has settled (COMPLETED)" in world.refused("refused", "pause", copy_id="run")
+
+
+def test_a_copy_that_is_submitted_on_hold_waits_for_its_resume(world: World) -> None:
+    world.submit(hold=True)
+    assert world.queue.sent == []
+    assert world.ok("status", copy_id="run")["copy"]["paused_at"]
+    world.ok("resume", copy_id="run")
+    assert world.send() == Counter(sent=3)
+
+
+# --- redriven --------------------------------------------------------------------------------------------------------
+
+
+def redrive(world: World, **request: Any) -> dict[str, Any]:
+    """Ask for it, and let ingest do it."""
+    answer = world.ok("redrive", copy_id="run", **request)
+    world.receive(json.loads(world.submissions.sent.pop()))
+    return answer
+
+
+def test_a_redrive_copies_what_the_failed_jobs_have_not_copied(world: World) -> None:
+    world.submit(tags={"run": "231109"}, action_on_exist="OVERWRITE")
+    world.fail(2, copied=frozenset({world.job(2).sources[0]}))
+    running = world.run(1)
+    world.ok("cancel", copy_id="run")
+    assert world.table.mark_passed(running, running.ended_attempt("SUCCEEDED", None, world.clock()), world.clock())
+    world.publish.publish("run")
+    before = list(world.table.jobs("run"))
+    assert redrive(world) == {"copy_id": "run.r1", "jobs": 2}
+    jobs = list(world.table.jobs("run.r1"))
+    assert [(job.destination, job.sources) for job in jobs] == [
+        (before[1].destination, before[1].sources[1:]),
+        (before[2].destination, before[2].sources),
+    ]
+    assert {job.options.action_on_exist for job in jobs} == {"OVERWRITE"}
+    copy, origin = world.table.get_copy("run.r1"), world.table.get_copy("run")
+    assert copy
+    assert origin
+    assert (copy.redrive_of, copy.tags, origin.redriven_as) == ("run", {"run": "231109"}, frozenset({"run.r1"}))
+    assert origin.status is CopyStatus.CANCELLED, "the old result stays as it is"
+    manifest = json.loads(world.bucket["submitted/run.r1.json"])
+    assert {source: set(to) for source, to in manifest.items()} == {
+        source: {job.destination for job in jobs if source in job.sources} for job in jobs for source in job.sources
+    }
+    assert (world.types()[-1], world.bus.events[-1].detail["redrive_of"]) == ("CopyStarted", "run")
+
+
+def test_the_same_redrive_again_changes_nothing(world: World) -> None:
+    world.submit()
+    world.settle()
+    redrive(world)
+    items = dict(world.table.job_items)
+    redrive(world)
+    assert world.table.job_items == items
+
+
+def test_what_was_redriven_is_redriven_by_the_new_copy(world: World) -> None:
+    world.submit()
+    world.settle()
+    redrive(world, job_id="000001")
+    assert "run.job000001" in world.refused("refused", "redrive", copy_id="run")
+    world.receive({"command": "redrive", "copy_id": "run"})
+    assert world.types()[-1] == "CopyRejected"
+    assert world.table.get_copy("run.r1") is None
+
+
+def test_a_redrive_that_dies_anywhere_is_delivered_again_and_ends_alike() -> None:
+    for requests in range(1, 60):
+        world = World()
+        world.submit()
+        world.settle()
+        world.line.cut_after = world.line.requests + requests
+        try:
+            world.receive({"command": "redrive", "copy_id": "run"})
+        except doubles.LineCut:
+            world.line.cut_after = None
+            world.receive({"command": "redrive", "copy_id": "run"})
+            (job,) = world.table.jobs("run.r1")
+            copy = world.table.get_copy("run.r1")
+            assert copy
+            assert (copy.total_jobs, job.sources) == (1, world.job(1).sources)
+            assert copy.ingested_at
+        else:
+            assert requests > 5
+            return
+    pytest.fail("it never came to an end")
+
+
+@pytest.mark.parametrize("how", ["open", "passed", "no such job", "passed job"])
+def test_what_cannot_be_redriven_is_refused(world: World, how: str) -> None:
+    world.submit()
+    match how:
+        case "open":
+            assert "has not settled" in world.refused("refused", "redrive", copy_id="run")
+        case "passed":
+            for number in (1, 2, 3):
+                running = world.run(number)
+                ended = running.ended_attempt("SUCCEEDED", None, world.clock())
+                world.table.mark_passed(running, ended, world.clock())
+            assert "nothing left to copy" in world.refused("refused", "redrive", copy_id="run")
+        case "no such job":
+            world.settle()
+            assert "000009" in world.refused("no_such_job", "redrive", copy_id="run", job_id="000009")
+        case "passed job":
+            world.settle()
+            assert "nothing left" in world.refused("refused", "redrive", copy_id="run", job_id="000002")
+    assert world.submissions.sent == []
+
+
+@pytest.mark.parametrize(
+    ("copy_id", "job_id", "new_id"),
+    [("run", None, "run.r1"), ("run.r1", None, "run.r2"), ("run.r9", None, "run.r10"),
+     ("run", "000003", "run.job000003"), ("run.job000003", None, "run.job000003.r1"), (".r1", None, ".r1.r1")],
+)  # fmt: skip
+def test_a_redrive_has_an_id_that_says_what_it_is(copy_id: str, job_id: str | None, new_id: str) -> None:
+    assert redrive_id(copy_id, job_id) == new_id
+
+
+# --- by message ------------------------------------------------------------------------------------------------------
+
+
+def test_systems_cancel_pause_and_resume_by_a_message(world: World) -> None:
+    world.submit()
+    world.receive({"command": "pause", "all": True})
+    assert [pause.subject for pause in world.table.pauses()] == ["all"]
+    world.receive({"command": "resume", "all": True})
+    assert world.table.pauses() == []
+    world.receive({"command": "cancel", "copy_id": "run"})
+    assert set(world.statuses()) == {JobStatus.CANCELLED}
+    assert "CopyRejected" not in world.types()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"command": "cancel", "copy_id": "nobody"},
+        {"command": "list"},
+        {"command": "adopt", "copy_id": "run", "job_id": "000001", "ica_job_id": "x"},
+        {"command": "cancel"},
+    ],
+)
+def test_a_command_that_cannot_be_carried_out_is_rejected_and_not_the_copy(world: World, body: dict[str, Any]) -> None:
+    world.submit()
+    world.receive(body)
+    rejected = world.bus.events[-1]
+    assert (rejected.detail_type, rejected.detail["copy_id"]) == ("CopyRejected", None)
+    assert world.ok("status", copy_id="run")["copy"]["status"] == "OPEN"
+
+
+# --- undecided launches ----------------------------------------------------------------------------------------------
+
+
+def test_a_person_decides_an_undecided_launch(world: World) -> None:
+    world.submit()
+    adopted = world.ok("adopt", copy_id="run", job_id="000001", ica_job_id="ica-1")
+    assert adopted["job"]["job_id"] == "000001"
+    world.ok("release", copy_id="run", job_id="000002")
+    assert world.decisions.said == [("run", "000001", "ica-1"), ("run", "000002")]
+
+
+def test_what_a_person_may_not_decide_is_refused_and_trouble_with_ica_is_told_as_such(world: World) -> None:
+    world.submit()
+    world.decisions.trouble = NotForAPerson("job 000001 is not undecided")
+    assert "not undecided" in world.refused("refused", "release", copy_id="run", job_id="000001")
+    world.decisions.trouble = IcaUnavailable("503")
+    assert "try again" in world.refused("unavailable", "release", copy_id="run", job_id="000001")
