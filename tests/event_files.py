@@ -1,4 +1,7 @@
-"""What lies in ``events/``: the samples, and the schemas with which they and all that we send are checked."""
+"""The public contract in ``events/``: samples, and the schemas with which they and all that we send are checked.
+
+What AWS and ICA hand to the functions, as far as tests need it, lies in ``tests/invocations``.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,20 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 EVENTS = Path(__file__).parents[1] / "events"
+INVOCATIONS = Path(__file__).parent / "invocations"
 
 
 def sample(name: str) -> Any:
     return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+def invocation(name: str) -> Any:
+    """What a function gets from AWS, or a queue from AWS or ICA."""
+    return json.loads((INVOCATIONS / f"{name}.json").read_text())
+
+
+def invocation_names() -> set[str]:
+    return {path.stem for path in INVOCATIONS.glob("*.json")} - {"launch-message.schema"}
 
 
 def sample_names() -> set[str]:
@@ -50,10 +63,11 @@ def _closed(schema: Any) -> Any:
 
 @cache
 def schemas() -> dict[str, Any]:
-    """Every schema by its name."""
+    """Every schema by its name: those that are published, and that of our own launch messages."""
     return {
         path.name.removesuffix(".schema.json"): json.loads(path.read_text())
-        for path in sorted((EVENTS / "schemas").glob("*.schema.json"))
+        for folder in (EVENTS / "schemas", INVOCATIONS)
+        for path in sorted(folder.glob("*.schema.json"))
     }
 
 

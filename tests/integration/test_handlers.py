@@ -22,7 +22,7 @@ from icav2_copy_batch.handlers.launch import METRICS
 from icav2_copy_batch.stages.launch import End
 from icav2_copy_batch.stages.verify import PATIENCE
 from tests.doubles.simulated_ica import TOKEN
-from tests.event_files import sample, schema_faults
+from tests.event_files import invocation, schema_faults
 from tests.integration import clients, template
 from tests.integration.aws_calls import json_answer, text_of
 from tests.integration.pipeline import (
@@ -231,7 +231,7 @@ def test_a_dead_letter_of_the_rule_that_hears_of_uploads_is_ingested_when_it_is_
     pipeline.upload(pipeline.manifest("x"))
     (message,) = pipeline.messages("IngestQueue")["Records"]
     clients.sqs().purge_queue(QueueUrl=pipeline.references["IngestQueue"])
-    event = sample("s3-object-created") | {"detail": json.loads(message["body"])["detail"]}
+    event = invocation("s3-object-created") | {"detail": json.loads(message["body"])["detail"]}
     attributes = {"ERROR_CODE": {"DataType": "String", "StringValue": "NO_PERMISSIONS"}}
     for _ in range(2):
         clients.sqs().send_message(
@@ -816,7 +816,7 @@ def test_an_answer_that_quotes_the_token_is_told_without_it(
 
 def notifications(pipeline: Pipeline, *bodies: str) -> Event:
     """What Lambda makes of these messages."""
-    record = sample("sqs-notification-event")["Records"][0]
+    record = invocation("sqs-notification-event")["Records"][0]
     return {"Records": [{**record, "messageId": str(number), "body": body} for number, body in enumerate(bodies)]}
 
 
@@ -841,7 +841,7 @@ def test_a_copy_settles_by_notifications_alone(pipeline: Pipeline) -> None:
 
 def test_a_notification_of_no_job_of_ours_calls_nobody(pipeline: Pipeline) -> None:
     assert pipeline.invoke("NotifyFunction", notifications(pipeline, "a test message", "{}")) == {}
-    pipeline.invoke("NotifyFunction", sample("sqs-notification-event"))
+    pipeline.invoke("NotifyFunction", invocation("sqs-notification-event"))
     assert pipeline.ica.sim.calls.total() == 0
 
 

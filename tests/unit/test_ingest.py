@@ -22,7 +22,7 @@ from icav2_copy_batch.stages import ingest
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.ingest import Ingest, Ingested, OutOfTime
 from tests import doubles
-from tests.event_files import sample, schema_faults
+from tests.event_files import invocation, sample, schema_faults
 
 FROM, TO = "b23fb516-d852-4985-adcc-831c12e8cd22", "7595e8f2-32d3-4c76-a324-c6a85dae87b5"
 MANIFEST = {
@@ -90,7 +90,7 @@ class World(doubles.World):
         """Put a file into our bucket; the notification of it."""
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.bucket.versions[self.bucket.name, key, version_id] = data
-        event: dict[str, Any] = sample("s3-object-created")
+        event: dict[str, Any] = invocation("s3-object-created")
         event["detail"]["bucket"]["name"] = self.bucket.name
         event["detail"]["object"] |= {"key": key, "version-id": version_id}
         return event
@@ -269,7 +269,7 @@ def test_an_upload_may_be_a_message(world: World) -> None:
 
 
 def test_a_notification_of_several_uploads_is_several_submissions(world: World) -> None:
-    notification = sample("s3-notification")
+    notification = invocation("s3-notification")
     contents = [MANIFEST, OTHER_MANIFEST]
     keys = ["manifests/240229 run #1+2 100%.json", "manifests/2024/Übersicht.json.gz"]
     for key, content in zip(keys, contents, strict=True):
@@ -283,17 +283,17 @@ def test_a_bad_upload_does_not_hold_up_the_good_one_beside_it(world: World) -> N
     keys = ["manifests/240229 run #1+2 100%.json", "manifests/2024/Übersicht.json.gz"]
     for key, content in zip(keys, [b"nonsense", json.dumps(MANIFEST).encode()], strict=True):
         world.bucket.objects["icav2-copy-batch-manifests", key] = content
-    assert world.receive(sample("s3-notification")) == Ingested(accepted=1, rejected=1)
+    assert world.receive(invocation("s3-notification")) == Ingested(accepted=1, rejected=1)
     assert [event.detail_type for event in world.bus.events] == ["CopyRejected", "CopyStarted"]
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        sample("s3-test-event"),
-        {**sample("s3-object-created"), "detail-type": "Object Deleted"},
+        invocation("s3-test-event"),
+        {**invocation("s3-object-created"), "detail-type": "Object Deleted"},
         {
-            **sample("s3-object-created"),
+            **invocation("s3-object-created"),
             "detail": {"bucket": {"name": "our-bucket"}, "object": {"key": "rejected/sqs-1/problems.json"}},
         },
     ],
@@ -344,7 +344,7 @@ def test_a_redelivered_upload_starts_nothing_new_however_it_is_notified(world: W
     world.receive(event)
     before = world.everything()
     world.receive(event, "another message")
-    record = sample("s3-notification")["Records"][0]
+    record = invocation("s3-notification")["Records"][0]
     record["s3"]["bucket"]["name"] = world.bucket.name
     record["s3"]["object"] |= {"key": "manifests/run.json", "versionId": "v1"}
     world.receive({"Records": [record]}, "a third")

@@ -22,7 +22,7 @@ from icav2_copy_batch.stages.publish import (
     SECONDS_TO_FINISH,
 )
 from tests import doubles
-from tests.event_files import sample, schema_faults
+from tests.event_files import invocation, schema_faults
 
 PASSED, FAILED = JobStatus.PASSED, JobStatus.FAILED
 SECONDS_LEFT = 900.0
@@ -148,7 +148,7 @@ def test_a_copy_that_is_not_there_is_not_published() -> None:
 
 
 def test_the_write_in_the_sample_of_the_stream_is_of_the_kind_that_is_published() -> None:
-    (record,) = sample("stream-settled-event")["Records"]
+    (record,) = invocation("stream-settled-event")["Records"]
     assert record["dynamodb"]["NewImage"]["open_jobs"] == {"N": str(World().settle(PASSED, PASSED).copy().open_jobs)}
 
 

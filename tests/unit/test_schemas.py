@@ -23,7 +23,16 @@ from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.problems import PROBLEMS_LISTED
 from icav2_copy_batch.domain.submission import uploads_in
 from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS
-from tests.event_files import sample, sample_names, schema_faults, schemas, undocumented_keys
+from tests.event_files import (
+    EVENTS,
+    invocation,
+    invocation_names,
+    sample,
+    sample_names,
+    schema_faults,
+    schemas,
+    undocumented_keys,
+)
 from tests.outgoing_events import outgoing_events
 
 COMMANDS = ["command-cancel", "command-pause"]
@@ -47,8 +56,15 @@ SCHEMA_OF_OUTGOING = {
 
 
 def test_every_sample_is_tested_here() -> None:
-    known = {"manifest", "state-machine-input", *COMMANDS, *MESSAGES, *NOTIFICATIONS, *INVOCATIONS}
+    known = {"manifest", "state-machine-input", *COMMANDS, *MESSAGES}
     assert sample_names() == known | {f"out/{name}" for name in SCHEMA_OF_OUTGOING}
+    assert invocation_names() == {*NOTIFICATIONS, *INVOCATIONS}
+
+
+def test_what_is_published_is_described_beside_it() -> None:
+    described = (EVENTS / "README.md").read_text()
+    names = {f"{name}.json" for name in sample_names()} | {path.name for path in (EVENTS / "schemas").iterdir()}
+    assert not [name for name in names if f"`{name}`" not in described and f"`schemas/{name}`" not in described]
 
 
 # --- the schemas -----------------------------------------------------------------------------------------------------
@@ -154,18 +170,18 @@ def test_the_input_of_the_state_machine_is_a_message_once_it_has_its_task_token(
 
 @pytest.mark.parametrize(("name", "uploads"), [("s3-object-created", 1), ("s3-notification", 2), ("s3-test-event", 0)])
 def test_each_sample_of_a_notification_is_about_uploads_below_manifests(name: str, uploads: int) -> None:
-    found = uploads_in(sample(name))
+    found = uploads_in(invocation(name))
     assert found is not None
     assert len(found) == uploads
 
 
 def test_the_sample_of_an_invocation_of_ingest_holds_a_message() -> None:
-    for record in sample("sqs-ingest-event")["Records"]:
+    for record in invocation("sqs-ingest-event")["Records"]:
         assert schema_faults("message", json.loads(record["body"])) == []
 
 
 def test_the_sample_of_an_invocation_of_launch_holds_launch_messages() -> None:
-    records = sample("sqs-launch-event")["Records"]
+    records = invocation("sqs-launch-event")["Records"]
     assert len(records) == 2
     for record in records:
         body = json.loads(record["body"])
@@ -175,17 +191,17 @@ def test_the_sample_of_an_invocation_of_launch_holds_launch_messages() -> None:
 
 
 def test_the_sample_of_an_invocation_of_notify_holds_a_notification() -> None:
-    (record,) = sample("sqs-notification-event")["Records"]
+    (record,) = invocation("sqs-notification-event")["Records"]
     assert ended_job_of(record["body"]) == json.loads(record["body"])["payload"]["id"]
 
 
 def test_the_sample_of_an_invocation_of_poll_is_the_schedules() -> None:
-    event = sample("schedule-poll-event")
+    event = invocation("schedule-poll-event")
     assert (event["source"], event["detail-type"]) == ("aws.events", "Scheduled Event")
 
 
 def test_the_sample_of_the_stream_is_of_the_write_that_ended_the_last_job_of_a_copy() -> None:
-    (record,) = sample("stream-settled-event")["Records"]
+    (record,) = invocation("stream-settled-event")["Records"]
     written = record["dynamodb"]
     before, after = (CopyItem.from_raw_data(deepcopy(written[image])) for image in ("OldImage", "NewImage"))
     assert record["eventName"] == "MODIFY"

@@ -9,25 +9,25 @@ import pytest
 from icav2_copy_batch.domain.commands import read_submit
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.submission import Sent, Upload, uploads_in
-from tests.event_files import sample
+from tests.event_files import invocation, sample
 
 BUCKET = "icav2-copy-batch-manifests"
 
 
 def eventbridge_event(key: str = "manifests/run.json", **changes: Any) -> dict[str, Any]:
-    event: dict[str, Any] = sample("s3-object-created")
+    event: dict[str, Any] = invocation("s3-object-created")
     event["detail"]["object"]["key"] = key
     return event | changes
 
 
 def s3_notification(key: str = "manifests/run.json", **changes: Any) -> dict[str, Any]:
-    record: dict[str, Any] = sample("s3-notification")["Records"][0]
+    record: dict[str, Any] = invocation("s3-notification")["Records"][0]
     record["s3"]["object"]["key"] = key
     return {"Records": [record | changes]}
 
 
 def test_an_event_of_eventbridge_is_about_one_upload_with_its_key_as_it_is() -> None:
-    assert uploads_in(sample("s3-object-created")) == [
+    assert uploads_in(invocation("s3-object-created")) == [
         Upload(
             BUCKET,
             "manifests/240229 run #1+2 100%.json",
@@ -43,7 +43,7 @@ def test_nothing_in_a_key_from_eventbridge_is_decoded() -> None:
 
 
 def test_a_notification_of_s3_is_about_each_of_its_records_with_the_keys_decoded() -> None:
-    assert uploads_in(sample("s3-notification")) == [
+    assert uploads_in(invocation("s3-notification")) == [
         Upload(BUCKET, "manifests/240229 run #1+2 100%.json", None, "b57f9512698f4b09e608f4f2a65852e5"),
         Upload(BUCKET, "manifests/2024/Übersicht.json.gz", None, "d41d8cd98f00b204e9800998ecf8427e-2"),
     ]
@@ -57,7 +57,7 @@ def test_a_notification_of_s3_names_the_version_where_the_bucket_keeps_versions(
 
 
 def test_the_test_event_of_s3_is_about_nothing() -> None:
-    assert uploads_in(sample("s3-test-event")) == []
+    assert uploads_in(invocation("s3-test-event")) == []
 
 
 @pytest.mark.parametrize(
