@@ -107,6 +107,26 @@ def test_a_job_that_ica_calls_failed_and_whose_files_are_all_there_has_passed(wo
     assert attempt.reason == f"ICA job ica-run-000001-1 ended {ica_status}: nothing was copied"
 
 
+@pytest.mark.parametrize("shows", [True, False])
+@pytest.mark.parametrize("reason", ["disk full", None])
+def test_files_that_ica_says_it_has_not_copied_are_not_believed_while_lists_may_be_behind(
+    world: World, reason: str | None, shows: bool
+) -> None:
+    """They may be what was there before, and was overwritten by an attempt of another copy that failed."""
+    running = world.run(world.submit()[0], "FAILED")
+    if reason:
+        world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[1], "FAILED", reason)]
+    world.reports.wrong["run", "000001"] = []
+    assert world.poll()[Happening.AWAITED] == 1
+    if shows:
+        world.clock.now += PATIENCE
+    else:
+        world.clock.forward(seconds=100)
+        world.reports.wrong["run", "000001"] = [SourceOutcome(SOURCES[1], Finding.MISMATCH, "is not there")]
+    assert world.poll()[Happening.PASSED if shows else Happening.REQUEUED] == 1
+    assert world.now(running).attempts[-1].outcome == (ALL_THERE if shows else "FAILED")
+
+
 # --- part by part, where ICA finds a copy batch too large ------------------------------------------------------------
 
 
@@ -134,6 +154,7 @@ def test_a_job_of_which_a_part_has_passed_goes_on_with_the_next_at_once(world: W
 def test_a_part_that_is_all_there_though_ica_calls_it_failed_has_passed(world: World) -> None:
     first = launched_in_part(world, "FAILED")
     world.reports.wrong["run", "000001"] = []
+    world.reports.not_copied["run", "000001"] = [SourceOutcome(SOURCES[0], "FAILED")]
     assert world.poll()[Happening.PART_PASSED] == 1
     assert world.now(first).uncopied == SOURCES[1:]
 
@@ -224,11 +245,12 @@ def test_a_job_is_not_given_up_while_what_it_may_have_skipped_may_not_show_yet(
     if outcome:
         world.reports.not_copied["run", "000001"] = [SourceOutcome(source, outcome) for source in SOURCES]
     assert world.poll()[Happening.AWAITED] == 1
-    if shows:
+    if shows and outcome:
         world.clock.forward(seconds=100)
-        world.reports.wrong["run", "000001"] = []
-    else:
+    else:  # what has no items is not believed before
         world.clock.now += PATIENCE
+    if shows:
+        world.reports.wrong["run", "000001"] = []
     assert world.poll()[Happening.PASSED if shows else Happening.GIVEN_UP] == 1
     assert world.now(running).attempts[-1].outcome == (ALL_THERE if shows else "FAILED")
 

@@ -180,6 +180,33 @@ def test_of_renamed_copies_icas_word_is_taken_where_it_does_not_say_what_it_has_
     assert faults(ica, renamed("/run/a", "/run/tree/")) == {FIRST: []}
 
 
+@pytest.mark.parametrize(
+    ("source", "there", "fault"),
+    [
+        (None, IcaData("made", "/out 1/a (1)", "PARTIAL", 7), "is PARTIAL"),
+        (None, IcaData("made", "/out 1/a (1)", "AVAILABLE", 7), "cannot be compared: its source is not there any more"),
+        (IcaData("anew", "/run/a", "AVAILABLE", 7), IcaData("made", "/out 1/a (1)", "PARTIAL", 7), "is PARTIAL"),
+        (
+            IcaData("anew", "/run/a", "AVAILABLE", 8),
+            IcaData("made", "/out 1/a", "AVAILABLE", 7),
+            "has 7 bytes, its source 8",
+        ),
+        (IcaData("anew", "/run/a", "AVAILABLE", 7), IcaData("made", "/out 1/a (1)", "AVAILABLE", 7), None),
+    ],
+)
+def test_a_renamed_copy_whose_source_is_gone_or_another_by_now_is_not_believed(
+    ica: SmallIca, source: IcaData | None, there: IcaData, fault: str | None
+) -> None:
+    ica.items["batch-1"] = [CopyBatchItem("the former", "COPIED", created=there)]
+    ica.data[there.path] = there
+    if source:
+        ica.data["/run/a"] = source
+    else:
+        del ica.data["/run/a"]
+    told = [f"icav2://from/run/a: icav2://to/out 1/ {fault}"] if fault else []
+    assert faults(ica, renamed("/run/a")) == {FIRST: told}
+
+
 def test_renamed_copies_whose_items_ica_does_not_list_yet_are_awaited_and_then_its_word_is_taken(ica: SmallIca) -> None:
     ica.items["batch-1"] = []
     verify = verifier(ica)

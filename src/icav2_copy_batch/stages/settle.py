@@ -328,6 +328,9 @@ def decide(ended: EndedJob, found: Findings, now: datetime, max_attempts: int) -
         return None
     missing = _missing(job, wrong, found.uncopied)
     if not missing:
+        # While lists may be behind, what shows may have been there before, and is gone with this attempt or another.
+        if not has_shown(job, now) and (unlike := _says_otherwise(job, found.uncopied)):
+            return Awaited(unlike)
         return Passed(ALL_THERE, _reason(ended.ica_job))
     # No later attempt would find the files there that this one may have skipped.
     if _is_last(job, max_attempts) and not has_shown(job, now) and not _says_why(missing):
@@ -359,6 +362,13 @@ def _missing(job: Job, wrong: Sequence[SourceOutcome], uncopied: Sequence[Source
     by_items = {each.source: each for each in uncopied}
     compared = {each.source: each for each in wrong}
     return [by_items.get(source, compared[source]) for source in job.sources if source in compared]
+
+
+def _says_otherwise(job: Job, uncopied: Sequence[SourceOutcome] | None) -> list[SourceOutcome]:
+    """What ICA says, with a reason, that it has not copied; of a job without items that may be anything."""
+    if uncopied is None:
+        return [SourceOutcome(job.uncopied[0], Finding.NOT_AN_ITEM, "ICA does not say what it has copied")]
+    return [each for each in uncopied if each.reason]
 
 
 def _says_why(missing: Iterable[SourceOutcome]) -> bool:

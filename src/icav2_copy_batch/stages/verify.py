@@ -11,7 +11,7 @@ skipped them. What another attempt would skip counts as copied.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -199,12 +199,24 @@ class Verify:
             sources |= {IcaUri(project, path): data for path, data in found.items()}
         there = self.ica.find_by_ids(project_id, [created.data_id for created in made.values()])
         folder = parse_uri(job.destination)
-        return [
+        paired = {uri: made[source.data_id] for uri, source in sources.items() if source.data_id in made}
+        faults = [
             _mismatch(uri, IcaUri(folder.project, created.path), fault)
-            for uri in uris
-            if (source := sources.get(uri)) and (created := made.get(source.data_id))
-            if (fault := self._fault(source, there.get(created.data_id)))
+            for uri, created in paired.items()
+            if (fault := self._fault(sources[uri], there.get(created.data_id)))
         ]
+        known = {created.data_id for created in paired.values()}
+        others = [there.get(created.data_id) for created in made.values() if created.data_id not in known]
+        has_folders = len(uris) < len(job.uncopied)  # whose contents may be what was made
+        gone = [uri for uri in uris if uri not in paired and not (has_folders and uri in sources)]
+        return [*faults, *(self._faults_of_gone(gone, sources, others, folder) if others else ())]
+
+    def _faults_of_gone(
+        self, gone: Sequence[IcaUri], sources: Mapping[IcaUri, IcaData], made: Sequence[IcaData | None], folder: IcaUri
+    ) -> list[SourceOutcome]:
+        """The same of files that are not there any more, or are others now: nobody knows which of ``made`` is whose."""
+        faults = {uri: [self._fault(sources.get(uri), each) for each in made] for uri in gone}
+        return [_mismatch(uri, folder, str(each[0])) for uri, each in faults.items() if all(each)]
 
     # --- trees -------------------------------------------------------------------------------------------------------
 
