@@ -311,30 +311,34 @@ def world_of_redrives(seed: int) -> Simulation:
     return Simulation(seed, scenario, commands=commands)
 
 
-SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simulation]]] = [
-    (launch_again_at_once, any_world),
-    (adopt_nothing, any_world),
-    (share_folders, any_world),
-    (end_another_attempt, world_of_stale_writers),
-    (end_the_claim_of_another, world_of_stale_writers),
-    (verify_nothing, any_world),
-    (believe_lists_of_folders, world_of_lists_that_lag),
-    (send_nothing_again, any_world),
-    (forget_what_was_taken_from_a_backlog, any_world),
-    (publish_nothing_forgotten, world_of_lost_records),
-    (ignore_the_caps, world_of_few_slots),
-    (launch_what_is_stopped, any_world),
-    (cancel_what_ica_was_asked_for, any_world),
-    (redrive_what_another_copy_redrives, world_of_redrives),
+SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simulation], int]] = [
+    (launch_again_at_once, any_world, 1200),
+    (adopt_nothing, any_world, 1200),
+    (share_folders, any_world, 1204),
+    (end_another_attempt, world_of_stale_writers, 1224),
+    (end_the_claim_of_another, world_of_stale_writers, 1270),
+    (verify_nothing, any_world, 1200),
+    (believe_lists_of_folders, world_of_lists_that_lag, 1200),
+    (send_nothing_again, any_world, 1200),
+    (forget_what_was_taken_from_a_backlog, any_world, 1200),
+    (publish_nothing_forgotten, world_of_lost_records, 1200),
+    (ignore_the_caps, world_of_few_slots, 1224),
+    (launch_what_is_stopped, any_world, 1201),
+    (cancel_what_ica_was_asked_for, any_world, 1202),
+    (redrive_what_another_copy_redrives, world_of_redrives, 1200),
 ]
+"""What is broken on purpose, and a seed from which on it is found soon. The rarest shows in one of a hundred."""
 
 
-@pytest.mark.parametrize(("sabotage", "world"), SABOTAGES, ids=lambda each: each.__name__)
+@pytest.mark.parametrize(("sabotage", "world", "first"), SABOTAGES, ids=lambda each: getattr(each, "__name__", None))
 def test_the_simulated_world_finds_what_is_wrong(
-    sabotage: Callable[[pytest.MonkeyPatch], None], world: Callable[[int], Simulation], monkeypatch: pytest.MonkeyPatch
+    sabotage: Callable[[pytest.MonkeyPatch], None],
+    world: Callable[[int], Simulation],
+    first: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def run_until_broken() -> None:
-        for seed in range(1200, 2200):  # the rarest shows in one of a hundred; from here on each is found soon
+        for seed in range(first, first + 1000):
             world(seed).run()
 
     sabotage(monkeypatch)
