@@ -780,6 +780,30 @@ def test_of_a_rejected_submission_nothing_is_copied(world: World) -> None:
     assert world.bucket.keys() == {"rejected/sqs-1/submission", "rejected/sqs-1/problems.json"}
 
 
+def test_a_rejection_is_found_by_the_id_of_the_copy_that_was_asked_for(world: World) -> None:
+    world.receive({"manifest": {"nonsense": []}, "copy_id": "run-42"})
+    kept = json.loads(world.bucket["rejected/copies/run-42.json"])
+    assert kept == {
+        "submission_id": "sqs-1",
+        "rejected_at": timestamp(world.clock()),
+        **json.loads(world.bucket["rejected/sqs-1/problems.json"]),
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"manifest": MANIFEST, "copy_id": "../submitted/sqs-1"},
+        {"manifest": MANIFEST, "copy_id": 7},
+        {"command": "cancel", "copy_id": "run-42"},
+    ],
+)
+def test_what_can_be_no_copys_id_leads_to_no_rejection(world: World, body: object) -> None:
+    assert world.receive(body) == REJECTED
+    stored = world.bucket.keys()
+    assert not [key for key in stored if key.startswith("rejected/copies/")]
+
+
 def test_a_rejected_upload_is_kept_in_the_version_that_was_uploaded(world: World) -> None:
     event = world.upload(b"nonsense", "manifests/run.json", "v1")
     world.upload(MANIFEST, "manifests/run.json", "v2")

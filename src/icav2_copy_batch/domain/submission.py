@@ -103,3 +103,8 @@ def _upload(s3: dict[str, Any], decoded: bool) -> Upload:
     if not all(isinstance(each, str) and is_encodable(each) for each in (version_id or "", etag or "")):
         raise Refused([Problem("message", "is a notification from S3 whose version or ETag is not text")])
     return Upload(bucket, key, version_id, etag)
+
+
+def rejection_key(copy_id: str) -> str:
+    """Where the bucket says why the last submission of a copy id was refused, for who knows only that id."""
+    return f"rejected/copies/{copy_id}.json"

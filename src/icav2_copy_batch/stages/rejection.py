@@ -8,10 +8,11 @@ from dataclasses import asdict
 from datetime import datetime
 
 from icav2_copy_batch.domain import events
-from icav2_copy_batch.domain.commands import readable_copy_id, readable_task_token
+from icav2_copy_batch.domain.commands import is_copy_id, readable_copy_id, readable_task_token
+from icav2_copy_batch.domain.control import is_command
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.problems import Refused
-from icav2_copy_batch.domain.submission import Sent, Upload
+from icav2_copy_batch.domain.submission import Sent, Upload, rejection_key
 from icav2_copy_batch.ports import Bucket, Bus, Tasks
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,9 @@ def reject(
         "problems_uri": bucket.put(f"{folder}/problems.json", _all_problems(refused)),
     }
     detail = events.rejected_detail(submission.submission_id, readable_copy_id(parsed), refused, timestamp(now), stored)
+    if copy_id := _copy_id_of(parsed):
+        known = _all_problems(refused, submission_id=submission.submission_id, rejected_at=timestamp(now))
+        bucket.put(rejection_key(copy_id), known)
     bus.put(events.COPY_REJECTED, detail)
     if task_token := readable_task_token(parsed):
         tasks.fail(task_token, events.COPY_REJECTED, detail)
@@ -56,6 +60,12 @@ def _keep(submission: Sent | Upload, key: str, bucket: Bucket) -> str | None:
     return bucket.put(key, submission.body.encode(errors="surrogatepass"), "application/octet-stream")
 
 
-def _all_problems(refused: Refused) -> bytes:
+def _copy_id_of(parsed: object) -> str | None:
+    """The id of the copy that a submission was to become, if it has a right one."""
+    copy_id = readable_copy_id(parsed)
+    return copy_id if is_copy_id(copy_id) and not is_command(parsed) else None
+
+
+def _all_problems(refused: Refused, **more: str) -> bytes:
     problems = {"problem_count": refused.total, "problems": [asdict(problem) for problem in refused.problems]}
-    return json.dumps(problems, indent=1).encode()
+    return json.dumps({**more, **problems}, indent=1).encode()
