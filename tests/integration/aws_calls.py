@@ -121,6 +121,10 @@ def error(request: AWSPreparedRequest, code: str) -> AWSResponse:
     return json_answer(request, {"__type": code, "message": "made by the test"}, 400, {"x-amzn-ErrorType": code})
 
 
+def xml_answer(request: AWSPreparedRequest, status: int, body: str) -> AWSResponse:
+    return _response(request, status, {}, body)
+
+
 def s3_error(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
     return _response(request, status, {}, f"<Error><Code>{code}</Code><Message>made by the test</Message></Error>")
 

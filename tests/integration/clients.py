@@ -7,11 +7,13 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.session import Session
 from mypy_boto3_dynamodb import DynamoDBClient
 from mypy_boto3_events import EventBridgeClient
 from mypy_boto3_s3 import S3Client
 from mypy_boto3_secretsmanager import SecretsManagerClient
 from mypy_boto3_sqs import SQSClient
+from mypy_boto3_ssm import SSMClient
 from mypy_boto3_stepfunctions import SFNClient
 
 
@@ -38,6 +40,17 @@ def secrets() -> SecretsManagerClient:
 @cache
 def sfn() -> SFNClient:
     return boto3.client("stepfunctions")
+
+
+@cache
+def ssm() -> SSMClient:
+    return boto3.client("ssm")
+
+
+@cache
+def session() -> Session:
+    """For clients of the product's own making: it keeps what it has read of the services."""
+    return Session()
 
 
 @cache

@@ -199,6 +199,7 @@ def _job(copy: Copy, job: Job) -> Answer:
     return {
         **{key: getattr(job, key) for key in (*keys, *times)},
         "dest_uri": as_spelled(job.destination, copy.project_names),
+        "project_id": job.project,
         "sources": len(job.sources),
         "hold": asdict(job.hold) if job.hold else None,
         "attempts": [{key: getattr(each, key) for key in attempt_keys} for each in job.attempts],

@@ -1,0 +1,65 @@
+"""The Python client: ``CopyClient``, ``Manifest``, ``parse_event``, and what these return and raise."""
+
+from icav2_copy_batch.client.answers import (
+    AttemptSummary,
+    Cancelled,
+    Change,
+    CopySummary,
+    HoldSummary,
+    JobSummary,
+    LeftJob,
+    Pause,
+    Redriven,
+)
+from icav2_copy_batch.client.copies import CopyClient
+from icav2_copy_batch.client.errors import (
+    CopyBatchError,
+    Invalid,
+    NoSuchCopy,
+    NoSuchJob,
+    Refused,
+    StackNotFound,
+    Unavailable,
+    WaitTimedOut,
+)
+from icav2_copy_batch.client.events import (
+    CopyCancelled,
+    CopyCompleted,
+    CopyDelayed,
+    CopyFailed,
+    CopyRejected,
+    CopyStarted,
+    parse_event,
+)
+from icav2_copy_batch.client.manifest import Manifest
+from icav2_copy_batch.domain.problems import Problem
+
+__all__ = [
+    "AttemptSummary",
+    "Cancelled",
+    "Change",
+    "CopyBatchError",
+    "CopyCancelled",
+    "CopyClient",
+    "CopyCompleted",
+    "CopyDelayed",
+    "CopyFailed",
+    "CopyRejected",
+    "CopyStarted",
+    "CopySummary",
+    "HoldSummary",
+    "Invalid",
+    "JobSummary",
+    "LeftJob",
+    "Manifest",
+    "NoSuchCopy",
+    "NoSuchJob",
+    "Pause",
+    "Problem",
+    "Redriven",
+    "Refused",
+    "StackNotFound",
+    "Unavailable",
+    "WaitTimedOut",
+    "parse_event",
+]

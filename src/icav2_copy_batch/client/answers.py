@@ -1,0 +1,180 @@
+"""What the stack answers, as frozen dataclasses. Keys that they do not know are passed over: a newer stack adds some.
+
+Times are text: UTC, ISO 8601 with ``Z``. They sort as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from icav2_copy_batch.client.errors import Unavailable
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+OPEN, COMPLETED, FAILED, CANCELLED = "OPEN", "COMPLETED", "FAILED", "CANCELLED"
+"""The statuses of a copy."""
+JOB_ENDED = ("PASSED", "FAILED", "CANCELLED")
+"""The statuses of a job that has ended."""
+
+
+def read(kind: type[T], answer: object) -> T:
+    """An answer as one of these dataclasses. Raises ``Unavailable`` for what is not one."""
+    if not isinstance(answer, Mapping):
+        raise Unavailable(f"the stack has answered something that is no {kind.__name__}: {str(answer)[:200]}")
+    values = {}
+    for each in fields(kind):
+        value = answer.get(each.name)
+        if value is not None:
+            values[each.name] = _read_value(value, each.metadata)
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise Unavailable(f"the stack's answer is no {kind.__name__}: {error}; is the stack older than this?") from None
+
+
+def _read_value(value: Any, metadata: Mapping[str, Any]) -> Any:
+    if kind := metadata.get("one"):
+        return read(kind, value)
+    if kind := metadata.get("many"):
+        return tuple(read(kind, each) for each in value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def one(kind: type[DataclassInstance]) -> dict[str, Any]:
+    """The metadata of a field that holds one of that dataclass."""
+    return {"one": kind}
+
+
+def many(kind: type[DataclassInstance]) -> dict[str, Any]:
+    """The metadata of a field that holds several of that dataclass."""
+    return {"many": kind}
+
+
+@dataclass(frozen=True, slots=True)
+class CopySummary:
+    """A copy and its counts. ``list_copies`` leaves out some of the fields."""
+
+    copy_id: str
+    status: str
+    """``OPEN``; and once it has settled and that is published, ``COMPLETED``, ``FAILED`` or ``CANCELLED``."""
+    submitted_at: str
+    ingested_at: str | None = None
+    """When all of its jobs were written."""
+    settled_at: str | None = None
+    published_at: str | None = None
+    delayed_at: str | None = None
+    cancelled_at: str | None = None
+    total_jobs: int = 0
+    open_jobs: int = 0
+    passed_jobs: int = 0
+    failed_jobs: int = 0
+    cancelled_jobs: int = 0
+    manifest_uri: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    redrive_of: str | None = None
+    """The copy of which this one copies what failed."""
+    paused_at: str | None = None
+    redriven_as: tuple[str, ...] = ()
+    """The copies that copy what failed in this one."""
+    result_uri: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSummary:
+    """Why a job does not move on: a reason of ``domain.job.HoldReason``, and a sentence."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSummary:
+    """An attempt of a job that has ended."""
+
+    number: int
+    outcome: str = ""
+    ended_at: str | None = None
+    ica_job_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A job: one destination folder, and how many sources go there."""
+
+    job_id: str
+    status: str
+    attempt: int = 0
+    dest_uri: str = ""
+    project_id: str | None = None
+    """Of the destination, which ``dest_uri`` may call by its name."""
+    sources: int = 0
+    due_at: str | None = None
+    hold: HoldSummary | None = field(default=None, metadata=one(HoldSummary))
+    ica_job_id: str | None = None
+    reason: str | None = None
+    attempts: tuple[AttemptSummary, ...] = field(default=(), metadata=many(AttemptSummary))
+    queued_at: str | None = None
+    claimed_at: str | None = None
+    running_at: str | None = None
+    ended_at: str | None = None
+    total_bytes: int | None = None
+    redriven_as: str | None = None
+    """The copy that does this job again."""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in JOB_ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class LeftJob:
+    """A job that a cancelled copy leaves at ICA, which cannot stop it."""
+
+    job_id: str
+    status: str
+    ica_job_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancel has done: so many jobs ended at once; those that are left end by themselves."""
+
+    copy: CopySummary = field(metadata=one(CopySummary))
+    cancelled: int = 0
+    left: tuple[LeftJob, ...] = field(default=(), metadata=many(LeftJob))
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """The new copy of what failed, and how many jobs it has."""
+
+    copy_id: str
+    jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is paused: ``all``, ``project <id>`` or ``copy <id>``; since when, by whom, and why."""
+
+    subject: str
+    since: str = ""
+    by: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A copy as it is now, where something has changed; with the jobs that have, where they were asked for."""
+
+    copy: CopySummary = field(metadata=one(CopySummary))
+    jobs: tuple[JobSummary, ...] = field(default=(), metadata=many(JobSummary))

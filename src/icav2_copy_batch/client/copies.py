@@ -1,0 +1,247 @@
+"""The client: submits copies, asks after them, and steers them, from any Python program with rights in AWS.
+
+::
+
+    client = CopyClient.from_stack()
+    copy_id = client.submit(Manifest().add("icav2://run/Reports/report.html", "icav2://archive/run 42/"))
+    print(client.wait(copy_id).status)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from botocore.exceptions import ClientError
+from botocore.session import Session
+
+from icav2_copy_batch.client.answers import Cancelled, Change, CopySummary, JobSummary, Pause, Redriven, read
+from icav2_copy_batch.client.aws import Aws, asked, code_of
+from icav2_copy_batch.client.control import Control
+from icav2_copy_batch.client.errors import Invalid, Refused
+from icav2_copy_batch.client.manifest import Manifest, check_message
+from icav2_copy_batch.client.stack import STACK_VARIABLE, Stack, find_stack
+from icav2_copy_batch.client.submission import Submission, Submissions, new_copy_id
+from icav2_copy_batch.client.waiting import Follow, Time
+from icav2_copy_batch.domain.job import timestamp
+from icav2_copy_batch.domain.s3 import parse_s3_uri
+
+REPORT_FORMATS = ("json", "csv", "html")
+CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class CopyClient:
+    """A stack's copies. Each method raises ``Unavailable`` where AWS does not answer as it should."""
+
+    stack: Stack
+    aws: Aws
+    time: Time = field(default_factory=Time)
+    _sent: dict[str, Submission] = field(default_factory=dict, repr=False)
+    """What this client has submitted, by copy id: its rejection can be told from an earlier one."""
+
+    @classmethod
+    def from_stack(
+        cls,
+        name: str | None = None,
+        *,
+        session: Session | None = None,
+        environment: Mapping[str, str] = os.environ,
+        time: Time | None = None,
+    ) -> CopyClient:
+        """The copies of a stack: by its name, or by the path of its SSM parameters where that begins with ``/``.
+
+        Without a name it is that of ``ICAV2_COPY_STACK``, and else the SSM parameters' path of the template. AWS is
+        reached as botocore does by itself. Raises ``StackNotFound``.
+        """
+        aws = Aws(environment, session)
+        return cls(find_stack(aws, name or environment.get(STACK_VARIABLE)), aws, time or Time())
+
+    # --- submitting --------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        manifest: Manifest | Mapping[str, Sequence[str]],
+        *,
+        copy_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        hold: bool = False,
+        **options: Any,
+    ) -> str:
+        """Submit a copy and return its id at once.
+
+        ``hold`` has it wait for ``resume``; ``options`` are further keys of a message, such as ``action_on_exist``.
+        Raises ``Refused`` with every problem that can be seen without asking ICA.
+        """
+        entries = manifest.to_dict() if isinstance(manifest, Manifest) else dict(manifest)
+        given = {"copy_id": copy_id, "tags": tags and dict(tags), "hold": hold or None, **options}
+        message = {"manifest": entries, **{key: value for key, value in given.items() if value is not None}}
+        return self.submit_message(message)
+
+    def submit_message(self, message: Mapping[str, Any]) -> str:
+        """Submit a message of the ingest queue, as README describes it, and return its copy's id at once.
+
+        A message without a copy id is given one, so that sending it again makes no second copy.
+        """
+        given = message.get("copy_id")
+        sent = {**message, "copy_id": given or new_copy_id(self.time.now())}
+        check_message(sent, "message", allow_same_project=True)  # the stack knows whether it allows that
+        copy_id: str = sent["copy_id"]
+        sent_at = self.time.now()
+        submission_id = self._submissions.send(sent)
+        self._sent[copy_id] = Submission(copy_id, submission_id, sent_at, is_of_new_id=not given)
+        return copy_id
+
+    def rejection(self, copy_id: str, submission_id: str | None = None) -> Refused | None:
+        """Why the last submission of this copy id was refused; None if it was not, or was another submission."""
+        return self._submissions.rejection(copy_id, submission_id)
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    def status(self, copy_id: str) -> CopySummary:
+        """A copy and its counts. Raises ``NoSuchCopy``."""
+        return read(CopySummary, self._control.ask("status", copy_id=copy_id).get("copy"))
+
+    def jobs(self, copy_id: str, *, failed: bool = False) -> Iterator[JobSummary]:
+        """A copy's jobs in their order, page by page; or only those that have failed or were cancelled."""
+        after: str | None = None
+        while True:
+            answer = self._control.ask("status", copy_id=copy_id, jobs=True, failed=failed or None, after=after)
+            yield from (read(JobSummary, each) for each in answer.get("jobs") or ())
+            after = answer.get("next_after")
+            if not after:
+                return
+
+    def list_copies(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        status: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        limit: int | None = None,
+    ) -> list[CopySummary]:
+        """Copies, the newest first."""
+        answer = self._control.ask(
+            "list",
+            since=since and timestamp(since),
+            until=until and timestamp(until),
+            status=status,
+            tags=dict(tags) if tags else None,
+            limit=limit,
+        )
+        return [read(CopySummary, each) for each in answer.get("copies") or ()]
+
+    def wait(self, copy_id: str, *, timeout: float | None = None) -> CopySummary:
+        """Wait until a copy has settled. Raises ``WaitTimedOut``, ``NoSuchCopy``, or ``Refused`` if it was rejected."""
+        *_, last = self.watch(copy_id, timeout=timeout)
+        return last.copy
+
+    def watch(
+        self, copy_id: str | None = None, *, jobs: bool = False, timeout: float | None = None
+    ) -> Iterator[Change]:
+        """The changes of a copy until it has settled, with its jobs if asked for; or of all copies, without an end.
+
+        Raises what ``wait`` raises.
+        """
+        follow = Follow(self, self.time)
+        if copy_id is None:
+            return follow.all(timeout)
+        return follow.one(copy_id, self._sent.get(copy_id), jobs=jobs, timeout=timeout)
+
+    def result(self, copy_id: str) -> dict[str, Any]:
+        """The whole result of a settled copy, as its settling event describes it. Raises ``Refused`` before that."""
+        document: dict[str, Any] = json.loads(b"".join(self.report(copy_id)))
+        return document
+
+    def report(self, copy_id: str, format: str = "json") -> Iterator[bytes]:  # noqa: A002 # what it is called
+        """The report of a settled copy, in pieces: ``json`` (its result), ``csv`` or ``html``. Raises ``Refused``."""
+        if format not in REPORT_FORMATS:
+            raise Invalid(f"there is no report {format}; there are {', '.join(REPORT_FORMATS)}")
+        copy = self.status(copy_id)
+        place = parse_s3_uri(copy.result_uri)
+        if copy.is_open or place is None:
+            raise Refused(f"copy {copy_id} has no report yet: it is {copy.status}; wait until it has settled")
+        bucket, key = place
+        key = f"{key.removesuffix('.json')}.{format}"
+        try:
+            with asked(f"read s3://{bucket}/{key}"):
+                body = self.aws.s3.get_object(Bucket=bucket, Key=key)["Body"]
+        except Exception as error:
+            if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) == "NoSuchKey":
+                why = "it has expired, or this stack does not write it"
+                raise Refused(f"copy {copy_id} has no report s3://{bucket}/{key}: {why}") from None
+            raise
+        return body.iter_chunks(CHUNK_BYTES)
+
+    # --- steering ----------------------------------------------------------------------------------------------------
+
+    def cancel(self, copy_id: str) -> Cancelled:
+        """End a copy's queued jobs now. What runs at ICA ends by itself and is not tried again."""
+        return read(Cancelled, self._order("cancel", copy_id=copy_id))
+
+    def pause(
+        self,
+        copy_id: str | None = None,
+        *,
+        project_id: str | None = None,
+        everything: bool = False,
+        reason: str | None = None,
+    ) -> list[Pause]:
+        """Launch nothing new of a copy, into a project, or at all; what is paused then. What runs goes on."""
+        return self._switch("pause", copy_id, project_id, everything, reason)
+
+    def resume(
+        self,
+        copy_id: str | None = None,
+        *,
+        project_id: str | None = None,
+        everything: bool = False,
+        reason: str | None = None,
+    ) -> list[Pause]:
+        """Take a pause back; what is paused then."""
+        return self._switch("resume", copy_id, project_id, everything, reason)
+
+    def pauses(self) -> list[Pause]:
+        """What is paused."""
+        return _pauses(self._control.ask("pauses"))
+
+    def redrive(self, copy_id: str, *, job_id: str | None = None) -> Redriven:
+        """Copy what failed or was cancelled in a settled copy once more, as a new copy."""
+        return read(Redriven, self._order("redrive", copy_id=copy_id, job_id=job_id))
+
+    def adopt(self, copy_id: str, job_id: str, ica_job_id: str) -> JobSummary:
+        """Say that this ICA job is what an undecided launch has started."""
+        return read(JobSummary, self._order("adopt", copy_id=copy_id, job_id=job_id, ica_job_id=ica_job_id).get("job"))
+
+    def release(self, copy_id: str, job_id: str) -> JobSummary:
+        """Say that an undecided launch has started nothing, so that the job is launched again."""
+        return read(JobSummary, self._order("release", copy_id=copy_id, job_id=job_id).get("job"))
+
+    def _switch(
+        self, command: str, copy_id: str | None, project_id: str | None, everything: bool, reason: str | None
+    ) -> list[Pause]:
+        if sum((copy_id is not None, project_id is not None, everything)) != 1:
+            raise Invalid(f"{command} exactly one of: a copy, a project, everything")
+        whole = everything or None
+        return _pauses(self._order(command, copy_id=copy_id, project_id=project_id, all=whole, reason=reason))
+
+    def _order(self, command: str, **request: Any) -> Mapping[str, Any]:
+        return self._control.ask(command, by=self.aws.caller, **request)
+
+    @cached_property
+    def _control(self) -> Control:
+        return Control(self.aws, self.stack.output("ControlFunctionName"))
+
+    @cached_property
+    def _submissions(self) -> Submissions:
+        return Submissions(self.aws, self.stack.output("IngestQueueUrl"), self.stack.output("ManifestBucketName"))
+
+
+def _pauses(answer: Mapping[str, Any]) -> list[Pause]:
+    return [read(Pause, each) for each in answer.get("pauses") or ()]

@@ -1,0 +1,57 @@
+"""What can go wrong for who uses the client. Each error says what, where, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from icav2_copy_batch.domain import problems
+from icav2_copy_batch.domain.problems import Problem
+
+
+class CopyBatchError(Exception):
+    """Any of the errors below."""
+
+
+class StackNotFound(CopyBatchError):
+    """There is no such stack, or it is of a version without what is asked for."""
+
+
+class NoSuchCopy(CopyBatchError):
+    """No copy has this id, and no submission of this id was rejected."""
+
+
+class NoSuchJob(CopyBatchError):
+    """The copy has no job of this id."""
+
+
+class Invalid(CopyBatchError):
+    """The request is not one that can be understood, whatever the state of things."""
+
+
+class Refused(CopyBatchError):
+    """A submission with problems, or a command that cannot be carried out as things stand."""
+
+    def __init__(self, message: str, found: Iterable[Problem] = (), total: int | None = None) -> None:
+        super().__init__(message)
+        self.problems: Sequence[Problem] = tuple(found)
+        """The first problems of a submission, as many as the product lists."""
+        self.total = len(self.problems) if total is None else total
+        """How many problems there are in all."""
+
+    @classmethod
+    def by_check(cls, refused: problems.Refused, what: str) -> Refused:
+        """What the checks of the domain have refused."""
+        return cls(f"{what} has {number(refused.total, 'problem')}", refused.problems, refused.total)
+
+
+class Unavailable(CopyBatchError):
+    """AWS or ICA did not answer as it should, or this caller may not ask it. The message says which."""
+
+
+class WaitTimedOut(CopyBatchError):
+    """The time is over that a caller wanted to wait. The copy goes on."""
+
+
+def number(count: int, noun: str) -> str:
+    """``1 job``, ``1,200 jobs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,175 @@
+"""Follows copies until they have settled: looks now and then, more and more seldom, and yields what has changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from icav2_copy_batch.client.answers import OPEN, Change, CopySummary, JobSummary
+from icav2_copy_batch.client.errors import NoSuchCopy, Refused, Unavailable, WaitTimedOut
+from icav2_copy_batch.client.submission import Submission
+
+FIRST_PAUSE, LONGEST_PAUSE, PAUSES_GROW = 1.0, 15.0, 1.5
+"""Seconds between two looks."""
+MAY_APPEAR_WITHIN = 60.0
+"""Seconds for which a copy of an unknown id may still be on its way from the queue."""
+OURS_APPEARS_WITHIN = 7200.0
+"""Seconds after which a submission of ours is not ingested any more: it has become a dead letter by then."""
+MAY_BE_REFUSED_WITHIN = 30.0
+"""Seconds for which a copy that was there before a submission of its id may still be refused to that submission."""
+FAILURES_BORNE = 8
+"""So many looks in a row may fail once one has not: a wait of hours outlasts a minute without the network."""
+MOST_JOBS = 1000
+"""So many jobs of one copy are watched."""
+
+T = TypeVar("T")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """Time as this machine has it."""
+
+    now: Callable[[], datetime] = utc_now
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Copies(Protocol):
+    """What is asked about copies."""
+
+    def status(self, copy_id: str) -> CopySummary: ...
+    def jobs(self, copy_id: str, *, failed: bool = False) -> Iterator[JobSummary]: ...
+    def list_copies(self, *, since: datetime | None = None, status: str | None = None) -> list[CopySummary]: ...
+    def rejection(self, copy_id: str, submission_id: str | None = None) -> Refused | None: ...
+
+
+class Looks:
+    """One look after another, with pauses between them, up to a moment after which there is no more waiting."""
+
+    def __init__(self, time: Time, timeout: float | None) -> None:
+        self._time, self._began, self._timeout = time, time.monotonic(), timeout
+        self._next_pause = FIRST_PAUSE
+        self._has_seen = False
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the beginning."""
+        return self._time.monotonic() - self._began
+
+    def look(self, ask: Callable[[], T]) -> T:
+        """What is answered. Where AWS does not answer a later look, it is asked again some times."""
+        for _ in range(FAILURES_BORNE if self._has_seen else 0):
+            try:
+                return ask()
+            except Unavailable:
+                self.pause("AWS does not answer")
+        answer = ask()
+        self._has_seen = True
+        return answer
+
+    def pause(self, what: str) -> None:
+        """Wait before the next look. Raises ``WaitTimedOut`` where the time is over."""
+        seconds = self._next_pause
+        if self._timeout is not None:
+            if self.waited >= self._timeout:
+                raise WaitTimedOut(f"{what} after {self._timeout:,.0f} s; it goes on: wait again, or see its status")
+            seconds = min(seconds, self._timeout - self.waited)
+        self._time.sleep(seconds)
+        self._next_pause = min(self._next_pause * PAUSES_GROW, LONGEST_PAUSE)
+
+    def hurry(self) -> None:
+        """Look again soon, since something has just changed."""
+        self._next_pause = FIRST_PAUSE
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Follows copies."""
+
+    copies: Copies
+    time: Time
+
+    def one(
+        self, copy_id: str, submission: Submission | None, *, jobs: bool, timeout: float | None
+    ) -> Iterator[Change]:
+        """A copy's changes until it has settled: the copy as it is now, and the jobs that have changed.
+
+        Raises ``Refused`` where the submission was rejected, ``NoSuchCopy``, and ``WaitTimedOut``.
+        """
+        looks = Looks(self.time, timeout)
+        seen: CopySummary | None = None
+        seen_jobs: dict[str, JobSummary] = {}
+        while True:
+            copy = looks.look(lambda: self._look(copy_id, submission, looks.waited))
+            if copy:
+                present = looks.look(lambda: self._first_jobs(copy_id)) if jobs else []
+                changed = tuple(job for job in present if job != seen_jobs.get(job.job_id))
+                seen_jobs.update((job.job_id, job) for job in changed)
+                if copy != seen or changed:
+                    seen = copy
+                    looks.hurry()
+                    yield Change(copy, changed)
+                if not copy.is_open:
+                    return
+            looks.pause(f"copy {copy_id} has not {'settled' if copy else 'appeared'}")
+
+    def all(self, timeout: float | None) -> Iterator[Change]:
+        """The changes of every copy that is open, or is submitted meanwhile. Ends by ``WaitTimedOut``, or never."""
+        looks = Looks(self.time, timeout)
+        began = self.time.now() - timedelta(minutes=1)
+        seen: dict[str, CopySummary] = {}
+        while True:
+            for copy in looks.look(lambda: self._look_at_all(began, seen)):
+                if copy != seen.get(copy.copy_id):
+                    seen[copy.copy_id] = copy
+                    looks.hurry()
+                    yield Change(copy)
+            looks.pause("the watch ends")
+
+    def _look_at_all(self, began: datetime, seen: dict[str, CopySummary]) -> list[CopySummary]:
+        """The copies that are open or new, and those that were open when last seen; the oldest first."""
+        present = {each.copy_id: each for each in self.copies.list_copies(status=OPEN)}
+        present |= {each.copy_id: each for each in self.copies.list_copies(since=began)}
+        gone = [known for known, copy in seen.items() if copy.is_open and known not in present]
+        return sorted([*map(self.copies.status, gone), *present.values()], key=lambda copy: copy.submitted_at)
+
+    def _look(self, copy_id: str, submission: Submission | None, waited: float) -> CopySummary | None:
+        """The copy; None where it may still come. Raises ``Refused`` and ``NoSuchCopy``."""
+        try:
+            copy = self.copies.status(copy_id)
+        except NoSuchCopy:
+            if refused := self.copies.rejection(copy_id, submission.submission_id if submission else None):
+                raise refused from None
+            if waited < (OURS_APPEARS_WITHIN if submission else MAY_APPEAR_WITHIN):
+                return None
+            if submission is None:
+                raise
+            where = "see the ingest dead-letter queue"
+            raise NoSuchCopy(f"copy {copy_id} was submitted and has not appeared; {where}") from None
+        if submission and _was_there_before(copy, submission):
+            if refused := self.copies.rejection(copy_id, submission.submission_id):
+                raise refused
+            if waited < MAY_BE_REFUSED_WITHIN:
+                return None
+        return copy
+
+    def _first_jobs(self, copy_id: str) -> list[JobSummary]:
+        return list(islice(self.copies.jobs(copy_id), MOST_JOBS))
+
+
+def _was_there_before(copy: CopySummary, submission: Submission) -> bool:
+    """Whether a copy may be older than the submission of its id, and so another one.
+
+    Clocks may differ by some seconds: then a copy of ours is taken for an older one, and is believed a little later.
+    """
+    if submission.is_of_new_id:
+        return False
+    return datetime.fromisoformat(copy.submitted_at) < submission.sent_at
