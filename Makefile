@@ -70,7 +70,7 @@ format: setup ## Format the code
 	$(BIN)/ruff format .
 
 lock: $(UV) ## Pin all requirements anew
-	$(UV) pip compile -q --upgrade --universal --no-header --no-annotate --extra ica --group dev pyproject.toml -o tests/requirements.txt
+	$(UV) pip compile -q --upgrade --universal --no-header --no-annotate --extra ica --extra cli --group dev pyproject.toml -o tests/requirements.txt
 	$(UV) pip compile -q --upgrade --universal --no-header --no-annotate -c tests/requirements.txt pyproject.toml \
 		--no-emit-package boto3 --no-emit-package botocore -o src/requirements.txt
 	$(UV) pip compile -q --upgrade --universal --no-header --no-annotate -c tests/requirements.txt --extra ica pyproject.toml \

@@ -106,7 +106,12 @@ class Pipeline:
     def upload(self, manifest: object) -> None:
         """Upload a manifest, of which EventBridge tells the queue."""
         key = f"manifests/run {next(self.serial)}.json"
-        version = clients.s3().put_object(Bucket=BUCKET, Key=key, Body=json.dumps(manifest).encode())["VersionId"]
+        clients.s3().put_object(Bucket=BUCKET, Key=key, Body=json.dumps(manifest).encode())
+        self.notice(key)
+
+    def notice(self, key: str) -> None:
+        """Give the queue EventBridge's notice of a file that was uploaded."""
+        version = clients.s3().head_object(Bucket=BUCKET, Key=key)["VersionId"]
         described = {"bucket": {"name": BUCKET}, "object": {"key": key, "version-id": version}}
         self.submit({"source": "aws.s3", "detail-type": "Object Created", "detail": described})
 

@@ -12,7 +12,12 @@ from pathlib import Path
 import boto3
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from icav2_copy_batch.cli.exits import Exit
+from icav2_copy_batch.cli.main import COMMANDS as COMMANDS_OF_PROGRAM
+from icav2_copy_batch.cli.main import app
+from icav2_copy_batch.client.stack import variable_name
 from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.submission import Upload
 from tests.event_files import schema_faults
@@ -22,7 +27,7 @@ ROOT = TEMPLATE.parent
 README = ROOT / "README.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("events/*.md")])
 COMMANDS = [document for document in DOCUMENTS if "```bash" in document.read_text()]
-OUTPUTS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper() for name in template()["Outputs"]}
+OUTPUTS = {variable_name(name) for name in template()["Outputs"]}
 """The variables that ``icav2-copy env`` sets."""
 PROGRAMS = {
     "aws": "[AWS CLI]",
@@ -134,6 +139,27 @@ def test_the_example_of_a_rule_is_yaml() -> None:
     (code,) = blocks(ROOT / "docs/events.md", "yaml")
     rule = yaml.safe_load(code.replace("!Ref ", ""))["Rule"]["Properties"]
     assert rule["EventPattern"]["source"] == ["icav2-copy-batch"]
+
+
+# --- the program -----------------------------------------------------------------------------------------------------
+
+PROGRAM = (ROOT / "docs/program.md").read_text()
+OF_ALL = {"--stack", "--json"}
+"""The options that every command has."""
+
+
+@pytest.mark.parametrize("name", COMMANDS_OF_PROGRAM)
+def test_each_command_of_the_program_is_described_with_its_options(name: str) -> None:
+    (row,) = re.findall(rf"^\| (?:`\w+`, )?`{name}\b.*", PROGRAM.partition("## Output")[0], re.MULTILINE)
+    printed = CliRunner().invoke(app, [name, "--help"]).stdout
+    options = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", printed, re.MULTILINE)) - {"--help"}
+    assert options >= OF_ALL - ({"--stack"} if name == "validate" else set())
+    assert [option for option in options - OF_ALL if option not in row] == []
+
+
+def test_each_exit_code_is_described() -> None:
+    rows = re.findall(r"^\| (\d) \| (.+) \|$", PROGRAM, re.MULTILINE)
+    assert [int(code) for code, _ in rows] == [code.value for code in Exit]
 
 
 # --- the template ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which module may know which: handlers → stages → domain, and the adapters beside them."""
+"""Which module may know which: handlers → stages → domain, and the adapters beside them; cli → client → domain."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ MAY_KNOW = {
     "adapters": {"domain", "ports", "adapters"},
     "stages": {"domain", "ports", "stages"},
     "handlers": {"domain", "ports", "stages", "adapters", "handlers"},
+    "client": {"domain", "client"},
+    "cli": {"domain", "client", "cli"},
 }
 
 
@@ -130,6 +132,22 @@ def test_libica_is_imported_by_the_adapter_for_ica_alone() -> None:
     assert known
     assert all(module.startswith(f"{PACKAGE}.adapters.") for module in known)
     assert "libica" in {name.split(".")[0] for name in imported_with(f"{PACKAGE}.adapters.ica.client")}
+
+
+def test_no_function_has_what_only_the_program_needs() -> None:
+    """Neither its packages nor our own modules."""
+    for requirements in (SOURCE / "requirements.txt", SOURCE / "requirements-ica.txt"):
+        installed = {line.partition("==")[0] for line in requirements.read_text().splitlines()}
+        assert installed
+        assert not installed & {"typer", "rich"}
+    assert "rm -rf cli client" in (SOURCE / "Makefile").read_text()
+    for handler in (module for module in MODULES if module.startswith(f"{PACKAGE}.handlers.")):
+        rooms = {layer(name) for name in imported_with(handler) if ours(name) and "." in name}
+        assert not rooms & {"client", "cli"}
+
+
+def test_the_client_needs_no_package_of_the_programs() -> None:
+    assert not {"typer", "rich"} & {name.split(".")[0] for name in imported_with(f"{PACKAGE}.client")}
 
 
 def test_no_module_is_called_utils_helpers_or_common() -> None:

@@ -1,0 +1,122 @@
+"""``explain``: why a copy or a job stands where it stands, and what would move it, in a paragraph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from icav2_copy_batch.cli.view import holds_of, in_words, pause_in_words, short_time
+from icav2_copy_batch.client import CopySummary, JobSummary, Pause
+from icav2_copy_batch.client.errors import number
+
+WHAT_MOVES: Mapping[str, str] = {
+    "NEXT_ATTEMPT": "The next attempt is launched by itself, as soon as a slot is free.",
+    "NO_SLOT": "It is launched by itself when other ICA jobs end; MaxRunningJobs and MaxRunningJobsPerProject say how "
+    "many may run at once.",
+    "FOLDER_BUSY": "It is launched by itself when the other copy has finished with that folder.",
+    "THROTTLED": "It is launched by itself; all functions call ICA more slowly until ICA stops refusing calls (429).",
+    "TOO_LATE": "It is launched by itself, within a minute or so.",
+    "ICA_UNAVAILABLE": "It is launched by itself when ICA answers again; the tries come more and more seldom. If this "
+    "lasts, look at ICA's status page and at the stack's token.",
+    "OUTAGE": "It is launched by itself when attempts into its project succeed again; a few jobs try that meanwhile.",
+    "BATCH_TOO_LARGE": "It is launched by itself, with fewer sources at a time.",
+    "LAUNCH_DIED": "It is launched by itself, within a minute or so.",
+    "ANSWER_LOST": "ICA is being searched for the copy batch that may have been started; within minutes it is found "
+    "and followed, or proven not to exist and launched again.",
+    "UNDECIDED": "A person has to decide. Look in ICA for a job into that folder: if there is one, icav2-copy adopt; "
+    "if there is surely none, icav2-copy release.",
+    "PAUSED": "It is launched after icav2-copy resume.",
+}
+"""What moves a job that is held for a reason of ``domain.job.HoldReason``."""
+
+
+def explain_copy(
+    copy: CopySummary, open_jobs: Sequence[JobSummary], failed: Sequence[JobSummary], pauses: Sequence[Pause]
+) -> str:
+    """A paragraph about a copy, from its counts, its open and its failed jobs, and what is paused."""
+    told = [f"Copy {copy.copy_id} is {copy.status}: {in_words(copy)}."]
+    if copy.redrive_of:
+        told.append(f"It copies what failed in {copy.redrive_of}.")
+    if copy.is_open:
+        told += _why_open(copy, open_jobs, _pauses_of(copy, open_jobs, pauses))
+    else:
+        told += _why_settled(copy, failed)
+    return " ".join(filter(None, told))
+
+
+def explain_job(copy: CopySummary, job: JobSummary, pauses: Sequence[Pause]) -> str:
+    """A paragraph about one job."""
+    told = [f"Job {job.job_id} of copy {copy.copy_id}, into {job.dest_uri}, is {job.status}."]
+    if job.attempts:
+        last = job.attempts[-1]
+        why = f": {last.reason}" if last.reason else ""
+        ended = number(len(job.attempts), "attempt")
+        have = "has" if len(job.attempts) == 1 else "have"
+        told.append(sentence(f"{ended} {have} ended, the last {last.outcome}{why}"))
+    if job.has_ended:
+        told.append(_why_ended(job))
+        return " ".join(filter(None, told))
+    told += [sentence(pause_in_words(each)) for each in _pauses_of(copy, [job], pauses)]
+    if job.hold:
+        told += [sentence(f"it is held ({job.hold.reason}): {job.hold.detail}"), WHAT_MOVES.get(job.hold.reason, "")]
+    elif job.status == "RUNNING":
+        told.append(f"ICA has run its job {job.ica_job_id} since {short_time(job.running_at)} UTC.")
+        told.append("When that has ended, its files are compared, and it passes or is tried again.")
+    elif job.status == "LAUNCHING":
+        told.append(f"It has been launching since {short_time(job.claimed_at)}; that takes seconds.")
+    else:
+        told.append("It waits for its launch: for a free slot, or for its message.")
+    if job.due_at:
+        told.append(f"It is looked at next at {short_time(job.due_at)} UTC.")
+    return " ".join(filter(None, told))
+
+
+def sentence(text: str) -> str:
+    """A text with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('. ')}."
+
+
+def _why_open(copy: CopySummary, open_jobs: Sequence[JobSummary], pauses: Sequence[Pause]) -> list[str]:
+    if copy.cancelled_at:
+        why = "What runs at ICA cannot be stopped, ends by itself, and is not tried again; then the copy settles."
+        return [f"It was cancelled at {short_time(copy.cancelled_at)} UTC.", why]
+    told = [sentence(pause_in_words(each)) for each in pauses]
+    if pauses:
+        told.append("Nothing is launched before icav2-copy resume; what runs goes on.")
+    for reason, count, detail in holds_of(open_jobs):
+        are = "is" if count == 1 else "are"
+        told += [sentence(f"{number(count, 'job')} {are} held ({reason}): {detail}"), WHAT_MOVES.get(reason, "")]
+    if running := sum(job.status == "RUNNING" for job in open_jobs):
+        told.append(f"{number(running, 'job')} {'runs' if running == 1 else 'run'} at ICA.")
+    if not copy.open_jobs:
+        told.append("Every job has ended; its result is being written and published, which takes seconds.")
+    elif waiting := sum(job.status == "QUEUED" and not job.hold for job in open_jobs):
+        told.append(f"{number(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for a free slot.")
+    if copy.delayed_at:
+        told.append(f"CopyDelayed was published at {short_time(copy.delayed_at)} UTC.")
+    return told
+
+
+def _why_settled(copy: CopySummary, failed: Sequence[JobSummary]) -> list[str]:
+    told = [f"It settled at {short_time(copy.settled_at)} UTC."]
+    reasons = [job for job in failed if job.status == "FAILED"]
+    if reasons:
+        first = reasons[0]
+        told.append(sentence(f"the first job that failed, {first.job_id} into {first.dest_uri}: {first.reason}"))
+    if copy.redriven_as:
+        told.append(f"What failed is copied again by {', '.join(copy.redriven_as)}.")
+    elif copy.failed_jobs or copy.cancelled_jobs:
+        told.append(f"icav2-copy redrive {copy.copy_id} copies again what failed or was cancelled.")
+    return told
+
+
+def _why_ended(job: JobSummary) -> str:
+    if job.status == "PASSED":
+        return "Its files are there."
+    why = f"{sentence(job.reason)} " if job.reason else ""
+    return f"{why}Once the copy has settled, icav2-copy redrive copies what is missing again, as a new copy."
+
+
+def _pauses_of(copy: CopySummary, jobs: Sequence[JobSummary], pauses: Sequence[Pause]) -> list[Pause]:
+    """The pauses that hold a copy or the projects of its jobs."""
+    subjects = {"all", f"copy {copy.copy_id}", *(f"project {job.project_id}" for job in jobs)}
+    return [each for each in pauses if each.subject in subjects]

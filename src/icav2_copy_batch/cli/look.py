@@ -1,0 +1,227 @@
+"""``list``, ``status``, ``watch``, ``wait`` and ``explain``: what a person or a script looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from icav2_copy_batch.cli import explain as paragraphs
+from icav2_copy_batch.cli import values, view
+from icav2_copy_batch.cli.exits import OF_STATUSES, Exit
+from icav2_copy_batch.cli.output import Output, plain
+from icav2_copy_batch.cli.program import AsJson, CopyId, Program, StackName, Timeout, complain, exit_code
+from icav2_copy_batch.client import Change, CopyBatchError, CopyClient, CopySummary, JobSummary, NoSuchJob, answers
+from icav2_copy_batch.client.waiting import MOST_JOBS
+
+
+class Status(StrEnum):
+    """How a copy may stand."""
+
+    OPEN = answers.OPEN
+    COMPLETED = answers.COMPLETED
+    FAILED = answers.FAILED
+    CANCELLED = answers.CANCELLED
+
+
+def list_copies(
+    context: typer.Context,
+    *,
+    status: Annotated[Status | None, typer.Option(case_sensitive=False, show_default=False)] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="MOMENT", help="A date, or how long ago: 7d.", show_default=False)
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 50,
+    stack: StackName = None,
+    as_json: AsJson = False,
+) -> None:
+    """List copies, the newest first."""
+    program = Program.of(context)
+    out = program.output(as_json)
+    begin, tags = values.moment(since, program.time.now()), values.tags(tag)
+    client = program.stack(stack)
+    copies = client.list_copies(since=begin, status=status and status.value, tags=tags, limit=limit)
+    if as_json:
+        out.json(copies)
+    elif out.is_pretty:
+        out.show(view.list_table(copies))
+    else:
+        view.list_lines(out, copies)
+    if not copies:
+        out.say("No copies.")
+
+
+def status(
+    context: typer.Context,
+    *,
+    copy_id: CopyId,
+    jobs: Annotated[bool, typer.Option("--jobs", help="With each of its jobs.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="With the jobs that failed or were cancelled.")] = False,
+    stack: StackName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a copy, and what holds its open jobs."""
+    program = Program.of(context)
+    out, client = program.output(as_json), program.stack(stack)
+    copy = client.status(copy_id)
+    listed = list(client.jobs(copy_id, failed=failed)) if jobs or failed else None
+    if as_json:
+        out.json({**plain(copy), **({} if listed is None else {"jobs": plain(listed)})})
+        return
+    if out.is_pretty:
+        known = listed if listed is not None and not failed else _open_jobs(client, copy)
+        out.show(view.copy_view(copy, known, program.time.now()))
+        if listed:
+            out.show("", view.job_table(listed))
+        return
+    view.copy_lines(out, copy)
+    if listed is None:
+        for reason, count, detail in view.holds_of(_open_jobs(client, copy)):
+            out.line("held", reason, count, detail)
+    for job in listed or ():
+        view.job_line(out, job)
+
+
+def watch(
+    context: typer.Context,
+    *,
+    copy_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="A copy; without one, all that are open.", show_default=False),
+    ] = None,
+    timeout: Timeout = None,
+    stack: StackName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what changes, until the copy has settled.
+
+    Without an id, show the changes of all copies that are open, until you stop it.
+    """
+    program = Program.of(context)
+    out, limit, client = program.output(as_json), values.seconds(timeout), program.stack(stack)
+    changes = client.watch(copy_id, jobs=copy_id is not None, timeout=limit)
+    copies: dict[str, CopySummary] = {}
+    jobs: dict[str, JobSummary] = {}
+    if out.is_pretty:
+        with out.live() as live:
+            for change in changes:
+                _note(change, copies, jobs)
+                shown = (
+                    view.copy_view(change.copy, list(jobs.values()), program.time.now())
+                    if copy_id
+                    else view.list_table(reversed(copies.values()))
+                )
+                live.update(shown, refresh=True)
+    else:
+        for change in changes:
+            _note(change, copies, jobs)
+            _print_change(out, change)
+    if copy_id:
+        raise typer.Exit(OF_STATUSES.get(copies[copy_id].status, Exit.DONE))
+
+
+def wait(
+    context: typer.Context,
+    *,
+    copy_ids: Annotated[list[str], typer.Argument(metavar="ID...", show_default=False)],
+    timeout: Timeout = None,
+    stack: StackName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wait until the copies have settled.
+
+    The exit code is that of the first copy that has not completed.
+    """
+    program = Program.of(context)
+    limit = values.seconds(timeout)
+    wait_for_all(program, program.stack(stack), program.output(as_json), copy_ids, limit)
+
+
+def explain(
+    context: typer.Context,
+    *,
+    copy_id: CopyId,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="One of its jobs.", show_default=False)] = None,
+    stack: StackName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a copy or a job stands as it does.
+
+    And what would move it.
+    """
+    program = Program.of(context)
+    out, client = program.output(as_json), program.stack(stack)
+    copy, pauses = client.status(copy_id), client.pauses()
+    if job is None:
+        open_jobs = _open_jobs(client, copy)
+        failed = list(islice(client.jobs(copy_id, failed=True), MOST_JOBS)) if copy.failed_jobs else []
+        text = paragraphs.explain_copy(copy, open_jobs, failed, pauses)
+    else:
+        text = paragraphs.explain_job(copy, _job(client, copy_id, values.job_id(job)), pauses)
+    if as_json:
+        out.json({"copy_id": copy_id, **({"job_id": values.job_id(job)} if job else {}), "text": text})
+    else:
+        out.paragraph(text)
+
+
+def wait_for_all(
+    program: Program, client: CopyClient, out: Output, copy_ids: Sequence[str], timeout: float | None
+) -> None:
+    """Wait for each copy, print how it has settled, and end with the exit code of the first that has not completed."""
+    began, codes = program.time.monotonic(), []
+    for copy_id in copy_ids:
+        left = None if timeout is None else max(timeout - (program.time.monotonic() - began), 0)
+        codes.append(_wait_for_one(client, out, copy_id, left))
+    raise typer.Exit(next((code for code in codes if code), Exit.DONE))
+
+
+def _wait_for_one(client: CopyClient, out: Output, copy_id: str, timeout: float | None) -> int:
+    try:
+        copies = [_told(out, change.copy) for change in client.watch(copy_id, timeout=timeout)]
+    except CopyBatchError as error:
+        complain(out, error)
+        if out.as_json:
+            out.json({"copy_id": copy_id, "error": str(error), "problems": plain(getattr(error, "problems", ()))})
+        return exit_code(error)
+    if out.as_json:
+        out.json(copies[-1])
+    else:
+        out.line(*view.copy_cells(copies[-1]))
+    return OF_STATUSES.get(copies[-1].status, Exit.DONE)
+
+
+def _told(out: Output, copy: CopySummary) -> CopySummary:
+    out.say(f"{copy.copy_id}: {view.in_words(copy)}")
+    return copy
+
+
+def _note(change: Change, copies: dict[str, CopySummary], jobs: dict[str, JobSummary]) -> None:
+    copies[change.copy.copy_id] = change.copy
+    jobs.update((job.job_id, job) for job in change.jobs)
+
+
+def _print_change(out: Output, change: Change) -> None:
+    if out.as_json:
+        out.json(change)
+        return
+    out.line("copy", *view.copy_cells(change.copy))
+    for job in change.jobs:
+        view.job_line(out, job)
+
+
+def _open_jobs(client: CopyClient, copy: CopySummary) -> list[JobSummary]:
+    """The jobs of a copy that have not ended; of a large copy, those among its first."""
+    if not copy.is_open or not copy.open_jobs:
+        return []
+    return [job for job in islice(client.jobs(copy.copy_id), MOST_JOBS) if not job.has_ended]
+
+
+def _job(client: CopyClient, copy_id: str, job_id: str) -> JobSummary:
+    for job in client.jobs(copy_id):
+        if job.job_id == job_id:
+            return job
+    raise NoSuchJob(f"copy {copy_id} has no job {job_id}; icav2-copy status {copy_id} --jobs lists them")

@@ -1,0 +1,221 @@
+"""``icav2-copy`` against the real control function and the whole pipeline, on moto and the simulated ICA."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+
+from icav2_copy_batch.cli.exits import Exit
+from icav2_copy_batch.cli.program import Program
+from icav2_copy_batch.client import CopyClient
+from icav2_copy_batch.client.waiting import Time
+from tests.integration import clients
+from tests.integration.aws_calls import AwsCalls, json_answer, text_of
+from tests.integration.operators import BUCKET, FUNCTION, ScriptedControl, deploy, time_of
+from tests.integration.pipeline import Pipeline, available
+from tests.integration.shell import Terminal, lines
+
+
+@pytest.fixture
+def shell(pipeline: Pipeline, aws: AwsCalls, tmp_path: Path) -> Terminal:
+    """The program on the pipeline, in which everything that is due happens whenever the program sleeps."""
+
+    def control(request: AWSPreparedRequest) -> AWSResponse:
+        if f"/functions/{FUNCTION}/" not in request.url:
+            return json_answer(request, {}, 202)  # the poller, which is triggered
+        with redirect_stdout(StringIO()):  # the functions' logs and metrics are no output of the program's
+            answer = pipeline.invoke("ControlFunction", json.loads(text_of(request)))
+        return json_answer(request, json.loads(json.dumps(answer)))
+
+    def meanwhile() -> None:
+        with redirect_stdout(StringIO()):
+            pipeline.run()
+
+    def client(stack: str | None, time: Time) -> CopyClient:
+        return CopyClient.from_stack(stack, session=clients.session(), time=time)
+
+    aws.answer("Invoke", control)
+    queue = pipeline.references["IngestQueue"]
+    deploy({"IngestQueueUrl": queue, "ManifestBucketName": BUCKET, "ControlFunctionName": FUNCTION})
+    clock = pipeline.ica.clock
+    program = Program(time=time_of(clock, meanwhile), terminal=False, client=client)
+    return Terminal(ScriptedControl(), clock, program, tmp_path)
+
+
+@pytest.fixture
+def run(pipeline: Pipeline, shell: Terminal) -> Callable[..., str]:
+    """Copies these folders, as copy ``run-42``; how its waiting for it ends."""
+
+    def submit(*folders: str, code: Exit = Exit.DONE, options: tuple[str, ...] = ("--wait",)) -> str:
+        path = shell.manifest(pipeline.manifest(*folders))
+        result = shell("submit", path, "--id", "run-42", *options)
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    return submit
+
+
+def shown(shell: Terminal, *arguments: str) -> Any:
+    """What a command prints as JSON."""
+    result = shell(*arguments, "--json")
+    assert result.exit_code == Exit.DONE, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_copy_is_submitted_watched_and_reported(pipeline: Pipeline, shell: Terminal) -> None:
+    pipeline.ica.script("/to/x/", "FAILED")
+    path = shell.manifest(pipeline.manifest("x", "y"))
+    assert shell("validate", path).exit_code == Exit.DONE
+    submitted = shell("submit", path, "--tag", "run=42")
+    copy_id = submitted.stdout.strip()
+    watched = shell("watch", copy_id, "--json")
+    assert watched.exit_code == Exit.DONE
+    changes = [json.loads(line) for line in watched.stdout.splitlines()]
+    assert changes[-1]["copy"]["status"] == "COMPLETED"
+    attempts = {job["job_id"]: job["attempt"] for change in changes for job in change["jobs"]}
+    assert attempts == {"000001": 2, "000002": 1}
+    assert pipeline.ica.arrived() == available("x", "y")
+    (listed,) = shown(shell, "list", "--tag", "run=42", "--since", "1h")
+    assert (listed["copy_id"], listed["passed_jobs"], listed["tags"]) == (copy_id, 2, {"run": "42"})
+    assert shown(shell, "list", "--tag", "run=43") == []
+    assert shown(shell, "list", "--status", "failed") == []
+    report = shown(shell, "report", copy_id)
+    assert (report["status"], len(report["job_list_with_attempt_counter"])) == ("COMPLETED", 2)
+    jobs = shown(shell, "status", copy_id, "--jobs")["jobs"]
+    assert [attempt["outcome"] for attempt in jobs[0]["attempts"]] == ["FAILED", "SUCCEEDED"]
+    assert f"Copy {copy_id} is COMPLETED: 2 of 2 jobs have ended: 2 passed." in shell("explain", copy_id).stdout
+
+
+def test_what_failed_is_explained_and_redriven(pipeline: Pipeline, shell: Terminal) -> None:
+    path = shell.manifest({**pipeline.manifest("x"), "icav2://source/late.txt": ["icav2://destination/to/y/"]})
+    waited = shell("submit", path, "--id", "run-42", "--wait")
+    assert (waited.exit_code, lines(waited.stdout)[-1][:2]) == (Exit.COPY_FAILED, ["run-42", "FAILED"])
+    (failed,) = shown(shell, "status", "run-42", "--failed")["jobs"]
+    assert failed["reason"] in shell("explain", "run-42").stdout
+    assert failed["reason"][1:] in shell("explain", "run-42", failed["job_id"]).stdout
+    pipeline.ica.file("/late.txt")
+    redriven = shell("redrive", "run-42")
+    assert (redriven.exit_code, redriven.stdout) == (Exit.DONE, "run-42.r1\n")
+    assert shell("wait", "run-42.r1").exit_code == Exit.DONE
+    assert pipeline.ica.arrived() == {**available("x"), "/to/y/late.txt": "AVAILABLE"}
+    assert shown(shell, "status", "run-42")["redriven_as"] == ["run-42.r1"]
+    assert shown(shell, "status", "run-42.r1")["redrive_of"] == "run-42"
+    again = shell("redrive", "run-42.r1")
+    assert (again.exit_code, again.stdout) == (Exit.REFUSED, "")
+    assert "nothing left to copy" in again.stderr
+
+
+def test_a_copy_on_hold_waits_for_resume(pipeline: Pipeline, shell: Terminal, run: Callable[..., str]) -> None:
+    assert run("x", options=("--hold",)) == "run-42\n"
+    timed_out = shell("wait", "run-42", "--timeout", "2m")
+    assert timed_out.exit_code == Exit.TIMED_OUT
+    assert pipeline.ica.arrived() == {}
+    assert shown(shell, "status", "run-42")["paused_at"]
+    assert "Copy run-42 has been paused since" in shell("explain", "run-42").stdout
+    assert shell("resume", "run-42").stderr == "Nothing is paused now.\n"
+    assert shell("wait", "run-42").exit_code == Exit.DONE
+    assert pipeline.ica.arrived() == available("x")
+
+
+def test_a_project_is_paused_and_resumed(pipeline: Pipeline, shell: Terminal, run: Callable[..., str]) -> None:
+    project = pipeline.ica.destination
+    paused = shell("pause", "--project", project, "--reason", "disk full")
+    ((subject, _, by, why),) = lines(paused.stdout)
+    assert (subject, why) == (f"project {project}", "disk full")
+    assert by.startswith("arn:aws:")
+    run("x", code=Exit.TIMED_OUT, options=("--wait", "--timeout", "2m"))
+    (job,) = shown(shell, "status", "run-42", "--jobs")["jobs"]
+    assert job["status"] == "QUEUED"
+    assert "disk full" in shell("explain", "run-42").stdout
+    assert shell("resume", "--project", project).exit_code == Exit.DONE
+    assert shell("wait", "run-42").exit_code == Exit.DONE
+
+
+def test_a_cancelled_copy_leaves_what_runs_at_ica(pipeline: Pipeline, shell: Terminal, run: Callable[..., str]) -> None:
+    pipeline.references["MaxRunningJobs"] = "1"
+    pipeline.ica.set(job_seconds=60)
+    run("x", "y", "z", code=Exit.TIMED_OUT, options=("--wait", "--timeout", "5"))
+    cancelled = shell("cancel", "run-42")
+    ((left, _, status, ica_job_id),) = lines(cancelled.stdout)
+    assert (left, status) == ("left", "RUNNING")
+    assert ica_job_id in {job.id for job in pipeline.ica.world.jobs.values()}
+    assert cancelled.stderr.startswith("2 jobs cancelled.\n1 job left at ICA")
+    assert "It was cancelled at" in shell("explain", "run-42").stdout
+    assert shell("wait", "run-42").exit_code == Exit.CANCELLED
+    assert pipeline.ica.arrived() == available("x")
+    assert shell("cancel", "run-42").exit_code == Exit.REFUSED
+
+
+def test_the_problems_that_only_ica_can_find_are_printed(pipeline: Pipeline, shell: Terminal) -> None:
+    path = shell.manifest({"icav2://nobody/a.txt": ["icav2://destination/to/"]})
+    assert shell("validate", path).exit_code == Exit.DONE
+    submitted = shell("submit", path, "--id", "run-42", "--wait")
+    assert (submitted.exit_code, submitted.stdout) == (Exit.REFUSED, "run-42\n")
+    assert "Error: copy run-42 was rejected: it has 1 problem\n" in submitted.stderr
+    assert "  icav2://nobody/a.txt: is in a project that cannot be found" in submitted.stderr
+    elsewhere = shell("wait", "run-42")
+    assert elsewhere.exit_code == Exit.REFUSED
+    assert "is in a project that cannot be found" in elsewhere.stderr
+
+
+def test_an_id_in_use_is_refused_although_there_is_a_copy_of_it(
+    pipeline: Pipeline, shell: Terminal, run: Callable[..., str]
+) -> None:
+    run("x")
+    pipeline.ica.clock.forward(60)
+    assert shell("submit", shell.manifest(pipeline.manifest("x")), "--id", "run-42", "--wait").exit_code == Exit.DONE
+    result = shell("submit", shell.manifest(pipeline.manifest("y")), "--id", "run-42", "--wait")
+    assert result.exit_code == Exit.REFUSED
+    assert "run-42: is a copy_id in use for another manifest" in result.stderr
+
+
+def test_what_the_queue_cannot_take_is_uploaded_and_found_again(
+    pipeline: Pipeline, shell: Terminal, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("icav2_copy_batch.client.submission.MESSAGE_BYTES", 100)
+    run("x", options=("--tag", "run=42"))
+    pipeline.notice("manifests/run-42.json.gz")
+    assert shell("wait", "run-42").exit_code == Exit.DONE
+    assert shown(shell, "status", "run-42")["tags"] == {"run": "42"}
+
+
+def test_what_is_decided_cannot_be_decided(shell: Terminal, run: Callable[..., str]) -> None:
+    run("x")
+    for arguments in (("adopt", "run-42", "1", "ica-1"), ("release", "run-42", "1")):
+        result = shell(*arguments, "--yes")
+        assert (result.exit_code, result.stdout) == (Exit.REFUSED, "")
+
+
+MISSING = [
+    ("status", "run-41"),
+    ("cancel", "run-41"),
+    ("pause", "run-41"),
+    ("resume", "run-41"),
+    ("redrive", "run-41"),
+    ("redrive", "run-42", "--job", "9"),
+    ("explain", "run-42", "9"),
+    ("report", "run-41"),
+    ("wait", "run-41"),
+    ("watch", "run-41"),
+]
+
+
+def test_what_is_not_there_is_said(shell: Terminal, run: Callable[..., str]) -> None:
+    run("x")
+    for arguments in MISSING:
+        result = shell(*arguments)
+        assert (result.exit_code, result.stdout) == (Exit.NO_SUCH_COPY, ""), arguments
+        assert "run-4" in result.stderr
+
+
+def test_a_request_that_the_stack_does_not_understand_is_a_usage_error(shell: Terminal) -> None:
+    result = shell("status", "no id")
+    assert result.exit_code == Exit.USAGE
+    assert "must be the id of a copy" in result.stderr
