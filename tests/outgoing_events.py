@@ -26,6 +26,9 @@ STARTED_AT = datetime(2024, 5, 28, 3, 11, 58, 500_000, UTC)
 DELAYED_AT = datetime(2024, 5, 28, 4, 13, 20, 125_000, UTC)
 SETTLED_AT = datetime(2024, 5, 28, 3, 21, 5, 750_000, UTC)
 
+ONLY_IN_A_RESULT = {"first_launched_at", "attempts", "ica_jobs", "files", "folders", "outcomes"}
+ONLY_OF_A_JOB_IN_A_RESULT = {"job_number", "status", "queued_at", "ended_at", "attempts"}
+
 STARTED = Copy(
     copy_id="sqs-059f36b4-87a3-44ab-83d2-661975830a7d",
     digest="b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
@@ -179,6 +182,16 @@ def settled_result(copy: Copy, jobs: list[Job], result_uri: str) -> tuple[Detail
     """The result document of a copy of these jobs, and what is sent of it."""
     sendable = Sendable(copy, result_uri)
     return json.loads("".join(documents.result(copy, lambda: jobs, result_uri, sendable))), sendable
+
+
+def as_sent(result: Detail) -> Detail:
+    """A result document without what it has beyond its event, where that was sent whole."""
+    jobs = [
+        {key: value for key, value in job.items() if key not in ONLY_OF_A_JOB_IN_A_RESULT}
+        for job in result[documents.JOBS_KEY]
+    ]
+    sent = {key: value for key, value in result.items() if key not in ONLY_IN_A_RESULT}
+    return {**sent, documents.JOBS_KEY: jobs}
 
 
 def _rejected_detail() -> Detail:

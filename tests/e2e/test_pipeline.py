@@ -31,6 +31,7 @@ from tests.e2e.steps import (
     stored_bytes,
     upload,
 )
+from tests.outgoing_events import as_sent
 
 
 def test_an_uploaded_manifest_is_copied_whole(stack: LocalStack, subscriber: Subscriber) -> None:
@@ -42,7 +43,10 @@ def test_an_uploaded_manifest_is_copied_whole(stack: LocalStack, subscriber: Sub
 
     assert event["detail-type"] == "CopyCompleted"
     assert_copied_whole(stack, manifest, event["detail"])
-    assert stored(stack, event["detail"]["result_uri"]) == event["detail"]
+    assert as_sent(stored(stack, event["detail"]["result_uri"])) == event["detail"]
+    report = event["detail"]["report_uri"]
+    assert f"Copy {event['detail']['copy_id']}: COMPLETED" in stored_bytes(stack, report).decode()
+    assert len(stored_bytes(stack, report.removesuffix("html") + "csv").splitlines()) == 1 + len(manifest)
     assert event["detail"]["manifest_uri"].endswith("manifests/a run/with spaces & signs+#.json")
 
 

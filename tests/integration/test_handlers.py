@@ -35,6 +35,7 @@ from tests.integration.pipeline import (
     metrics_in,
 )
 from tests.integration.template import TABLE_NAME
+from tests.outgoing_events import as_sent
 
 # --- all the way -----------------------------------------------------------------------------------------------------
 
@@ -68,7 +69,14 @@ def test_a_manifest_goes_all_the_way(
     assert detail["counters"] == {"jobs_failed": 0, "jobs_running": 0, "jobs_passed": 2}
     assert pipeline.ica.arrived() == available("x", "y")
     result = clients.s3().get_object(Bucket=BUCKET, Key=f"results/{copy_id}.json")["Body"].read()
-    assert json.loads(result) == detail
+    assert as_sent(json.loads(result)) == detail
+    page = clients.s3().get_object(Bucket=BUCKET, Key=f"results/{copy_id}.html")
+    assert page["ContentType"] == "text/html; charset=utf-8"
+    assert f"<title>Copy {copy_id}: COMPLETED</title>" in page["Body"].read().decode()
+    assert detail["report_uri"] == f"s3://{BUCKET}/results/{copy_id}.html"
+    table_of_files = clients.s3().get_object(Bucket=BUCKET, Key=f"results/{copy_id}.csv")
+    assert table_of_files["ContentType"] == "text/csv; charset=utf-8"
+    assert len(table_of_files["Body"].read().splitlines()) == 3
     assert +metrics_in(capsys.readouterr().out) == {
         "SubmissionsAccepted": 1,
         "AttemptsStarted": 2,

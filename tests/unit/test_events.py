@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,11 +18,11 @@ from icav2_copy_batch.domain.job import Attempt, Copy, CopyStatus, Job, JobStatu
 from icav2_copy_batch.domain.outcomes import SourceOutcome
 from icav2_copy_batch.domain.problems import Problem, Refused
 from tests import doubles
-from tests.event_files import schema_faults
-from tests.outgoing_events import settled_result
+from tests.event_files import schema_faults, undocumented_keys
+from tests.outgoing_events import ONLY_IN_A_RESULT, ONLY_OF_A_JOB_IN_A_RESULT, as_sent, settled_result
 
 STARTED_AT, SETTLED_AT = "2024-05-28T03:11:58.500Z", "2024-05-28T03:21:05.750Z"
-RESULT_URI = "s3://bucket/results/run-288.json"
+RESULT_URI, REPORT_URI = "s3://bucket/results/run-288.json", "s3://bucket/results/run-288.html"
 STORED = {
     "upload_uri": "s3://bucket/manifests/a b#.json",
     "submission_uri": "s3://bucket/rejected/sqs-1/submission",
@@ -82,7 +83,7 @@ NEVER_STARTED = job(
 
 def settled_detail(settled: Copy, jobs: list[Job], result_uri: str) -> Detail:
     """What is stored, and sent where it fits."""
-    return settled_result(settled, jobs, result_uri)[0]
+    return as_sent(settled_result(settled, jobs, result_uri)[0])
 
 
 def sent(settled: Copy, jobs: list[Job]) -> Detail:
@@ -125,6 +126,7 @@ def test_the_detail_of_a_completed_copy_holds_the_replaced_tools_document() -> N
         "settled_at": SETTLED_AT,
         "manifest_uri": "s3://bucket/manifests/run-288.json",
         "result_uri": RESULT_URI,
+        "report_uri": REPORT_URI,
         "cancelled_jobs": 0,
         "tags": {},
         "redrive_of": None,
@@ -192,6 +194,56 @@ def test_the_detail_of_a_failed_copy_names_the_failed_jobs_with_their_reasons() 
             "job_status": False,
         },
     ]
+
+
+def test_the_result_has_the_history_of_each_job_and_what_all_add_up_to() -> None:
+    first = replace(
+        attempt(1, "FAILED", "ica-1", "disk full"), queued_at=STARTED_AT, running_at="2024-05-28T03:12:01.000Z"
+    )
+    ended = job("icav2://to/a/", ["icav2://from/1", "icav2://from/2/"], first, attempt(2, "SUCCEEDED", "ica-2"))
+    detail, sendable = settled_result(
+        copy(passed=1, failed=1), [replace(ended, ended_at=SETTLED_AT), GIVEN_UP], RESULT_URI
+    )
+    assert {key: detail[key] for key in ONLY_IN_A_RESULT} == {
+        "first_launched_at": "2024-05-28T03:12:01.000Z",
+        "attempts": 4,
+        "ica_jobs": 4,
+        "files": 2,
+        "folders": 1,
+        "outcomes": {"COPIED": 2, "FAILED": 1},
+    }
+    history = detail["job_list_with_attempt_counter"][0]
+    common = {"queued_at": None, "claimed_at": None, "running_at": None, "ended_at": SETTLED_AT}
+    assert {key: history[key] for key in ONLY_OF_A_JOB_IN_A_RESULT} == {
+        "job_number": 1,
+        "status": "PASSED",
+        "queued_at": STARTED_AT,
+        "ended_at": SETTLED_AT,
+        "attempts": [
+            {"outcome": "FAILED", "ica_job_id": "ica-1", "reason": "disk full"}
+            | common
+            | {"queued_at": STARTED_AT, "running_at": "2024-05-28T03:12:01.000Z"},
+            {"outcome": "SUCCEEDED", "ica_job_id": "ica-2", "reason": None} | common,
+        ],
+    }
+    assert undocumented_keys("copy-settled", {**detail, "outcomes": {}}) == []
+    assert sendable.detail() == as_sent(detail)
+
+
+@pytest.mark.parametrize(("failed", "reads"), [(0, 1), (3, 1), (4000, 2)])
+def test_the_jobs_are_read_once_unless_very_many_have_failed(failed: int, reads: int) -> None:
+    """The list of failed jobs comes after all jobs, and is held until then if it is not too long."""
+    jobs = [long_failed_job(number, "disk full " * 180) for number in range(failed)]
+    calls: list[int] = []
+
+    def read() -> list[Job]:
+        calls.append(1)
+        return [PASSED_AT_ONCE, *jobs]
+
+    of_copy = copy(passed=1, failed=failed)
+    stored = json.loads("".join(documents.result(of_copy, read, RESULT_URI, Sendable(of_copy, RESULT_URI))))
+    assert len(calls) == reads
+    assert [each["dest_uri"] for each in stored["failed_jobs"]] == [each.destination for each in jobs]
 
 
 def test_a_failed_job_names_the_sources_that_its_last_attempt_did_not_copy() -> None:
@@ -444,6 +496,7 @@ def test_the_cause_of_a_failed_task_names_the_failed_jobs_and_where_the_result_i
         "status": "FAILED",
         "settled_at": SETTLED_AT,
         "result_uri": RESULT_URI,
+        "report_uri": REPORT_URI,
         "counters": {"jobs_failed": 1, "jobs_running": 0, "jobs_passed": 1},
         "failed_jobs": detail["failed_jobs"],
     }

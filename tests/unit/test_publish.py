@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import CAUSE_KEYS, Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Limits, flip
+from icav2_copy_batch.domain.report import table
 from icav2_copy_batch.stages.publish import (
     ANSWERED_WITHIN,
     CLAIM_MARGIN,
@@ -21,8 +24,10 @@ from icav2_copy_batch.stages.publish import (
     MOST_COPIES_AT_ONCE,
     SECONDS_TO_FINISH,
 )
+from icav2_copy_batch.stages.report import SECONDS_TO_REPORT
 from tests import doubles
 from tests.event_files import invocation, schema_faults
+from tests.outgoing_events import as_sent
 
 PASSED, FAILED = JobStatus.PASSED, JobStatus.FAILED
 SECONDS_LEFT = 900.0
@@ -109,7 +114,37 @@ def test_the_result_is_stored_where_the_event_says() -> None:
     world.publish_run()
     detail = world.bus.events[0].detail
     assert detail["result_uri"] == "s3://our-bucket/results/run.json"
-    assert json.loads(world.bucket["results/run.json"]) == detail
+    assert detail["report_uri"] == "s3://our-bucket/results/run.html"
+    assert as_sent(json.loads(world.bucket["results/run.json"])) == detail
+
+
+def test_a_report_is_stored_beside_the_result() -> None:
+    world = World().settle(PASSED, FAILED)
+    world.publish_run()
+    rows = list(csv.DictReader(StringIO(world.bucket["results/run.csv"].decode(), newline="")))
+    assert [(row["source"], row["destination"], row["outcome"], row["reason"]) for row in rows] == [
+        ("icav2://from/a.txt", "icav2://to/1/", "COPIED", ""),
+        ("icav2://from/b.txt", "icav2://to/1/", "COPIED", ""),
+        ("icav2://from/a.txt", "icav2://to/2/", "ENDED", "disk full"),
+    ]
+    page = world.bucket["results/run.html"].decode()
+    assert data_of(page)["totals"]["outcomes"] == {"COPIED": 2, "ENDED": 1}
+    assert data_of(page)["copy"]["table"] == "s3://our-bucket/results/run.csv"
+
+
+@pytest.mark.parametrize("ends", [(PASSED, PASSED), (PASSED, FAILED)])
+def test_a_copys_jobs_are_read_once(ends: tuple[JobStatus, ...]) -> None:
+    """For its result, its table and its page: each reading of them costs."""
+    world = World().settle(*ends)
+    jobs, reads = world.table.jobs, []
+    world.table.jobs = lambda copy_id: reads.append(copy_id) or jobs(copy_id)  # type: ignore[method-assign,func-returns-value]
+    world.publish_run()
+    assert reads == ["run"]
+
+
+def data_of(page: str) -> Any:
+    """What a page holds."""
+    return json.loads(page.partition('id="data">')[2].partition("</script>")[0])
 
 
 def test_the_event_lists_the_jobs_in_order_with_their_sources() -> None:
@@ -181,6 +216,7 @@ def test_every_task_that_waits_for_a_failed_copy_fails_with_the_reasons() -> Non
             }
         ]
         assert answer.cause["result_uri"] == "s3://our-bucket/results/run.json"
+        assert answer.cause["report_uri"] == "s3://our-bucket/results/run.html"
 
 
 def test_what_is_too_large_to_be_sent_is_sent_without_its_jobs_and_stored_whole() -> None:
@@ -297,7 +333,7 @@ def test_killed_after_any_request_it_is_published_in_the_end_under_the_same_even
     undisturbed = fresh()
     undisturbed.publish_run()
     requests = undisturbed.line.requests
-    assert requests >= 6  # claim, jobs, result, event, answer, note
+    assert requests >= 8  # claim, jobs, result, table, page, event, answer, note
     for cut_after in range(1, requests + 1):
         world = fresh(cut_after)
         with pytest.raises(doubles.LineCut):
@@ -328,13 +364,13 @@ def test_a_publication_that_failed_may_be_tried_again_at_once(failing: str) -> N
 
 def test_the_result_is_there_before_the_event_and_the_event_before_the_note() -> None:
     world = World().settle(PASSED, PASSED)
-    seen: list[tuple[bool, bool]] = []
+    seen: list[tuple[list[str], bool]] = []
     world.bus = OvertakenBus(
         world,
-        lambda: seen.append((("our-bucket", "results/run.json") in world.bucket.objects, world.copy().is_published)),
+        lambda: seen.append((sorted(world.bucket.keys()), world.copy().is_published)),
     )
     world.publish_run()
-    assert seen == [(True, False)]
+    assert seen == [(["results/run.csv", "results/run.html", "results/run.json"], False)]
 
 
 # --- of any size -----------------------------------------------------------------------------------------------------
@@ -343,20 +379,69 @@ def test_the_result_is_there_before_the_event_and_the_event_before_the_note() ->
 def test_a_result_that_cannot_be_written_in_time_is_stored_as_it_is_sent() -> None:
     """Else its copy would never be published."""
     world = World().settle(PASSED, FAILED)
-    jobs = world.table.jobs
-
-    def slow(copy_id: str, after: str | None = None) -> Any:
-        for job in jobs(copy_id):
-            yield job
-            world.seconds_left -= (SECONDS_LEFT - SECONDS_TO_FINISH) / 3
-
-    world.table.jobs = slow  # type: ignore[method-assign]
+    read_slowly(world, (SECONDS_LEFT - SECONDS_TO_FINISH) / 2 + 1)
     assert world.publish_run() is CopyStatus.FAILED
     (event,) = world.bus.events
     assert json.loads(world.bucket["results/run.json"]) == event.detail
     assert event.detail["truncated"] is True
     assert event.detail["failed_jobs"][0]["dest_uri"] == "icav2://to/2/"
     assert schema_faults("copy-settled", event.detail) == []
+    assert world.bucket.keys() == {"results/run.json", "results/run.html"}
+    assert data_of(world.bucket["results/run.html"].decode())["copy"]["table"] == ""
+
+
+def read_slowly(world: World, seconds: float) -> None:
+    """Have each job take so long to be read."""
+    jobs = world.table.jobs
+
+    def slow(copy_id: str) -> Any:
+        for job in jobs(copy_id):
+            world.seconds_left -= seconds
+            yield job
+
+    world.table.jobs = slow  # type: ignore[method-assign]
+
+
+def test_a_report_for_which_there_is_no_time_does_not_hold_up_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    world = World().settle(PASSED, FAILED)
+    read_slowly(world, (SECONDS_LEFT - SECONDS_TO_REPORT) / 2 + 1)
+    assert world.publish_run() is CopyStatus.FAILED
+    (event,) = world.bus.events
+    assert as_sent(json.loads(world.bucket["results/run.json"])) == event.detail
+    assert world.bucket.keys() == {"results/run.json", "results/run.html"}
+    page = data_of(world.bucket["results/run.html"].decode())
+    assert (page["copy"]["table"], page["jobs"]) == ("", [])
+    assert "report too large to be written" in caplog.text
+
+
+def test_a_report_that_cannot_be_made_does_not_hold_up_the_rest(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(*_: object) -> str:
+        raise ValueError("made by the test")
+
+    undisturbed, world = World().settle(PASSED, FAILED), World().settle(PASSED, FAILED)
+    undisturbed.publish_run()
+    monkeypatch.setattr(table, "rows", breaks)
+    assert world.publish_run() is CopyStatus.FAILED
+    assert world.bus.events == undisturbed.bus.events
+    assert world.bucket["results/run.json"] == undisturbed.bucket["results/run.json"]
+    assert world.bucket.keys() == {"results/run.json", "results/run.html"}
+    assert "report cannot be made" in caplog.text
+
+
+def test_what_breaks_while_the_result_is_written_leaves_no_upload_of_the_report() -> None:
+    world = World().settle(PASSED, PASSED)
+    jobs = world.table.jobs
+
+    def breaks(copy_id: str) -> Any:
+        yield next(iter(jobs(copy_id)))
+        raise RuntimeError("made by the test")
+
+    world.table.jobs = breaks  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="made by the test"):
+        world.publish_run()
+    assert (world.bucket.keys(), world.bucket.uploads) == (set(), 0)
 
 
 def test_the_claim_lasts_for_longer_than_its_maker_can_live() -> None:

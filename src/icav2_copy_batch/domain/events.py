@@ -16,6 +16,8 @@ from uuid import NAMESPACE_URL, uuid5
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import as_spelled
+from icav2_copy_batch.domain.report.files import Totals, ends_of
+from icav2_copy_batch.domain.report.places import PAGE, beside
 
 SCHEMA_VERSION = "1.1"
 EVENT_SOURCE = "icav2-copy-batch"
@@ -45,7 +47,9 @@ MAX_CAUSE_BYTES = 32_768
 """Step Functions' limit for the cause of a failed task:
 https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html."""
 JOBS_KEY = "job_list_with_attempt_counter"
-CAUSE_KEYS = ("copy_id", "status", "settled_at", "result_uri", "counters", "failed_jobs")
+CAUSE_KEYS = ("copy_id", "status", "settled_at", "result_uri", "report_uri", "counters", "failed_jobs")
+MAX_FAILED_KEPT = 4 * 1024**2
+"""Characters of the list of failed jobs that are kept while a result is written."""
 FAILED_JOBS_WHEN_TRUNCATED = 100
 FAILED_SOURCES_LISTED = 20
 """How many failed sources are listed for each failed job, so that one bad folder does not fill the event."""
@@ -129,8 +133,8 @@ class Sendable:
 
     @property
     def is_full(self) -> bool:
-        """Whether more jobs would change nothing. The failed jobs have been added by then, since they come first."""
-        return self._jobs.is_cut
+        """Whether more jobs would change nothing."""
+        return self._jobs.is_cut and (self._failed_jobs.is_cut or self._failed_jobs.added == self._copy.failed_jobs)
 
     def detail(self) -> Detail:
         """The detail of the settling event, without the list of jobs if that would exceed the services' limit."""
@@ -167,9 +171,11 @@ class _Fitting:
     def __init__(self) -> None:
         self.entries: list[Detail] = []
         self.is_cut = False
+        self.added = 0
         self._size = 0
 
     def add(self, entry: Detail, size: int) -> None:
+        self.added += 1
         self._size += size
         self.is_cut = self.is_cut or self._size > MAX_DETAIL_BYTES
         if not self.is_cut:
@@ -183,26 +189,51 @@ class _Fitting:
 def result(copy: Copy, jobs: Callable[[], Iterable[Job]], result_uri: str, sendable: Sendable) -> Iterator[str]:
     """The whole result document of a settled copy, as JSON text in pieces, one job at a time.
 
-    ``jobs`` returns all jobs in order. It is called once, and a second time if some jobs have failed. ``sendable``
-    gathers meanwhile what is sent.
+    ``jobs`` returns all jobs in order. It is called once, and a second time only if very much is to be said of failed
+    jobs. ``sendable`` gathers meanwhile what is sent.
     """
-    yield encode(_settled_head(copy, result_uri))[:-1] + ',"failed_jobs":['
-    if copy.failed_jobs:
-        yield from _listed(
-            (_failed_job(copy, job) for job in jobs() if job.status is JobStatus.FAILED), sendable.add_failed
-        )
-    yield f"],{encode(_loop_of_old(copy))[1:-1]},{json.dumps(JOBS_KEY)}:["
-    yield from _listed((_job_of_old(copy, job) for job in jobs()), sendable.add_job)
-    yield "]}"
-
-
-def _listed(entries: Iterable[Detail], add: Callable[[Detail, int], None]) -> Iterator[str]:
-    comma = ""
-    for entry in entries:
+    head, loop = encode(_settled_head(copy, result_uri)), encode(_loop_of_old(copy))
+    yield f"{head[:-1]},{loop[1:-1]},{json.dumps(JOBS_KEY)}:["
+    totals, failed, comma = Totals(), _FailedJobs(copy, sendable), ""
+    for job in jobs():
+        entry = _job_of_old(copy, job)
         text = encode(entry)
-        add(entry, len(text))  # the text is ASCII, so that this is its size in bytes
-        yield comma + text
+        sendable.add_job(entry, len(text))  # the text is ASCII, so that this is its size in bytes
+        failed.add(job)
+        totals.add(job, ends_of(job))
+        yield f"{comma}{text[:-1]},{encode(_history(job))[1:]}"
         comma = ","
+    yield '],"failed_jobs":['
+    yield from failed.texts(jobs)
+    yield f"],{encode(_added_up(totals))[1:]}"
+
+
+class _FailedJobs:
+    """The list of failed jobs in a result, kept until all jobs are written; if it is long, the jobs are read again."""
+
+    def __init__(self, copy: Copy, sendable: Sendable) -> None:
+        self._copy, self._sendable = copy, sendable
+        self._kept: list[str] = []
+        self._size = 0
+
+    def add(self, job: Job) -> None:
+        if job.status is not JobStatus.FAILED:
+            return
+        entry = _failed_job(self._copy, job)
+        text = encode(entry)
+        self._sendable.add_failed(entry, len(text))
+        self._size += len(text)
+        if self._size <= MAX_FAILED_KEPT:
+            self._kept.append(text)
+
+    def texts(self, jobs: Callable[[], Iterable[Job]]) -> Iterator[str]:
+        texts: Iterable[str] = self._kept
+        if self._size > MAX_FAILED_KEPT:
+            texts = (encode(_failed_job(self._copy, job)) for job in jobs() if job.status is JobStatus.FAILED)
+        comma = ""
+        for text in texts:
+            yield comma + text
+            comma = ","
 
 
 def _settled_head(copy: Copy, result_uri: str) -> Detail:
@@ -215,6 +246,7 @@ def _settled_head(copy: Copy, result_uri: str) -> Detail:
         "settled_at": copy.settled_at,
         "manifest_uri": copy.manifest_uri,
         "result_uri": result_uri,
+        "report_uri": beside(result_uri, PAGE),
         "cancelled_jobs": copy.cancelled_jobs,
         **_known_by(copy),
         "truncated": False,
@@ -268,6 +300,40 @@ def _job_of_old(copy: Copy, job: Job) -> Detail:
         "dest_uri": as_spelled(job.destination, copy.project_names),
         "source_uris": [as_spelled(source, copy.project_names) for source in job.sources],
         "job_status": job.status is JobStatus.PASSED,
+    }
+
+
+def _history(job: Job) -> Detail:
+    """What the result adds to a job in the old state machine's output: it would make events longer."""
+    return {
+        "job_number": int(job.job_id),
+        "status": job.status.value,
+        "queued_at": job.attempts[0].queued_at if job.attempts else job.queued_at,
+        "ended_at": job.ended_at,
+        "attempts": [
+            {
+                "outcome": each.outcome,
+                "ica_job_id": each.ica_job_id,
+                "queued_at": each.queued_at,
+                "claimed_at": each.claimed_at,
+                "running_at": each.running_at,
+                "ended_at": each.ended_at,
+                "reason": each.reason,
+            }
+            for each in job.attempts
+        ],
+    }
+
+
+def _added_up(totals: Totals) -> Detail:
+    """What the result says of all jobs together."""
+    return {
+        "first_launched_at": totals.first_launched_at,
+        "attempts": totals.attempts,
+        "ica_jobs": totals.ica_jobs,
+        "files": totals.files,
+        "folders": totals.folders,
+        "outcomes": totals.outcomes,
     }
 
 

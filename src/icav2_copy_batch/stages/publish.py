@@ -3,7 +3,7 @@
 The table's stream calls this for the write that took the open jobs to zero; the poller calls it for a copy that the
 stream did not publish. A publication is claimed first and noted last. So it is made once, unless its maker dies in
 between; then the poller makes it again, under the same ``event_id``. The result is written job by job, so that a copy
-may be of any size.
+may be of any size, and the report with it (``report``).
 
 Step Functions tasks that wait for a copy get heartbeats while it is open. A task that cannot be answered for the moment
 holds up neither the others nor the publication: the poller answers it later.
@@ -18,16 +18,18 @@ from datetime import datetime, timedelta
 
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.events import Sendable
-from icav2_copy_batch.domain.job import Clock, Copy, CopyStatus
+from icav2_copy_batch.domain.job import Clock, Copy, CopyStatus, Job
+from icav2_copy_batch.domain.report.places import key_of
 from icav2_copy_batch.domain.stops import copy_subject
 from icav2_copy_batch.ports import Bucket, Bus, Table, Tasks
+from icav2_copy_batch.stages.report import Report
 
 CLAIM_MARGIN = timedelta(minutes=1)
 """By how much a publication's claim outlasts the invocation that makes it."""
 SECONDS_TO_PUBLISH = 600.0
 """With less time left no second publication is begun: the next invocation has all of its time."""
 SECONDS_TO_FINISH = 60.0
-"""With less time left the result is not written any further: see ``_store``."""
+"""With less time left the result is not written any further: see ``_store_result``."""
 HEARTBEATS_APART = timedelta(minutes=5)
 """Far below the hour after which the template's state machine takes a copy for lost."""
 MOST_COPIES_AT_ONCE = 100
@@ -137,17 +139,30 @@ class Publish:
             self.table.resume(copy_subject(copy.copy_id), copy.copy_id)
 
     def _store(self, copy: Copy, sendable: Sendable) -> None:
-        """Write the result. If that takes longer than an invocation has, store it truncated, as its event is sent.
+        """Write the result, and of the same jobs the report."""
+        report = Report(copy, self._result_uri(copy), self.bucket, self.seconds_left)
+        try:
+            if not self._store_result(copy, report.noting(lambda: self.table.jobs(copy.copy_id)), sendable):
+                report.give_up()
+            report.finish()
+        except BaseException:
+            report.give_up()
+            raise
 
-        Otherwise the copy would never be published.
+    def _store_result(self, copy: Copy, jobs: Callable[[], Iterable[Job]], sendable: Sendable) -> bool:
+        """Write the result; False where that takes longer than an invocation has.
+
+        It is stored truncated then, as its event is sent. Otherwise the copy would never be published.
         """
         try:
-            self.bucket.write(_result_key(copy), self._in_time(self._result(copy, sendable)))
+            self.bucket.write(key_of(copy.copy_id), self._in_time(self._result(copy, jobs, sendable)))
         except ResultTooLarge:
             fields = {"copy_id": copy.copy_id}
             logger.error("result too large to be written: stored truncated", extra=fields)  # noqa: TRY400 # no trace helps
             sendable.leave_out_jobs()
-            self.bucket.put(_result_key(copy), documents.encode(sendable.detail()).encode())
+            self.bucket.put(key_of(copy.copy_id), documents.encode(sendable.detail()).encode())
+            return False
+        return True
 
     def _in_time(self, pieces: Iterable[str]) -> Iterator[str]:
         for piece in pieces:
@@ -158,13 +173,13 @@ class Publish:
     def _sendable(self, copy: Copy) -> Sendable:
         """The event of a copy whose result is stored already."""
         sendable = Sendable(copy, self._result_uri(copy))
-        for _ in self._result(copy, sendable):
+        for _ in self._result(copy, lambda: self.table.jobs(copy.copy_id), sendable):
             if sendable.is_full:
                 break
         return sendable
 
-    def _result(self, copy: Copy, sendable: Sendable) -> Iterator[str]:
-        return documents.result(copy, lambda: self.table.jobs(copy.copy_id), self._result_uri(copy), sendable)
+    def _result(self, copy: Copy, jobs: Callable[[], Iterable[Job]], sendable: Sendable) -> Iterator[str]:
+        return documents.result(copy, jobs, self._result_uri(copy), sendable)
 
     def _was_answered(self, copy: Copy, sendable: Sendable, task_token: str) -> bool:
         """Answer a task; False where it is worth another try later."""
@@ -185,8 +200,4 @@ class Publish:
             self.tasks.fail(task_token, documents.settled_type(copy), sendable.cause())
 
     def _result_uri(self, copy: Copy) -> str:
-        return f"s3://{self.bucket.name}/{_result_key(copy)}"
-
-
-def _result_key(copy: Copy) -> str:
-    return f"results/{copy.copy_id}.json"
+        return f"s3://{self.bucket.name}/{key_of(copy.copy_id)}"
