@@ -170,6 +170,25 @@ def test_what_a_look_costs_does_not_grow_with_what_waits(pipeline: Pipeline, tab
     assert costs[0] == costs[1]
 
 
+@pytest.mark.parametrize(("source", "event"), [("y/a.txt", "CopyCompleted"), ("none.txt", "CopyFailed")])
+def test_to_publish_a_copy_its_jobs_are_read_once(pipeline: Pipeline, source: str, event: str) -> None:
+    """For its result, its table of files and its page, and also where some have failed."""
+    pipeline.manifest("y")
+    pipeline.submit(
+        {"manifest": {**pipeline.manifest("x"), f"icav2://source/run/{source}": ["icav2://destination/z/"]}}
+    )
+    pipeline.ingest()
+    pipeline.launch()
+    pipeline.ica.clock.forward(10)
+    pipeline.poll()
+    pipeline.events()
+    began = len(pipeline.aws.sent)
+    pipeline.publish()
+    asked = [(operation, text_of(sent)) for operation, sent in pipeline.aws.sent[began:]]
+    assert [name for name, _ in pipeline.events()] == [event]
+    assert sum(operation == "Query" and "JOB#" in text for operation, text in asked) == 1
+
+
 # --- while nothing is open -------------------------------------------------------------------------------------------
 
 MINUTES_A_MONTH = 43_200
