@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from icav2_copy_batch.domain.job import Attempt, Copy, Job, JobStatus, timestamp
@@ -40,18 +41,20 @@ def copy_of(jobs: Sequence[Job], **known: object) -> Copy:
     """The settled copy of these jobs."""
     passed = sum(job.status is JobStatus.PASSED for job in jobs)
     failed = sum(job.status is JobStatus.FAILED for job in jobs)
-    return settled(passed, failed, max((job.ended_at or at(1) for job in jobs), default=at(1)))
+    settled_at = max((job.ended_at or at(1) for job in jobs), default=at(1))
+    return replace(settled(passed, failed, settled_at, len(jobs) - passed - failed), **known)  # type: ignore[arg-type]
 
 
-def settled(passed: int, failed: int, settled_at: str, copy_id: str = "run-288") -> Copy:
+def settled(passed: int, failed: int, settled_at: str, cancelled: int = 0, copy_id: str = "run-288") -> Copy:
     return Copy(
         copy_id=copy_id,
         digest="digest",
         submitted_at=at(0),
-        total_jobs=passed + failed,
+        total_jobs=passed + failed + cancelled,
         open_jobs=0,
         passed_jobs=passed,
         failed_jobs=failed,
+        cancelled_jobs=cancelled,
         manifest_uri=f"s3://icav2-copy-batch-manifests/submitted/{copy_id}.json",
         settled_at=settled_at,
     )

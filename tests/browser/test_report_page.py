@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.domain.report.page import page_without_files
 from tests.browser import chrome
 from tests.browser.chrome import Browser, Page
@@ -18,6 +19,7 @@ from tests.reports import (
     TABLE_URI,
     at,
     copy_of,
+    ended_job,
     hostile_job,
     many_files,
     page_of,
@@ -186,6 +188,17 @@ def test_a_page_that_lists_a_part_says_where_all_is(opened: Opened) -> None:
     (words,) = page.texts("#cut")
     assert words.startswith("This page lists 100,000 of 120,000 files, and 120 of 120 jobs.")
     assert TABLE_URI in words
+
+
+def test_a_page_says_by_what_a_copy_is_known_and_that_it_was_cancelled(opened: Opened) -> None:
+    jobs = [*run_of_44_jobs()[:2], ended_job(3, "icav2://to/3/", ["icav2://from/a"], status=JobStatus.CANCELLED)]
+    copy = copy_of(jobs, tags={"lab": "<b>bold</b>"}, redrive_of="run-287", cancelled_at=at(5))
+    page = opened(report(copy, jobs)[1])
+    assert page.texts(".verdict") == ["CANCELLED Of its 3 jobs, 1 cancelled."]
+    facts = dict(zip(page.texts("#facts dt"), page.texts("#facts dd"), strict=True))
+    assert (facts["Tags"], facts["Does again"]) == ("lab = <b>bold</b>", "run-287")
+    assert facts["Cancelled"] == "2026-11-25 03:12:03.500Z"
+    assert page.texts(".failure[data-status=CANCELLED] h3") == ["Job 3, CANCELLED: icav2://to/3/"]
 
 
 def test_a_page_without_files_says_where_the_result_is(opened: Opened) -> None:

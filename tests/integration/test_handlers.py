@@ -76,7 +76,7 @@ def test_a_manifest_goes_all_the_way(
     assert detail["report_uri"] == f"s3://{BUCKET}/results/{copy_id}.html"
     table_of_files = clients.s3().get_object(Bucket=BUCKET, Key=f"results/{copy_id}.csv")
     assert table_of_files["ContentType"] == "text/csv; charset=utf-8"
-    assert len(table_of_files["Body"].read().splitlines()) == 3
+    assert len(table_of_files["Body"].read().splitlines()) == 1 + 4
     assert +metrics_in(capsys.readouterr().out) == {
         "SubmissionsAccepted": 1,
         "AttemptsStarted": 2,

@@ -136,8 +136,13 @@ def test_a_report_is_stored_beside_the_result() -> None:
 def test_a_copys_jobs_are_read_once(ends: tuple[JobStatus, ...]) -> None:
     """For its result, its table and its page: each reading of them costs."""
     world = World().settle(*ends)
-    jobs, reads = world.table.jobs, []
-    world.table.jobs = lambda copy_id: reads.append(copy_id) or jobs(copy_id)  # type: ignore[method-assign,func-returns-value]
+    jobs, reads = world.table.jobs, list[str]()
+
+    def counted(copy_id: str, after: str | None = None) -> Any:
+        reads.append(copy_id)
+        return jobs(copy_id)
+
+    world.table.jobs = counted  # type: ignore[method-assign]
     world.publish_run()
     assert reads == ["run"]
 
@@ -394,7 +399,7 @@ def read_slowly(world: World, seconds: float) -> None:
     """Have each job take so long to be read."""
     jobs = world.table.jobs
 
-    def slow(copy_id: str) -> Any:
+    def slow(copy_id: str, after: str | None = None) -> Any:
         for job in jobs(copy_id):
             world.seconds_left -= seconds
             yield job
@@ -434,7 +439,7 @@ def test_what_breaks_while_the_result_is_written_leaves_no_upload_of_the_report(
     world = World().settle(PASSED, PASSED)
     jobs = world.table.jobs
 
-    def breaks(copy_id: str) -> Any:
+    def breaks(copy_id: str, after: str | None = None) -> Any:
         yield next(iter(jobs(copy_id)))
         raise RuntimeError("made by the test")
 

@@ -83,10 +83,12 @@ def test_where_nothing_is_known_of_the_last_attempt_its_files_end_as_it_did() ->
     assert told(job) == [(A, "COPIED", 1, "ica-1", None), (B, "REFUSED", 2, None, "the source is ARCHIVED")]
 
 
-def test_a_job_that_was_never_tried_says_so_of_its_files() -> None:
-    """Neither passed nor failed, whatever such a status is called."""
-    job = ended_job(1, TO, [A], status=JobStatus.QUEUED, reason="stopped by a person")
-    assert told(job) == [(A, "QUEUED", 0, None, "stopped by a person")]
+def test_the_files_of_a_job_that_was_cancelled_are_copied_or_cancelled() -> None:
+    job = ended_job(1, TO, [A], status=JobStatus.CANCELLED, reason="its copy was cancelled")
+    assert told(job) == [(A, "CANCELLED", 0, None, "its copy was cancelled")]
+    part = attempt(1, "SUCCEEDED", 2, 5)
+    job = ended_job(1, TO, [A, B], part, status=JobStatus.CANCELLED, copied=frozenset({A}), batch_limit=1)
+    assert [outcome for _, outcome, *_ in told(job)] == ["COPIED", "CANCELLED"]
 
 
 def test_which_part_of_a_job_an_attempt_copied_is_not_known() -> None:
@@ -213,15 +215,22 @@ def test_a_page_says_first_how_the_copy_ended() -> None:
     page = parsed(jobs)
     assert page.texts("title") == ["Copy run-288: FAILED"]
     assert page.texts("h1") == ["run-288"]
-    assert "1 of its 2 jobs did not pass." in page.texts("span")
+    assert "Of its 2 jobs, 1 failed." in page.texts("span")
 
 
 @pytest.mark.parametrize(
-    ("passed", "failed", "words"),
-    [(1, 0, "Its one job passed."), (1200, 0, "All of its 1,200 jobs passed."), (0, 1, "1 of its 1 job did not pass.")],
+    ("passed", "failed", "cancelled", "words"),
+    [
+        (1, 0, 0, "Its one job passed."),
+        (1200, 0, 0, "All of its 1,200 jobs passed."),
+        (0, 1, 0, "Of its 1 job, 1 failed."),
+        (1, 1, 2, "Of its 4 jobs, 1 failed and 2 cancelled."),
+        (1, 0, 2, "Of its 3 jobs, 2 cancelled."),
+    ],
 )
-def test_a_page_counts_the_jobs_that_passed(passed: int, failed: int, words: str) -> None:
-    assert words in Parsed(page_without_files(settled(passed, failed, at(9)), RESULT_URI)).texts("span")
+def test_a_page_counts_the_jobs_that_passed(passed: int, failed: int, cancelled: int, words: str) -> None:
+    copy = settled(passed, failed, at(9), cancelled)
+    assert words in Parsed(page_without_files(copy, RESULT_URI)).texts("span")
 
 
 def test_a_page_holds_every_job_and_source() -> None:
@@ -273,7 +282,7 @@ def test_nothing_from_outside_is_markup() -> None:
 
 def test_a_copy_id_is_text_wherever_it_stands() -> None:
     """It can hold no such characters, today."""
-    page = Parsed(Page(settled(1, 0, at(9), "<b>&$data"), RESULT_URI, TABLE_URI).begin())
+    page = Parsed(Page(settled(1, 0, at(9), copy_id="<b>&$data"), RESULT_URI, TABLE_URI).begin())
     assert page.texts("h1") == ["<b>&$data"]
     assert page.texts("title") == ["Copy <b>&$data: COMPLETED"]
 
@@ -342,7 +351,7 @@ def test_a_page_that_could_not_be_written_says_where_the_result_is() -> None:
         (ended_job(1, TO, [A], attempt(1, "MISMATCH", 2, 5)), "not like their sources"),
         (ended_job(1, TO, [A], attempt(1, "FAILED", 2, 5)), "only attempt"),
         (ended_job(1, TO, [A], attempt(1, "FAILED", 2, 5), attempt(2, "FAILED", 7, 9)), "2 attempts"),
-        (ended_job(1, TO, [A], status=JobStatus.QUEUED), "stopped"),
+        (ended_job(1, TO, [A], status=JobStatus.CANCELLED), "cancelled"),
     ],
 )
 def test_it_is_said_what_can_be_done_about_a_job_that_did_not_pass(job: Job, words: str) -> None:

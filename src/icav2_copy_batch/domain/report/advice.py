@@ -11,8 +11,8 @@ REDRIVE = "icav2-copy redrive"
 def advice(job: Job) -> str:
     """A sentence or two for a job that has failed or was cancelled."""
     again = f"{REDRIVE} {job.copy_id} --job {int(job.job_id)}"
-    if job.status is not JobStatus.FAILED:
-        return f"It was not copied to its end because its copy was stopped. To copy what is left: {again}"
+    if job.status is JobStatus.CANCELLED:
+        return f"Its copy was cancelled before all of this was copied. To copy what is left: {again}"
     last = job.attempts[-1] if job.attempts else None
     reason = job.reason or ""
     if last is None or last.ica_job_id is None:

@@ -83,6 +83,9 @@ class Page:
             "settled_at": copy.settled_at,
             "jobs": copy.total_jobs,
             "passed": copy.passed_jobs,
+            "cancelled_at": copy.cancelled_at,
+            "tags": dict(copy.tags),
+            "redrive_of": copy.redrive_of,
             "manifest": copy.manifest_uri,
             "result": self._result_uri,
             "table": self._table_uri,
@@ -169,10 +172,11 @@ def _tail() -> str:
 
 
 def _verdict(copy: Copy) -> str:
-    total = f"{copy.total_jobs:,} jobs" if copy.total_jobs != 1 else "1 job"
     if copy.settled_status is CopyStatus.COMPLETED:
-        return f"All of its {total} passed." if copy.total_jobs != 1 else "Its one job passed."
-    return f"{copy.total_jobs - copy.passed_jobs:,} of its {total} did not pass."
+        return f"All of its {copy.total_jobs:,} jobs passed." if copy.total_jobs != 1 else "Its one job passed."
+    ends = {"failed": copy.failed_jobs, "cancelled": copy.cancelled_jobs}
+    said = " and ".join(f"{count:,} {end}" for end, count in ends.items() if count)
+    return f"Of its {copy.total_jobs:,} job{'s' if copy.total_jobs != 1 else ''}, {said}."
 
 
 @cache
