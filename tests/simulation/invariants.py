@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
+from io import StringIO
 
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Job, JobStatus
 from icav2_copy_batch.domain.outcomes import Finding
+from icav2_copy_batch.domain.projects import as_spelled
+from icav2_copy_batch.domain.report.files import COPIED
+from icav2_copy_batch.domain.report.places import PAGE, TABLE, key_of
 from icav2_copy_batch.domain.uri import IcaUri, parent_path, parse_uri
 from icav2_copy_batch.stages.launch import NOT_STARTED
 from icav2_copy_batch.stages.verify import Verification
@@ -137,11 +142,29 @@ class Promise:
         for copy_id, row in self.world.table.copies.items():
             jobs = [job for job in self.world.table.job_items.values() if job.copy_id == copy_id]
             _check_copy(row.copy, jobs, published[copy_id])
+            self._check_report(row.copy, jobs)
             for job in jobs:
                 self._check_ended(job)
         self._check_ica_jobs()
         self._check_submissions()
         self._check_redrives()
+
+    def _check_report(self, copy: Copy, jobs: list[Job]) -> None:
+        """The table of files has each source once. What a redrive would not copy again is copied; more may be."""
+        if missing := {key_of(copy.copy_id, form) for form in (TABLE, PAGE)} - self.world.bucket.keys():
+            raise Broken(f"{copy.copy_id} has no {missing}")
+        text = self.world.bucket[key_of(copy.copy_id, TABLE)].decode()
+        rows = list(csv.DictReader(StringIO(text, newline="")))
+        wanted = [(job, source) for job in jobs for source in job.sources]
+        told = [(job.job_id, as_spelled(source, copy.project_names)) for job, source in wanted]
+        if [(row["job"], row["source"]) for row in rows] != told:
+            raise Broken(f"the report of {copy.copy_id} has other files than its jobs")
+        for row, (job, source) in zip(rows, wanted, strict=True):
+            may_be_left = job.status is not JobStatus.PASSED and source in job.pending
+            if row["outcome"] != COPIED and not may_be_left:
+                raise Broken(f"the report says that {_name(job)} has not copied {source}: {row}")
+            if row["outcome"] == COPIED and may_be_left and not job.last_outcomes:
+                raise Broken(f"the report says that {_name(job)} has copied {source}: {row}")
 
     def _published(self) -> Mapping[str, set[tuple[str, str]]]:
         """Copy id → the settling events: event id and detail type. Checks that all others have one event id each."""
