@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,7 +78,17 @@ class Pipeline:
     serial: Iterator[int] = field(default_factory=count)
     ica_tries: int | None = None
     """How often a container's client tries a call; None for as often as deployed, with waits between them."""
-    sleep: Callable[[float], None] = time.sleep
+    slept: list[float] = field(default_factory=list)
+    """What the functions have slept, which moves the clock and takes no time."""
+
+    @property
+    def machine(self) -> Machine:
+        """Time as the simulated ICA has it."""
+        return Machine(clock=self.ica.clock, sleep=self.sleep, monotonic=lambda: self.ica.clock().timestamp())
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.ica.sleep(seconds)
 
     def invoke(self, function: str, event: Event) -> dict[str, Any]:
         began = len(self.aws.sent)
@@ -234,7 +243,7 @@ class TestedContainer(Container):
     """The functions' own container, by the simulated ICA's clock."""
 
     def __init__(self, pipeline: Pipeline, environment: dict[str, str]) -> None:
-        super().__init__(environment, Machine(clock=pipeline.ica.clock, sleep=pipeline.sleep))
+        super().__init__(environment, pipeline.machine)
         self._max_tries = pipeline.ica_tries
 
     def http_options(self) -> dict[str, Any]:

@@ -518,16 +518,8 @@ def dead_letters(pipeline: Pipeline) -> list[dict[str, Any]]:
     return [json.loads(message["Body"]) for message in received.get("Messages", [])]
 
 
-@pytest.fixture
-def slept(pipeline: Pipeline) -> list[float]:
-    """What the publish function sleeps between two tries, which takes no time."""
-    slept: list[float] = []
-    pipeline.sleep = slept.append
-    return slept
-
-
 def test_a_copy_that_cannot_be_published_holds_up_no_other_and_leaves_a_dead_letter_that_names_it(
-    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], slept: list[float]
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     event = settled(pipeline, "x", "y", "z")
     copies = [record["dynamodb"]["Keys"]["copy_id"]["S"] for record in event["Records"]]
@@ -540,14 +532,14 @@ def test_a_copy_that_cannot_be_published_holds_up_no_other_and_leaves_a_dead_let
     (letter,) = dead_letters(pipeline)
     assert letter["copy_id"] == copies[1]
     assert "AccessDenied" in letter["error"]
-    assert len(slept) == publish.TRIES - 1
+    assert len(pipeline.slept) == publish.TRIES - 1
     pipeline.aws.moto_only()
     pipeline.ica.clock.forward(61)
     assert pipeline.poll()["copies_completed"] == 1
     assert [detail["copy_id"] for _, detail in pipeline.events()] == copies[1:2]
 
 
-def test_a_trouble_that_passes_at_once_is_not_noticed(pipeline: Pipeline, slept: list[float]) -> None:
+def test_a_trouble_that_passes_at_once_is_not_noticed(pipeline: Pipeline) -> None:
     failures = iter(range(publish.TRIES - 1))
 
     def take_nothing_at_first(request: AWSPreparedRequest) -> AWSResponse | None:
@@ -560,11 +552,11 @@ def test_a_trouble_that_passes_at_once_is_not_noticed(pipeline: Pipeline, slept:
     assert pipeline.complete_again(event) == []
     assert [name for name, _ in pipeline.events()] == ["CopyCompleted"]
     assert dead_letters(pipeline) == []
-    assert len(slept) == publish.TRIES - 1
+    assert len(pipeline.slept) == publish.TRIES - 1
 
 
 def test_the_stream_is_handled_up_to_the_first_record_for_which_not_even_a_dead_letter_can_be_left(
-    pipeline: Pipeline, slept: list[float]
+    pipeline: Pipeline,
 ) -> None:
     """Lambda gives the function the failed record and all behind it again."""
     event = settled(pipeline, "x", "y", "z")
@@ -624,7 +616,6 @@ def test_a_copy_is_paused_resumed_cancelled_and_redriven(
 def test_whoever_is_refused_with_429_tells_all_functions_and_the_work_is_done_at_that_pace(
     pipeline: Pipeline, table: CopyTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pipeline.sleep = pipeline.ica.sleep
     pipeline.submit({"manifest": pipeline.manifest("x", "y", "z")})
     pipeline.ingest()
     pipeline.launch()

@@ -154,11 +154,11 @@ class Container:
 
     def begin(self, context: LambdaContext) -> None:
         """Note when the invocation under way has to end. Lambda runs one at a time in a container."""
-        self._ends_at = time.monotonic() + context.get_remaining_time_in_millis() / 1000
+        self._ends_at = self.machine.monotonic() + context.get_remaining_time_in_millis() / 1000
 
     def seconds_left(self) -> float:
         """Seconds until the invocation under way has to end."""
-        return self._ends_at - time.monotonic()
+        return self._ends_at - self.machine.monotonic()
 
     def failed(self, records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """The answer to SQS: these messages are to be delivered again, all others are done with."""
