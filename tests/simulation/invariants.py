@@ -118,6 +118,8 @@ class Promise:
             self.world.broken.append(f"{_name(job)} passed, but there was nothing to copy")
         if job.later:
             self.world.broken.append(f"{_name(job)} passed, but {job.later} were left for later")
+        if _is_renamed(job) and self._is_overwritten(job):
+            return
         if missing := self._missing_renamed(job, in_folders=False) if _is_renamed(job) else self._missing(job):
             self.world.broken.append(f"{_name(job)} passed, but these are not there: {missing}")
 
