@@ -11,16 +11,14 @@ from moto import mock_aws
 
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.cli.program import Program
-from icav2_copy_batch.client import CopyClient
 from icav2_copy_batch.client.stack import STACK_VARIABLE
-from icav2_copy_batch.client.waiting import Time
 from tests import doubles
 from tests.doubles.clock import Clock
 from tests.doubles.simulated_ica import SimulatedIca, Stage, serving
-from tests.integration import clients, template
+from tests.integration import template
 from tests.integration.aws_calls import AwsCalls, seen
 from tests.integration.ica_cases import Prepared
-from tests.integration.operators import ScriptedControl, deploy_way_in, time_of
+from tests.integration.operators import ScriptedControl, client_of, deploy_way_in, time_of
 from tests.integration.pipeline import Pipeline, pipeline_of
 from tests.integration.shell import Terminal
 from tests.integration.tables import EitherTable
@@ -86,8 +84,4 @@ def shell(aws: AwsCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ter
     control, clock = ScriptedControl(), Clock()
     aws.answer("Invoke", control)
     deploy_way_in()
-
-    def client(stack: str | None, time: Time) -> CopyClient:
-        return CopyClient.from_stack(stack, session=clients.session(), time=time)
-
-    return Terminal(control, clock, Program(time=time_of(clock), terminal=False, client=client), tmp_path)
+    return Terminal(control, clock, Program(time=time_of(clock), terminal=False, client=client_of), tmp_path)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from icav2_copy_batch.client.stack import DEFAULT_PATH
+from icav2_copy_batch.client import CopyClient
+from icav2_copy_batch.client.aws import Aws
+from icav2_copy_batch.client.stack import DEFAULT_PATH, find_stack
 from icav2_copy_batch.client.waiting import Time
 from tests.doubles.clock import Clock
 from tests.integration import clients
@@ -38,6 +41,17 @@ class ScriptedControl:
 
     def fail(self, command: str, kind: str, message: str) -> None:
         self.answers[command] = {"error": {"kind": kind, "message": message, "problems": []}}
+
+
+@cache
+def _clients() -> Aws:
+    """Those of all programs under test: making them takes longer than most tests run."""
+    return Aws({}, clients.session())
+
+
+def client_of(stack: str | None, time: Time) -> CopyClient:
+    """The client that a new process would have."""
+    return CopyClient(find_stack(_clients(), stack), _clients(), time)
 
 
 def time_of(clock: Clock, meanwhile: Callable[[], object] = lambda: None) -> Time:

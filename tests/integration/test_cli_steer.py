@@ -56,7 +56,7 @@ def test_a_redrive_prints_the_new_id(shell: Terminal) -> None:
     shell.control.ok("redrive", copy_id="run-42.r1", jobs=3)
     result = shell("redrive", "run-42")
     assert (result.exit_code, result.stdout) == (Exit.DONE, "run-42.r1\n")
-    assert result.stderr == "3 jobs of run-42 copied again by run-42.r1.\n"
+    assert result.stderr == "3 jobs of run-42 are copied again by run-42.r1.\n"
     assert shell.asked("redrive") == {"copy_id": "run-42"}
     shell.control.requests.clear()
     assert json.loads(shell("redrive", "run-42", "--job", "3", "--json").stdout) == {"copy_id": "run-42.r1", "jobs": 3}

@@ -91,9 +91,10 @@ def test_options_are_sent_and_those_of_the_file_are_kept(shell: Terminal) -> Non
 
 
 def test_a_bad_manifest_is_not_sent(shell: Terminal) -> None:
-    result = shell("submit", shell.manifest({"nonsense": []}))
+    path = shell.manifest({"nonsense": []})
+    result = shell("submit", path)
     assert (result.exit_code, result.stdout, queued()) == (Exit.REFUSED, "", [])
-    assert "  nonsense: does not start with icav2://\n" in result.stderr
+    assert result.stderr.startswith(f"Error: {path} has 2 problems\n  nonsense: does not start with icav2://\n")
 
 
 def test_a_timeout_without_a_wait_is_a_usage_error(shell: Terminal) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from icav2_copy_batch.cli.exits import Exit
 from icav2_copy_batch.cli.program import Program
-from icav2_copy_batch.client import CopyClient
-from icav2_copy_batch.client.waiting import Time
-from tests.integration import clients
 from tests.integration.aws_calls import AwsCalls, json_answer, text_of
-from tests.integration.operators import BUCKET, FUNCTION, ScriptedControl, deploy, time_of
+from tests.integration.operators import BUCKET, FUNCTION, ScriptedControl, client_of, deploy, time_of
 from tests.integration.pipeline import Pipeline, available
 from tests.integration.shell import Terminal, lines
 
@@ -38,14 +36,11 @@ def shell(pipeline: Pipeline, aws: AwsCalls, tmp_path: Path) -> Terminal:
         with redirect_stdout(StringIO()):
             pipeline.run()
 
-    def client(stack: str | None, time: Time) -> CopyClient:
-        return CopyClient.from_stack(stack, session=clients.session(), time=time)
-
     aws.answer("Invoke", control)
     queue = pipeline.references["IngestQueue"]
     deploy({"IngestQueueUrl": queue, "ManifestBucketName": BUCKET, "ControlFunctionName": FUNCTION})
     clock = pipeline.ica.clock
-    program = Program(time=time_of(clock, meanwhile), terminal=False, client=client)
+    program = Program(time=time_of(clock, meanwhile), terminal=False, client=client_of)
     return Terminal(ScriptedControl(), clock, program, tmp_path)
 
 
@@ -88,6 +83,9 @@ def test_a_copy_is_submitted_watched_and_reported(pipeline: Pipeline, shell: Ter
     assert shown(shell, "list", "--status", "failed") == []
     report = shown(shell, "report", copy_id)
     assert (report["status"], len(report["job_list_with_attempt_counter"])) == ("COMPLETED", 2)
+    assert len(shell("report", copy_id, "--format", "csv").stdout.splitlines()) == 1 + 4
+    assert len(shell("report", copy_id, "--format", "csv", "--failed").stdout.splitlines()) == 1
+    assert shell("report", copy_id, "--format", "html").stdout.lower().startswith("<!doctype html>")
     jobs = shown(shell, "status", copy_id, "--jobs")["jobs"]
     assert [attempt["outcome"] for attempt in jobs[0]["attempts"]] == ["FAILED", "SUCCEEDED"]
     assert f"Copy {copy_id} is COMPLETED: 2 of 2 jobs have ended: 2 passed." in shell("explain", copy_id).stdout
@@ -98,6 +96,8 @@ def test_what_failed_is_explained_and_redriven(pipeline: Pipeline, shell: Termin
     waited = shell("submit", path, "--id", "run-42", "--wait")
     assert (waited.exit_code, lines(waited.stdout)[-1][:2]) == (Exit.COPY_FAILED, ["run-42", "FAILED"])
     (failed,) = shown(shell, "status", "run-42", "--failed")["jobs"]
+    _, row = shell("report", "run-42", "--format", "csv", "--failed").stdout.splitlines()
+    assert row.startswith("icav2://source/late.txt,icav2://destination/to/y/,")
     assert failed["reason"] in shell("explain", "run-42").stdout
     assert failed["reason"][1:] in shell("explain", "run-42", failed["job_id"]).stdout
     pipeline.ica.file("/late.txt")
@@ -114,7 +114,7 @@ def test_what_failed_is_explained_and_redriven(pipeline: Pipeline, shell: Termin
 
 def test_a_copy_on_hold_waits_for_resume(pipeline: Pipeline, shell: Terminal, run: Callable[..., str]) -> None:
     assert run("x", options=("--hold",)) == "run-42\n"
-    timed_out = shell("wait", "run-42", "--timeout", "2m")
+    timed_out = shell("wait", "run-42", "--timeout", "5")
     assert timed_out.exit_code == Exit.TIMED_OUT
     assert pipeline.ica.arrived() == {}
     assert shown(shell, "status", "run-42")["paused_at"]
@@ -130,7 +130,7 @@ def test_a_project_is_paused_and_resumed(pipeline: Pipeline, shell: Terminal, ru
     ((subject, _, by, why),) = lines(paused.stdout)
     assert (subject, why) == (f"project {project}", "disk full")
     assert by.startswith("arn:aws:")
-    run("x", code=Exit.TIMED_OUT, options=("--wait", "--timeout", "2m"))
+    run("x", code=Exit.TIMED_OUT, options=("--wait", "--timeout", "5"))
     (job,) = shown(shell, "status", "run-42", "--jobs")["jobs"]
     assert job["status"] == "QUEUED"
     assert "disk full" in shell("explain", "run-42").stdout
@@ -200,6 +200,10 @@ MISSING = [
     ("resume", "run-41"),
     ("redrive", "run-41"),
     ("redrive", "run-42", "--job", "9"),
+    ("adopt", "run-41", "1", "ica-1", "--yes"),
+    ("adopt", "run-42", "9", "ica-1", "--yes"),
+    ("release", "run-41", "1", "--yes"),
+    ("release", "run-42", "9", "--yes"),
     ("explain", "run-42", "9"),
     ("report", "run-41"),
     ("wait", "run-41"),
@@ -209,6 +213,7 @@ MISSING = [
 
 def test_what_is_not_there_is_said(shell: Terminal, run: Callable[..., str]) -> None:
     run("x")
+    shell.program = replace(shell.program, time=time_of(shell.clock))  # nothing happens meanwhile
     for arguments in MISSING:
         result = shell(*arguments)
         assert (result.exit_code, result.stdout) == (Exit.NO_SUCH_COPY, ""), arguments

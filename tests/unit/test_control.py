@@ -189,14 +189,15 @@ def test_a_request_that_is_not_right_names_what_is_wrong(world: World, request_:
 
 @pytest.mark.parametrize("command", [name for name, kind in REQUESTS.items() if "copy_id" in kind.__dataclass_fields__])
 def test_a_copy_that_is_not_there_is_named(world: World, command: str) -> None:
-    if command in ("adopt", "release"):
-        world.decisions.trouble = NotForAPerson("there is no job 000001 of a copy nobody")
-        message = world.refused(
-            "refused", command, copy_id="nobody", job_id="000001", **({"ica_job_id": "x"} if command == "adopt" else {})
-        )
-    else:
-        message = world.refused("no_such_copy", command, copy_id="nobody")
-    assert "nobody" in message
+    more = {"adopt": {"job_id": "000001", "ica_job_id": "x"}, "release": {"job_id": "000001"}}.get(command, {})
+    assert "nobody" in world.refused("no_such_copy", command, copy_id="nobody", **more)
+
+
+@pytest.mark.parametrize(("command", "more"), [("adopt", {"ica_job_id": "x"}), ("release", {})])
+def test_a_job_that_is_not_there_cannot_be_decided(world: World, command: str, more: dict[str, str]) -> None:
+    world.submit()
+    assert "000009" in world.refused("no_such_job", command, copy_id="run", job_id="000009", **more)
+    assert world.decisions.said == []
 
 
 # --- shown -----------------------------------------------------------------------------------------------------------
@@ -232,11 +233,12 @@ def test_a_copy_is_shown_with_its_jobs_and_what_holds_them(world: World) -> None
     world.table.wait(LaunchRequest("run", "000002", 1), world.clock(), doubles.hold("ICA is down"))
     shown = world.ok("status", copy_id="run", jobs=True)
     assert (shown["copy"]["status"], shown["copy"]["open_jobs"], shown["copy"]["failed_jobs"]) == ("OPEN", 2, 1)
-    assert shown["copy"]["result_uri"] is None
+    assert (shown["copy"]["result_uri"], shown["copy"]["settled_at"]) == (None, None)
+    assert world.ok("list")["copies"][0]["settled_at"] is None
     failed, held, queued = shown["jobs"]
     assert (failed["status"], failed["reason"], failed["attempts"][0]["outcome"]) == ("FAILED", "disk full", "FAILED")
     assert held["hold"] == {"reason": "ICA_UNAVAILABLE", "detail": "ICA is down"}
-    assert (queued["dest_uri"], queued["sources"]) == ("icav2://to/2/", 1) or queued["sources"] == 1
+    assert (queued["dest_uri"], queued["project_id"], queued["sources"]) == ("icav2://to/2/", "to", 1)
     assert "jobs" not in world.ok("status", copy_id="run")
     assert [job["job_id"] for job in world.ok("status", copy_id="run", failed=True)["jobs"]] == ["000001"]
 
@@ -256,6 +258,7 @@ def test_a_published_copy_says_where_its_result_is(world: World) -> None:
     world.settle()
     shown = world.ok("status", copy_id="run")["copy"]
     assert (shown["status"], shown["result_uri"]) == ("FAILED", "s3://our-bucket/results/run.json")
+    assert shown["settled_at"] == world.ok("list")["copies"][0]["settled_at"] == timestamp(world.clock())
 
 
 # --- cancelled -------------------------------------------------------------------------------------------------------

@@ -34,12 +34,12 @@ def test_a_reason_of_a_newer_stack_is_shown_without_what_moves_it() -> None:
 
 
 def test_a_copy_says_what_holds_its_jobs_and_how_many() -> None:
-    jobs = [held("NO_SLOT"), held("NO_SLOT"), replace(JOB, status="RUNNING")]
+    jobs = [held("NO_SLOT"), held("NO_SLOT"), *(replace(JOB, status=each) for each in ("RUNNING", "LAUNCHING"))]
     text = explain_copy(COPY, jobs, [], [])
     assert text.startswith(
         "Copy run-42 is OPEN: 1 of 4 jobs have ended: 1 passed. 2 jobs are held (NO_SLOT): what was said."
     )
-    assert text.endswith("1 job runs at ICA.")
+    assert text.endswith("1 job runs at ICA. 1 job is being launched.")
 
 
 def test_a_pause_is_named_with_who_and_why() -> None:
@@ -71,7 +71,7 @@ def test_a_copy_whose_jobs_have_all_ended_is_being_published() -> None:
 def test_a_delayed_copy_and_waiting_jobs_are_named() -> None:
     text = explain_copy(replace(COPY, delayed_at="2024-05-28T04:12:00.000Z", redrive_of="run-41"), [JOB, JOB], [], [])
     assert "It copies what failed in run-41." in text
-    assert "2 jobs wait for a free slot. CopyDelayed was published at 2024-05-28 04:12:00 UTC." in text
+    assert "2 jobs wait for a slot, or a launch message. CopyDelayed was published at 2024-05-28 04:12:00 UTC." in text
 
 
 def test_a_failed_copy_says_what_failed_first_and_how_to_try_again() -> None:
@@ -84,7 +84,7 @@ def test_a_failed_copy_says_what_failed_first_and_how_to_try_again() -> None:
 
 def test_a_failed_copy_that_was_redriven_names_the_new_one() -> None:
     failed = replace(COPY, status="FAILED", open_jobs=0, failed_jobs=3, redriven_as=("run-42.r1",))
-    assert explain_copy(failed, [], [], []).endswith("What failed is copied again by run-42.r1.")
+    assert explain_copy(failed, [], [], []).endswith("What is missing is copied again by run-42.r1.")
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,12 @@ def _why_open(copy: CopySummary, open_jobs: Sequence[JobSummary], pauses: Sequen
         told += [sentence(f"{number(count, 'job')} {are} held ({reason}): {detail}"), WHAT_MOVES.get(reason, "")]
     if running := sum(job.status == "RUNNING" for job in open_jobs):
         told.append(f"{number(running, 'job')} {'runs' if running == 1 else 'run'} at ICA.")
+    if launching := sum(job.status == "LAUNCHING" and not job.hold for job in open_jobs):
+        told.append(f"{number(launching, 'job')} {'is' if launching == 1 else 'are'} being launched.")
     if not copy.open_jobs:
         told.append("Every job has ended; its result is being written and published, which takes seconds.")
     elif waiting := sum(job.status == "QUEUED" and not job.hold for job in open_jobs):
-        told.append(f"{number(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for a free slot.")
+        told.append(f"{number(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for a slot, or a launch message.")
     if copy.delayed_at:
         told.append(f"CopyDelayed was published at {short_time(copy.delayed_at)} UTC.")
     return told
@@ -103,7 +105,7 @@ def _why_settled(copy: CopySummary, failed: Sequence[JobSummary]) -> list[str]:
         first = reasons[0]
         told.append(sentence(f"the first job that failed, {first.job_id} into {first.dest_uri}: {first.reason}"))
     if copy.redriven_as:
-        told.append(f"What failed is copied again by {', '.join(copy.redriven_as)}.")
+        told.append(f"What is missing is copied again by {', '.join(copy.redriven_as)}.")
     elif copy.failed_jobs or copy.cancelled_jobs:
         told.append(f"icav2-copy redrive {copy.copy_id} copies again what failed or was cancelled.")
     return told

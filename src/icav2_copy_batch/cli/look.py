@@ -91,7 +91,7 @@ def watch(
     *,
     copy_id: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="A copy; without one, all that are open.", show_default=False),
+        typer.Argument(metavar="ID", help="A copy; without one, all that are open.", show_default=False),
     ] = None,
     timeout: Timeout = None,
     stack: StackName = None,
@@ -145,7 +145,7 @@ def explain(
     context: typer.Context,
     *,
     copy_id: CopyId,
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="One of its jobs.", show_default=False)] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="One of its jobs.", show_default=False)] = None,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:

@@ -19,9 +19,7 @@ import typer
 from icav2_copy_batch.cli.output import Output
 from icav2_copy_batch.cli.program import AsJson, CopyId, Program, StackName
 from icav2_copy_batch.client.stack import variable_name
-
-COPIED = "COPIED"
-"""The outcome of a source that is there."""
+from icav2_copy_batch.domain.report.files import COPIED
 
 
 class Format(StrEnum):

@@ -13,7 +13,7 @@ from icav2_copy_batch.cli.program import AsJson, CopyId, JobId, Program, StackNa
 from icav2_copy_batch.client import JobSummary, Pause
 from icav2_copy_batch.client.errors import number
 
-SomeCopy = Annotated[str | None, typer.Argument(metavar="[ID]", help="A copy.", show_default=False)]
+SomeCopy = Annotated[str | None, typer.Argument(metavar="ID", help="A copy.", show_default=False)]
 SomeProject = Annotated[str | None, typer.Option(metavar="ID", help="What is copied into it.", show_default=False)]
 Everything = Annotated[bool, typer.Option("--all", help="Everything.")]
 Reason = Annotated[str | None, typer.Option(help="Why; it is shown to everybody.", show_default=False)]
@@ -96,7 +96,8 @@ def redrive(
         out.json(redriven)
         return
     out.line(redriven.copy_id)
-    out.say(f"{number(redriven.jobs, 'job')} of {copy_id} copied again by {redriven.copy_id}.")
+    are = "is" if redriven.jobs == 1 else "are"
+    out.say(f"{number(redriven.jobs, 'job')} of {copy_id} {are} copied again by {redriven.copy_id}.")
 
 
 def adopt(

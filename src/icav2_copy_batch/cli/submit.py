@@ -82,7 +82,7 @@ def submit(
     if hold:
         message["hold"] = True
     client = program.stack(stack)
-    submitted = client.submit_message(message)
+    submitted = client.submit_message(message, file)
     if as_json:
         out.json({"copy_id": submitted})
     else:

@@ -83,14 +83,15 @@ class CopyClient:
         message = {"manifest": entries, **{key: value for key, value in given.items() if value is not None}}
         return self.submit_message(message)
 
-    def submit_message(self, message: Mapping[str, Any]) -> str:
-        """Submit a message of the ingest queue, as README describes it, and return its copy's id at once.
+    def submit_message(self, message: Mapping[str, Any], about: str = "message") -> str:
+        """Submit a message of the ingest queue (docs/submit.md), and return its copy's id at once.
 
-        A message without a copy id is given one, so that sending it again makes no second copy.
+        A message without a copy id is given one, so that sending it again makes no second copy. ``about`` is what the
+        message is called where it is refused. Raises ``Refused``.
         """
         given = message.get("copy_id")
         sent = {**message, "copy_id": given or new_copy_id(self.time.now())}
-        check_message(sent, "message", allow_same_project=True)  # the stack knows whether it allows that
+        check_message(sent, about, allow_same_project=True)  # the stack knows whether it allows that
         copy_id: str = sent["copy_id"]
         sent_at = self.time.now()
         submission_id = self._submissions.send(sent)

@@ -84,12 +84,8 @@ class Control:
                 return self._cancel(request)
             case Redrive():
                 return self._redrive(request)
-            case Adopt():
-                self.reconcile().adopt(request.copy_id, request.job_id, request.ica_job_id)
-                return self._decided(request)
-            case Release():
-                self.reconcile().release(request.copy_id, request.job_id)
-                return self._decided(request)
+            case Adopt() | Release():
+                return self._decide(request)
             case ListCopies():
                 return {"copies": [_listed(copy) for copy in islice(self._copies(request), request.limit)]}
             case ShowCopy():
@@ -134,7 +130,8 @@ class Control:
         shown = {name: getattr(copy, name) for name in names}
         result_uri = f"s3://{self.bucket_name}/results/{copy.copy_id}.json" if copy.is_published else None
         more = {"redrive_of": copy.redrive_of, "redriven_as": sorted(copy.redriven_as), "result_uri": result_uri}
-        return {**shown, "tags": dict(copy.tags), "ingested_at": copy.ingested_at, **more}
+        shown |= {"settled_at": _settled_at(copy), "tags": dict(copy.tags), "ingested_at": copy.ingested_at}
+        return {**shown, **more}
 
     # --- done --------------------------------------------------------------------------------------------------------
 
@@ -167,9 +164,14 @@ class Control:
         jobs = self.table.jobs(copy.copy_id) if job_id is None else [self._job(copy.copy_id, job_id)]
         return (job for job in jobs if job.status in (JobStatus.FAILED, JobStatus.CANCELLED))
 
-    def _decided(self, request: Adopt | Release) -> Answer:
-        logger.warning("a person has decided an undecided launch", extra=asdict(request))
+    def _decide(self, request: Adopt | Release) -> Answer:
         copy = self.operate.copy(request.copy_id)
+        self._job(request.copy_id, request.job_id)
+        if isinstance(request, Adopt):
+            self.reconcile().adopt(request.copy_id, request.job_id, request.ica_job_id)
+        else:
+            self.reconcile().release(request.copy_id, request.job_id)
+        logger.warning("a person has decided an undecided launch", extra=asdict(request))
         return {"job": _job(copy, self._job(request.copy_id, request.job_id))}
 
     def _job(self, copy_id: str, job_id: str) -> Job:
@@ -188,7 +190,12 @@ def _listed_keys() -> list[str]:
 
 
 def _listed(copy: ListedCopy) -> Answer:
-    return {**asdict(copy), "cancelled_jobs": copy.cancelled_jobs}
+    return {**asdict(copy), "settled_at": _settled_at(copy), "cancelled_jobs": copy.cancelled_jobs}
+
+
+def _settled_at(copy: Copy | ListedCopy) -> str | None:
+    """When a copy settled. Of an open one the table says there when a job last ended."""
+    return None if copy.open_jobs else copy.settled_at
 
 
 def _job(copy: Copy, job: Job) -> Answer:
