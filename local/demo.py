@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import signal
 import sys
@@ -62,6 +64,10 @@ def _run(console: Console, stack: LocalStack, manifest: Manifest) -> int:
     if stack.simulator:
         _summary(console, stack.simulator, manifest)
     console.print(f"The whole result: {event['detail'].get('result_uri') or event['detail'].get('problems_uri')}")
+    if "report_uri" in event["detail"]:
+        table = b"".join(stack.copies.report(event["detail"]["copy_id"], "csv")).decode("utf-8-sig")
+        files = sum(1 for _ in csv.DictReader(io.StringIO(table)))
+        console.print(f"Its report: {event['detail']['report_uri']}; as .csv it has a line for each of {files} files.")
     return 0 if event["detail-type"] == "CopyCompleted" else 1
 
 
@@ -129,24 +135,10 @@ def _show(progress: Progress, bar: Any, stack: LocalStack, copy_id: str) -> dict
 
 def _counts(stack: LocalStack, copy_id: str) -> dict[str, int]:
     """How many jobs have passed, run, are tried again and have failed."""
-    pages = (
-        stack.client("dynamodb")
-        .get_paginator("query")
-        .paginate(
-            TableName=stack.outputs["CopyTableName"],
-            KeyConditionExpression="copy_id = :copy_id AND begins_with(#item, :job)",
-            ExpressionAttributeNames={"#item": "item", "#status": "status"},
-            ExpressionAttributeValues={":copy_id": {"S": copy_id}, ":job": {"S": "JOB#"}},
-            ProjectionExpression="#status, attempt",
-        )
-    )
     words: Counter[str] = Counter()
-    for page in pages:
-        for item in page["Items"]:
-            open_word = "retrying" if item["attempt"]["N"] != "1" else "running"
-            ended_words = {"PASSED": "passed", "FAILED": "failed", "QUEUED": "waiting"}
-            word = ended_words.get(item["status"]["S"], open_word)
-            words["retrying" if word == "waiting" and open_word == "retrying" else word] += 1
+    for job in stack.copies.jobs(copy_id):
+        open_word = "retrying" if job.attempt > 1 else "waiting" if job.status == "QUEUED" else "running"
+        words[{"PASSED": "passed", "FAILED": "failed"}.get(job.status, open_word)] += 1
     return {word: words[word] for word in ("passed", "running", "retrying", "failed")}
 
 

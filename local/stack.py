@@ -25,7 +25,11 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import boto3
+from botocore.session import Session
 
+from icav2_copy_batch.client import CopyClient
+from icav2_copy_batch.client.aws import Aws
+from icav2_copy_batch.client.stack import Stack
 from icav2_copy_batch.domain.uri import parent_path, parse_uri
 from local.manifests import Manifest
 
@@ -133,6 +137,14 @@ class LocalStack:
         request = Request(f"{self.ica_base_url}{path}", json.dumps(body).encode(), headers)
         with urlopen(request, timeout=30) as answer:
             return json.load(answer)
+
+    @cached_property
+    def copies(self) -> CopyClient:
+        """The Python client of this stack's copies."""
+        session = Session()
+        session.set_credentials("test", "test")
+        environment = {"AWS_REGION": REGION, "AWS_ENDPOINT_URL": self.endpoint}
+        return CopyClient(Stack("local", self.outputs), Aws(environment, session))
 
     def client(self, service: str) -> Any:
         return self.session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]

@@ -66,7 +66,9 @@ class Aws:
     def _client(self, service: str) -> Any:
         with asked(f"make a client of {service}"):
             region = self._environment.get("AWS_REGION") or None
-            return self._session.create_client(service, region_name=region, config=_CONFIG)
+            endpoint = self._environment.get(f"AWS_ENDPOINT_URL_{service.upper()}")
+            endpoint = endpoint or self._environment.get("AWS_ENDPOINT_URL") or None
+            return self._session.create_client(service, region_name=region, endpoint_url=endpoint, config=_CONFIG)
 
     @property
     def region(self) -> str:
