@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.control import REQUESTS, redrive_id
 from icav2_copy_batch.domain.ica import IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, CopyStatus, HoldReason, Job, JobStatus, LaunchRequest, timestamp
-from icav2_copy_batch.domain.manifest import Limits
-from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.manifest import Limits, flip
+from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.stages.control import Control
 from icav2_copy_batch.stages.ingest import Ingest
 from icav2_copy_batch.stages.reconcile import NotForAPerson
@@ -329,6 +330,26 @@ def test_a_copy_whose_jobs_are_still_being_written_is_cancelled_as_they_come(wor
     world.send()
     assert set(world.statuses()) == {JobStatus.CANCELLED}
     assert world.publish.publish("run") is CopyStatus.CANCELLED
+
+
+def test_jobs_that_are_written_while_their_copy_is_cancelled_are_not_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ingest writes its last job and the backlog just after the cancel has read which jobs there are."""
+    planned, now, unlaunched = flip(MANIFEST, Limits()), world.clock(), world.table.unlaunched_jobs
+    world.create_copy(planned)
+    world.table.create_jobs("run", planned[:2], CopyOptions(), now)
+
+    def read(copy_id: str) -> Any:
+        found = list(unlaunched(copy_id))
+        world.table.create_jobs("run", planned[2:], CopyOptions(), now, first=3)
+        world.table.create_backlogs(backlogs_of("run", planned, timestamp(now)))
+        return found
+
+    monkeypatch.setattr(world.table, "unlaunched_jobs", read)
+    assert world.ok("cancel", copy_id="run")["cancelled"] == 2
+    world.send()
+    assert world.statuses() == [JobStatus.CANCELLED] * 3
 
 
 def test_a_settled_copy_is_not_cancelled(world: World) -> None:

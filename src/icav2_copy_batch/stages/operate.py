@@ -37,6 +37,8 @@ class Operate:
         if not self.table.mark_cancelled(copy_id, self.clock()):
             raise self._settled(copy_id, "cancelled")
         logger.warning("copy cancelled", extra={"copy_id": copy_id, "by": request.by})
+        # Read before the jobs: where a backlog is there, all of its jobs are written and will be seen.
+        backlogs = [backlog for backlog in self.table.backlogs() if backlog.copy_id == copy_id]
         jobs = list(self.table.unlaunched_jobs(copy_id))
         # First the launches that may be about to ask ICA. What is queued cannot be claimed any more.
         jobs.sort(key=lambda job: job.status is JobStatus.QUEUED)
@@ -45,9 +47,8 @@ class Operate:
             ended += end_jobs(self.table, jobs[start : start + MOST_AT_ONCE], self.clock(), self.spread)
             if self.seconds_left() < SECONDS_TO_CANCEL_MORE:
                 return ended
-        for backlog in self.table.backlogs():
-            if backlog.copy_id == copy_id:
-                self.table.shorten_backlog(backlog, backlog.last + 1)
+        for backlog in backlogs:
+            self.table.shorten_backlog(backlog, backlog.last + 1)
         return ended
 
     def left(self, copy_id: str) -> list[OpenJob]:
