@@ -22,6 +22,7 @@ SCHEMA_OF = {
     "CopyDelayed": "copy-delayed",
     "CopyCompleted": "copy-settled",
     "CopyFailed": "copy-settled",
+    "CopyCancelled": "copy-settled",
     "CopyRejected": "copy-rejected",
 }
 GIVE_UP_SECONDS = 420.0
@@ -53,7 +54,8 @@ class Subscriber:
         """The detail of the event with which this copy settled, and its type."""
         return self.wait_for(
             lambda event: (
-                event["detail-type"] in ("CopyCompleted", "CopyFailed") and event["detail"]["copy_id"] == copy_id
+                event["detail-type"] in ("CopyCompleted", "CopyFailed", "CopyCancelled")
+                and event["detail"]["copy_id"] == copy_id
             ),
             meanwhile,
         )

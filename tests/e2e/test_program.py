@@ -1,0 +1,103 @@
+"""``icav2-copy`` as an operator calls it, on the deployed template: it finds the stack, and what it asks is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from icav2_copy_batch.cli.exits import Exit
+from icav2_copy_batch.cli.main import app
+from icav2_copy_batch.cli.program import Program
+from icav2_copy_batch.client.stack import variable_name
+from icav2_copy_batch.client.waiting import Time
+from local.manifests import Manifest, bclconvert_manifest
+from local.stack import CREDENTIALS, STACK_NAME, LocalStack
+from tests.e2e.conftest import Subscriber
+from tests.e2e.steps import destinations, first_folders, place, poll, simulator, stocked
+
+
+class Shell:
+    """A shell on an operator's machine, in which AWS's variables are set."""
+
+    def __init__(self, stack: LocalStack, folder: Path) -> None:
+        self.stack, self.folder = stack, folder
+        self.program = Program(time=Time(sleep=self.poll_and_sleep), terminal=False)
+        self.runner = CliRunner(env={**CREDENTIALS, "AWS_ENDPOINT_URL": stack.endpoint, "AWS_PROFILE": None})
+
+    def poll_and_sleep(self, seconds: float) -> None:
+        poll(self.stack)  # the schedule does so once a minute
+        sleep(min(seconds, 2.0))
+
+    def __call__(self, *arguments: str, code: Exit = Exit.DONE) -> Result:
+        result = self.runner.invoke(app, arguments, obj=self.program)
+        assert result.exit_code == code, result.output
+        return result
+
+    def shown(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json").stdout)
+
+    def file(self, manifest: Manifest) -> str:
+        path = self.folder / "manifest.json"
+        path.write_text(json.dumps(manifest))
+        return str(path)
+
+
+@pytest.fixture
+def shell(stack: LocalStack, tmp_path: Path) -> Shell:
+    return Shell(stack, tmp_path)
+
+
+def manifest_of(stack: LocalStack, seed: int, folders: int = 3) -> Manifest:
+    return stocked(stack, first_folders(bclconvert_manifest(seed=seed), folders))
+
+
+def test_it_finds_the_stack_by_its_name_and_by_its_parameters(shell: Shell, stack: LocalStack) -> None:
+    variables = {variable_name(name): value for name, value in stack.outputs.items()}
+    assert shell.shown("env", "--stack", STACK_NAME) == variables
+    by_parameters = shell.shown("env")
+    assert by_parameters["CONTROL_FUNCTION_NAME"] == variables["CONTROL_FUNCTION_NAME"]
+    shell("env", "--stack", "another", code=Exit.USAGE)
+
+
+def test_a_copy_is_submitted_and_reported(shell: Shell, stack: LocalStack, subscriber: Subscriber) -> None:
+    manifest = manifest_of(stack, 901)
+    path = shell.file(manifest)
+    shell("validate", path)
+    shell("submit", path, "--id", "program-1", "--tag", "run=901", "--wait", "--timeout", "6m")
+    assert simulator(stack).copied(manifest) == (len(manifest), len(manifest))
+    assert [copy["copy_id"] for copy in shell.shown("list", "--tag", "run=901")] == ["program-1"]
+    assert len(shell("report", "program-1", "--format", "csv").stdout.splitlines()) == 1 + len(manifest)
+    assert "Copy program-1: COMPLETED" in shell("report", "program-1", "--format", "html").stdout
+    assert subscriber.settled("program-1")["detail"]["tags"] == {"run": "901"}
+
+
+def test_a_copy_is_paused_cancelled_and_redriven(shell: Shell, stack: LocalStack, subscriber: Subscriber) -> None:
+    manifest = manifest_of(stack, 902)
+    project, _ = place(destinations(manifest)[0])
+    shell("submit", shell.file(manifest), "--id", "program-2", "--hold")
+    shell("wait", "program-2", "--timeout", "5", code=Exit.TIMED_OUT)
+    assert "held since it was submitted" in shell("explain", "program-2").stdout
+    assert simulator(stack).copied(manifest) == (len(manifest), 0)
+    shell("pause", "--project", project, "--reason", "disk full")
+    shell("resume", "program-2")
+    assert "disk full" in shell("explain", "program-2").stdout
+    shell("cancel", "program-2")
+    shell("resume", "--project", project)
+    shell("wait", "program-2", "--timeout", "6m", code=Exit.CANCELLED)
+    assert subscriber.settled("program-2")["detail-type"] == "CopyCancelled"
+    redriven = shell("redrive", "program-2").stdout.strip()
+    shell("wait", redriven, "--timeout", "6m")
+    assert simulator(stack).copied(manifest) == (len(manifest), len(manifest))
+
+
+def test_what_ingest_rejects_is_told_with_its_problems(shell: Shell) -> None:
+    path = shell.file({"icav2://nobody/a.txt": ["icav2://7595e8f2-32d3-4c76-a324-c6a85dae87b5/to/"]})
+    rejected = shell("submit", path, "--id", "program-3", "--wait", "--timeout", "6m", code=Exit.REFUSED)
+    assert "is in a project that cannot be found" in rejected.stderr
+    shell("wait", "program-3", code=Exit.REFUSED)
+    shell("status", "program-3", code=Exit.NO_SUCH_COPY)
