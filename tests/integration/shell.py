@@ -85,10 +85,11 @@ class Terminal:
 
         def answer(asked: dict[str, Any]) -> dict[str, Any]:
             if asked.get("jobs"):
-                ended = ("FAILED", "CANCELLED")
-                return {"ok": {"copy": looks[0], "jobs": [
-                    job for job in jobs or [] if not asked.get("failed") or job["status"] in ended
-                ]}}  # fmt: skip
+                wanted = (
+                    ("FAILED", "CANCELLED") if asked.get("failed") else tuple(each["status"] for each in jobs or [])
+                )
+                after = [each for each in jobs or [] if each["job_id"] > asked.get("after", "")]
+                return {"ok": {"copy": looks[0], "jobs": [each for each in after if each["status"] in wanted]}}
             look = looks.pop(0) if len(looks) > 1 else looks[0]
             return look if "error" in look else {"ok": {"copy": look}}
 

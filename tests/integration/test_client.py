@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -465,3 +466,15 @@ def test_a_report_that_has_expired_is_said(client: CopyClient, control: Scripted
         client.report("run-42", "html")
     with pytest.raises(Invalid, match="there is no report pdf; there are json, csv, html"):
         client.report("run-42", "pdf")
+
+
+def test_the_example_in_the_documents_runs(control: ScriptedControl, capsys: pytest.CaptureFixture[str]) -> None:
+    deploy_way_in()
+    control.ok("status", copy={**DONE, "result_uri": f"s3://{BUCKET}/results/run-42.json"})
+    clients.s3().put_object(Bucket=BUCKET, Key="results/run-42.json", Body=b'{"failed_jobs": []}')
+    document = (template.TEMPLATE.parent / "docs/program.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
+    exec(code, {})  # noqa: S102 # our own document
+    assert capsys.readouterr().out == "COMPLETED 2 []\n"
+    (message,) = messages()
+    assert message["tags"] == {"run": "42"}

@@ -16,6 +16,7 @@ from icav2_copy_batch.cli.output import Output, plain
 from icav2_copy_batch.cli.program import AsJson, CopyId, Program, StackName, Timeout, complain, exit_code
 from icav2_copy_batch.client import Change, CopyBatchError, CopyClient, CopySummary, JobSummary, NoSuchJob, answers
 from icav2_copy_batch.client.waiting import MOST_JOBS
+from icav2_copy_batch.domain.job import job_id_of
 
 
 class Status(StrEnum):
@@ -221,7 +222,9 @@ def _open_jobs(client: CopyClient, copy: CopySummary) -> list[JobSummary]:
 
 
 def _job(client: CopyClient, copy_id: str, job_id: str) -> JobSummary:
-    for job in client.jobs(copy_id):
-        if job.job_id == job_id:
-            return job
-    raise NoSuchJob(f"copy {copy_id} has no job {job_id}; icav2-copy status {copy_id} --jobs lists them")
+    """One job of a copy. Raises ``NoSuchJob``."""
+    before = job_id_of(int(job_id) - 1) if job_id.isdecimal() and int(job_id) else None
+    job = next(client.jobs(copy_id, after=before), None)
+    if job is None or job.job_id != job_id:
+        raise NoSuchJob(f"copy {copy_id} has no job {job_id}; icav2-copy status {copy_id} --jobs lists them")
+    return job

@@ -108,9 +108,11 @@ class CopyClient:
         """A copy and its counts. Raises ``NoSuchCopy``."""
         return read(CopySummary, self._control.ask("status", copy_id=copy_id).get("copy"))
 
-    def jobs(self, copy_id: str, *, failed: bool = False) -> Iterator[JobSummary]:
-        """A copy's jobs in their order, page by page; or only those that have failed or were cancelled."""
-        after: str | None = None
+    def jobs(self, copy_id: str, *, failed: bool = False, after: str | None = None) -> Iterator[JobSummary]:
+        """A copy's jobs in their order, page by page; or only those that have failed or were cancelled.
+
+        ``after`` is the id of the job after which to begin. Raises ``NoSuchCopy``.
+        """
         while True:
             answer = self._control.ask("status", copy_id=copy_id, jobs=True, failed=failed or None, after=after)
             yield from (read(JobSummary, each) for each in answer.get("jobs") or ())
