@@ -116,6 +116,7 @@ class Table:
                 destination=plan.destination,
                 sources=plan.sources,
                 options=options,
+                former=plan.former,
                 queued_at=timestamp(now),
             )
             with self.line.request():

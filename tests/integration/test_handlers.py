@@ -610,6 +610,20 @@ def test_a_copy_is_paused_resumed_cancelled_and_redriven(
     assert metrics_in(capsys.readouterr().out)["CopiesCancelled"] == 1
 
 
+def test_what_is_redriven_clears_away_what_the_failed_job_has_left(pipeline: Pipeline, table: CopyTable) -> None:
+    """SKIP takes a PARTIAL file for one that is there, and the new job has made none of its own."""
+    pipeline.references["MaxRedeploys"] = "1"
+    pipeline.ica.script("/to/x/", "FAILED", "FAILED")
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x")})
+    pipeline.run(attempts=2)
+    assert "PARTIAL" in pipeline.ica.arrived().values()
+    pipeline.ask("redrive", copy_id="run")
+    pipeline.ica.clock.forward(120)  # the folder rests between two copies
+    pipeline.run(attempts=2)
+    assert pipeline.ica.arrived() == available("x")
+    assert [job.status for job in table.jobs("run.r1")] == [JobStatus.PASSED]
+
+
 # --- where ICA limits calls ------------------------------------------------------------------------------------------
 
 

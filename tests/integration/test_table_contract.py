@@ -1050,6 +1050,18 @@ def test_a_copy_knows_its_redrives_and_what_it_redrives(either_table: EitherTabl
     assert (redrive.redriven_as, redrive.redrive_of, redrive.tags) == (frozenset(), "c", {"run": "231109"})
 
 
+def test_a_job_keeps_the_attempts_of_the_job_that_it_redrives(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    ended = replace(
+        run(either_table, job).ended_attempt("FAILED", "disk full", at(20)), ica_created_at=timestamp(at(11))
+    )
+    either_table.create_copy(copy_of(copy_id="c.r1"))
+    either_table.create_jobs("c.r1", [PlannedJob(DESTINATION, tuple(SOURCES), (ended,))], CopyOptions(), at(30))
+    (redriven,) = either_table.jobs("c.r1")
+    assert (redriven.former, redriven.attempts, redriven.tried) == ((ended,), (), (ended,))
+    assert (redriven.has_failed_before, redriven.failed_attempts) == (True, 0)
+
+
 def test_the_jobs_after_one_are_read_in_order(either_table: EitherTable) -> None:
     create(either_table, total_jobs=3)
     create(either_table, copy_id="d")

@@ -251,6 +251,8 @@ class Job(OpenJob):
     options: CopyOptions = field(default_factory=CopyOptions)
     attempts: tuple[Attempt, ...] = ()
     """The attempts that have ended, oldest first."""
+    former: tuple[Attempt, ...] = ()
+    """The attempts of the job that it redrives: what they have left at ICA is its own to clear away."""
     ended_at: str | None = None
     ica_created_at: str | None = None
     """When ICA created this ICA job, as ICA shows it; the attempt keeps it when it ends."""
@@ -297,12 +299,22 @@ class Job(OpenJob):
         return sum(not each.has_passed for each in self.attempts)
 
     @property
+    def tried(self) -> tuple[Attempt, ...]:
+        """All attempts that have ended, also those of the job that this one redrives; oldest first."""
+        return (*self.former, *self.attempts)
+
+    @property
+    def has_failed_before(self) -> bool:
+        """Whether an attempt of it, or of the job that it redrives, has failed."""
+        return bool(self.former) or self.failed_attempts > 0
+
+    @property
     def ica_began_at(self) -> str | None:
         """When ICA created the first ICA job of this job: whatever this job has made was created later.
 
         None if ICA has not said.
         """
-        created = [each.ica_created_at for each in self.attempts if each.ica_job_id]
+        created = [each.ica_created_at for each in self.tried if each.ica_job_id]
         return created[0] if created else self.ica_created_at
 
     @property

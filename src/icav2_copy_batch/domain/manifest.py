@@ -11,6 +11,7 @@ from itertools import chain, groupby
 from typing import Any
 
 from icav2_copy_batch.domain.commands import CopyOptions
+from icav2_copy_batch.domain.job import Attempt
 from icav2_copy_batch.domain.problems import Problem, Refused, refuse_if_any, type_name
 from icav2_copy_batch.domain.projects import Projects, UnknownProject
 from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, STEPS, is_plain, nfc, uri_fault
@@ -37,6 +38,8 @@ class PlannedJob:
 
     destination: str
     sources: tuple[str, ...]
+    former: tuple[Attempt, ...] = ()
+    """The attempts, without their outcomes, of the job that it redrives, and of those which that one redrives."""
 
 
 # --- flipping --------------------------------------------------------------------------------------------------------

@@ -271,7 +271,10 @@ class Ingest:
         ours = [job for job, is_one in zip(ended, self.spread(is_ours, ended), strict=True) if is_one]
         if not ours:
             raise CannotDo(Failure.REFUSED, f"copy {origin.copy_id} has nothing left that no other copy does again")
-        jobs = [PlannedJob(job.destination, tuple(job.pending)) for job in ours]
+        # What became of each source is in the old copy's result.
+        tried = [tuple(replace(attempt, outcomes=()) for attempt in job.tried) for job in ours]
+        planned = zip(ours, tried, strict=True)
+        jobs = [PlannedJob(job.destination, tuple(job.pending), former) for job, former in planned]
         manifest: dict[str, list[str]] = defaultdict(list)
         for job in jobs:
             for source in job.sources:

@@ -2,7 +2,7 @@
 
 With SKIP the next copy batch may take such a file for one that is there, and would never complete it. A PARTIAL file of
 somebody else's may have the same name and lie in the same place. A file is ours if an item of ours names its id, or if
-ICA created it while an attempt of the job was under way.
+ICA created it while an attempt of the job was under way. The attempts of a job that is redriven count as well.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ class Leftovers:
         return found
 
     def _ours(self, job: Job, partial: Sequence[IcaData]) -> list[IcaData]:
-        """The files that attempts of this job have made. One that neither ICA's time nor an item names is not ours."""
+        """The files that attempts of this job, or of the job that it redrives, have made.
+
+        One that neither ICA's time nor an item names is not ours.
+        """
         if all(is_created_by_an_attempt(data, job) for data in partial):
             return list(partial)
         made = self._made_by(job)
@@ -77,7 +80,7 @@ class Leftovers:
 
     def _made_by(self, job: Job) -> set[str]:
         """The ids of what the copy batches of this job's earlier attempts have made, as far as ICA says."""
-        batch_ids = [attempt.ica_batch_id for attempt in job.attempts if attempt.ica_batch_id]
+        batch_ids = [attempt.ica_batch_id for attempt in job.tried if attempt.ica_batch_id]
         items = [item for batch_id in batch_ids for item in batch_items(self.ica, job, batch_id) or ()]
         return {item.created.data_id for item in items if item.created}
 
@@ -91,7 +94,7 @@ def is_created_by_an_attempt(data: IcaData, job: Job) -> bool:
     if not data.created_at or not job.ica_began_at:
         return False
     created = datetime.fromisoformat(data.created_at)
-    at_work = [(each.ica_created_at or each.claimed_at, each.ended_at) for each in job.attempts if each.ica_job_id]
+    at_work = [(each.ica_created_at or each.claimed_at, each.ended_at) for each in job.tried if each.ica_job_id]
     return any(
         datetime.fromisoformat(began) - CREATED_APART <= created <= datetime.fromisoformat(ended) + CREATED_APART
         for began, ended in at_work

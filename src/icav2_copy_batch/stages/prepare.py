@@ -58,7 +58,7 @@ class Claimed:
     @property
     def is_retried(self) -> bool:
         """Whether an earlier attempt has failed, and may have left something that this one must not find."""
-        return self.job.failed_attempts > 0
+        return self.job.has_failed_before
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ class Verify:
         began = datetime.fromisoformat(job.ica_created_at) - CREATED_APART
         if job.options.action_on_exist == "OVERWRITE":
             return dict.fromkeys(job.uncopied, began)
-        return {source: began for source in job.uncopied if job.failed_attempts and not source.endswith("/")}
+        return {source: began for source in job.uncopied if job.has_failed_before and not source.endswith("/")}
 
     def _fault(self, source: IcaData | None, copy: IcaData | None) -> str | None:
         if copy is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from icav2_copy_batch.adapters.table.models import (
 )
 from icav2_copy_batch.adapters.table.packing import (
     INLINE_SOURCES_BYTES,
+    pack_outcomes,
     pack_sources,
     unpack_copied,
     unpack_outcomes,
@@ -82,6 +83,7 @@ class Jobs:
                 destination=plan.destination,
                 packed_sources=packed if inline else None,
                 options=OptionsMap(**asdict(options)),
+                former=[attempt_map((), each) for each in plan.former] or None,
                 queued_at=timestamp(now),
             )
             # The race: a redelivered submission finds jobs that were written, launched or ended before.
@@ -156,6 +158,7 @@ def _job_of(item: JobItem, packed_sources: bytes) -> Job:
         batch_limit=None if item.batch_limit is None else int(item.batch_limit),
         options=CopyOptions(**item.options.as_dict()),
         attempts=tuple(_attempt(sources, each) for each in item.attempts or ()),
+        former=tuple(_attempt((), each) for each in item.former or ()),
         ended_at=item.ended_at,
         lease_until=item.lease_until,
         intent=_intent(item.intent) if item.intent else None,
@@ -191,6 +194,12 @@ def _shown(item: JobItem) -> dict[str, Any]:
 def _intent(item: IntentMap) -> Intent:
     held = item.as_dict()
     return Intent(**{**held, "folder_id": held.get("folder_id"), "count": int(held["count"])})
+
+
+def attempt_map(sources: Sequence[str], attempt: Attempt) -> AttemptMap:
+    """An attempt as a job's item has it; its outcomes are those of these sources."""
+    kept = {field.name: getattr(attempt, field.name) for field in fields(attempt) if field.name != "outcomes"}
+    return AttemptMap(**kept, packed_outcomes=pack_outcomes(sources, attempt.outcomes) or None)
 
 
 def _attempt(sources: Sequence[str], item: AttemptMap) -> Attempt:

@@ -189,6 +189,7 @@ class JobItem(Model):
     batch_limit = NumberAttribute(null=True)
     options = OptionsMap(null=True)
     attempts = ListAttribute(of=AttemptMap, null=True)
+    former = ListAttribute(of=AttemptMap, null=True)
     queued_at = UnicodeAttribute(null=True)
     claimed_at = UnicodeAttribute(null=True)
     running_at = UnicodeAttribute(null=True)

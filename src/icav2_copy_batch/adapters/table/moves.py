@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,11 +15,11 @@ from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
+from icav2_copy_batch.adapters.table.jobs import attempt_map
 from icav2_copy_batch.adapters.table.models import (
     COPY_ITEM,
     JOB_PREFIX,
     SLOTS_PREFIX,
-    AttemptMap,
     CopyItem,
     FolderItem,
     IntentMap,
@@ -29,7 +29,6 @@ from icav2_copy_batch.adapters.table.models import (
 )
 from icav2_copy_batch.adapters.table.packing import (
     pack_copied,
-    pack_outcomes,
 )
 from icav2_copy_batch.adapters.table.stops import read_stops
 from icav2_copy_batch.adapters.table.writes import REFUSED, accepted, code, retried
@@ -406,7 +405,7 @@ def _to(verb: str, actions: list[Action]) -> list[Action]:
 
 def _attempts_with(job: Job, ended: Attempt) -> Any:
     """The list of ended attempts with one more; the first to end starts it."""
-    ended_map = _attempt_map(job.sources, ended)
+    ended_map = attempt_map(job.sources, ended)
     return JobItem.attempts.append([ended_map]) if job.attempt > 1 else [ended_map]
 
 
@@ -426,8 +425,3 @@ def _job_key(job: OpenJob) -> str:
 
 def _intent_map(intent: Intent) -> IntentMap:
     return IntentMap(**asdict(intent))
-
-
-def _attempt_map(sources: Sequence[str], attempt: Attempt) -> AttemptMap:
-    kept = {field.name: getattr(attempt, field.name) for field in fields(attempt) if field.name != "outcomes"}
-    return AttemptMap(**kept, packed_outcomes=pack_outcomes(sources, attempt.outcomes) or None)
