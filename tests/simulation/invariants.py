@@ -162,7 +162,7 @@ class Promise:
         if [(row["job"], row["source"]) for row in rows] != told:
             raise Broken(f"the report of {copy.copy_id} has other files than its jobs")
         for row, (job, source) in zip(rows, wanted, strict=True):
-            may_be_left = job.status is not JobStatus.PASSED and source in job.pending
+            may_be_left = job.status is not JobStatus.PASSED and source in job.left
             if row["outcome"] != COPIED and not may_be_left:
                 raise Broken(f"the report says that {_name(job)} has not copied {source}: {row}")
             if row["outcome"] == COPIED and may_be_left and not job.last_outcomes:
@@ -237,7 +237,7 @@ class Promise:
         marked: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for job in table.job_items.values():
             if job.redriven_as:
-                marked[job.redriven_as] += [(source, job.destination) for source in job.pending]
+                marked[job.redriven_as] += [(source, job.destination) for source in job.left]
         redrives = {copy_id for copy_id, row in table.copies.items() if row.copy.redrive_of}
         for copy_id in redrives | marked.keys():
             jobs = [job for job in table.job_items.values() if job.copy_id == copy_id]

@@ -16,6 +16,7 @@ from icav2_copy_batch.domain.ica import IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, CopyStatus, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import Limits, flip
+from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.stages.control import Control
 from icav2_copy_batch.stages.ingest import Ingest
@@ -490,6 +491,23 @@ def test_a_redrive_copies_what_the_failed_jobs_have_not_copied(world: World) -> 
         source: {job.destination for job in jobs if source in job.sources} for job in jobs for source in job.sources
     }
     assert (world.types()[-1], world.bus.events[-1].detail["redrive_of"]) == ("CopyStarted", "run")
+
+
+def test_a_redrive_copies_again_what_the_last_attempt_found_to_be_gone(world: World) -> None:
+    """An earlier attempt had copied it, and somebody has taken it away since."""
+    world.submit()
+    sources, now = world.job(2).sources, world.clock()
+    running = world.run(2)
+    part = running.ended_attempt("SUCCEEDED", None, now)
+    held = doubles.hold("the next part", HoldReason.NEXT_ATTEMPT)
+    assert world.table.requeue(running, part, frozenset(sources[:1]), now, now, held)
+    running = world.run(2)
+    wrong = [SourceOutcome(source, Finding.MISMATCH, "is not there") for source in sources]
+    assert world.table.give_up(running, running.ended_attempt("FAILED", "disk full", now, wrong), now)
+    world.ok("cancel", copy_id="run")
+    redrive(world, job_id="000002")
+    (job,) = world.table.jobs("run.job000002")
+    assert job.sources == sources
 
 
 def test_the_same_redrive_again_changes_nothing(world: World) -> None:

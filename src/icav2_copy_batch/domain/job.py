@@ -275,12 +275,12 @@ class Job(OpenJob):
     @property
     def uncopied(self) -> list[str]:
         """The sources that this attempt has to copy: the first part of those that no earlier one has copied."""
-        return self.pending[: self.batch_limit]
+        return self._pending[: self.batch_limit]
 
     @property
     def later(self) -> list[str]:
         """The sources that are left to attempts after this one."""
-        return self.pending[self.batch_limit :] if self.batch_limit else []
+        return self._pending[self.batch_limit :] if self.batch_limit else []
 
     @property
     def due_by_now(self) -> list[str]:
@@ -289,9 +289,18 @@ class Job(OpenJob):
         return [source for source in self.sources if source not in later]
 
     @property
-    def pending(self) -> list[str]:
+    def _pending(self) -> list[str]:
         """The sources that no attempt has copied. All of them, if an attempt failed that seems to have copied all."""
         return [source for source in self.sources if source not in self.copied] or list(self.sources)
+
+    @property
+    def left(self) -> list[str]:
+        """The sources that a job which has failed or was cancelled has not copied, for a redrive.
+
+        Also those which an earlier attempt had copied, and of which the last one found that they are not there.
+        """
+        wrong = {each.source for each in self.last_outcomes}
+        return [source for source in self.sources if source not in self.copied or source in wrong] or list(self.sources)
 
     @property
     def failed_attempts(self) -> int:

@@ -274,7 +274,7 @@ class Ingest:
         # What became of each source is in the old copy's result.
         tried = [tuple(replace(attempt, outcomes=()) for attempt in job.tried) for job in ours]
         planned = zip(ours, tried, strict=True)
-        jobs = [PlannedJob(job.destination, tuple(job.pending), former) for job, former in planned]
+        jobs = [PlannedJob(job.destination, tuple(job.left), former) for job, former in planned]
         manifest: dict[str, list[str]] = defaultdict(list)
         for job in jobs:
             for source in job.sources:
