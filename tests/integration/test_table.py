@@ -143,6 +143,13 @@ def test_a_read_that_fails_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
             read()
 
 
+def test_to_cancel_a_copy_its_jobs_are_read_and_not_their_sources(table: CopyTable, aws: AwsCalls) -> None:
+    create(table)
+    assert [job.job_id for job in table.unlaunched_jobs("c")] == ["000001"]
+    *_, query = aws.requests("Query")
+    assert "begins_with" in json.loads(text_of(query))["KeyConditionExpression"]
+
+
 def test_what_must_not_be_missed_is_read_as_it_is_now(table: CopyTable, aws: AwsCalls) -> None:
     """The index alone may lag behind; DynamoDB reads it in no other way."""
     create(table)

@@ -909,6 +909,15 @@ def test_a_job_that_was_claimed_anew_is_not_cancelled_by_who_has_seen_the_former
     assert everything(either_table) == before
 
 
+def test_a_job_that_is_not_counted_is_not_cancelled(either_table: EitherTable) -> None:
+    either_table.create_copy(copy_of(1))
+    job, uncounted = create_jobs(either_table, [f"{DESTINATION}0/", f"{DESTINATION}1/"])
+    assert either_table.cancel(job, at(20))
+    before = everything(either_table)
+    assert not either_table.cancel(uncounted, at(21))
+    assert everything(either_table) == before
+
+
 def test_the_jobs_that_may_still_be_cancelled_are_found(either_table: EitherTable) -> None:
     queued, unasked, asked, running, ended, _ = create(either_table, total_jobs=6)
     create(either_table, copy_id="another")
