@@ -39,7 +39,7 @@ SECONDS_LEFT = {
     "LaunchFunction": 300,
     "PollFunction": 46,
     "NotifyFunction": 120,
-    "ControlFunction": 300,
+    "ControlFunction": 900,
     "PublishFunction": 900,
 }
 """Of the poller only just enough for one look."""

@@ -94,10 +94,11 @@ def _resolved(value: Any, values: Mapping[str, str]) -> str:
 
 
 def statements(role: str) -> list[dict[str, Any]]:
-    """What a role may do, with what it may only where a parameter is given."""
+    """What a role, or who has a managed policy, may do; with what it may only where a parameter is given."""
+    described = properties(role)
     policies = [
         policy
-        for each in properties(role)["Policies"]
+        for each in described.get("Policies", [described])
         for policy in each.get("If", [each])
         if isinstance(policy, dict) and "PolicyDocument" in policy
     ]

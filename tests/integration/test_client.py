@@ -6,12 +6,19 @@ import gzip
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from botocore.exceptions import NoCredentialsError
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import (
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
 from botocore.session import Session
 
 from icav2_copy_batch.client import (
@@ -27,9 +34,11 @@ from icav2_copy_batch.client import (
     Unavailable,
     WaitTimedOut,
 )
+from icav2_copy_batch.client.aws import LONGEST_INVOCATION_SECONDS
 from icav2_copy_batch.client.stack import DEFAULT_PATH
 from icav2_copy_batch.client.submission import MESSAGE_BYTES, PLAIN_BYTES
 from icav2_copy_batch.domain.commands import read_submit
+from icav2_copy_batch.domain.control import MAX_BYTES
 from icav2_copy_batch.domain.submission import Upload, rejection_key
 from tests.doubles.clock import Clock
 from tests.integration import clients, template
@@ -330,6 +339,131 @@ def test_a_refusal_of_aws_is_unavailable(client: CopyClient, aws: AwsCalls) -> N
     aws.refuse("Invoke", "AccessDeniedException")
     with pytest.raises(Unavailable, match=r"did not call the control function .*have this role given the right"):
         client.status("run-42")
+
+
+# --- answers and requests that are long, and calls that fail ---------------------------------------------------------
+
+
+LONG = f"s3://{BUCKET}/answers/one.json.gz"
+
+
+def store(content: bytes) -> None:
+    clients.s3().put_object(Bucket=BUCKET, Key="answers/one.json.gz", Body=content)
+
+
+def test_a_long_answer_is_read_from_the_bucket(client: CopyClient, control: ScriptedControl) -> None:
+    control.answers["status"] = {"answer_uri": LONG}
+    store(gzip.compress(json.dumps({"ok": {"copy": DONE}}).encode()))
+    assert client.status("run-42").status == "COMPLETED"
+    store(gzip.compress(json.dumps({"error": {"kind": "no_such_copy", "message": "there is none"}}).encode()))
+    with pytest.raises(NoSuchCopy, match="there is none"):
+        client.status("run-42")
+
+
+def test_a_long_answer_that_cannot_be_read_is_unavailable(client: CopyClient, control: ScriptedControl) -> None:
+    control.answers["status"] = {"answer_uri": LONG}
+    with pytest.raises(Unavailable, match=f"AWS did not read {LONG}: .*NoSuchKey.*; try again"):
+        client.status("run-42")
+    for damaged in (b"no gzip", gzip.compress(b"{}" * 1000)[:-9]):
+        store(damaged)
+        with pytest.raises(Unavailable, match=r"does not hold an answer: .*; try again"):
+            client.status("run-42")
+    store(gzip.compress(json.dumps({"answer_uri": LONG}).encode()))
+    with pytest.raises(Unavailable, match="something else than an answer"):
+        client.status("run-42")
+    control.answers["status"] = {"answer_uri": "nowhere"}
+    with pytest.raises(Unavailable, match="with a place that is none: nowhere"):
+        client.status("run-42")
+
+
+def test_a_request_that_lambda_does_not_take_is_not_sent(client: CopyClient, control: ScriptedControl) -> None:
+    with pytest.raises(
+        Refused, match=r"the request pause has 5,000,\d\d\d bytes, .* takes 5,000,000; split the manifest"
+    ):
+        client.pause("run-42", reason="x" * MAX_BYTES)
+    assert control.requests == []
+
+
+def failing(aws: AwsCalls, control: ScriptedControl, failure: str | Exception) -> None:
+    """Have the first call of the control function fail, before or after the function has seen it."""
+
+    def answer(request: AWSPreparedRequest) -> AWSResponse:
+        if aws.count("Invoke") > 1:
+            return control(request)
+        if isinstance(failure, Exception):
+            raise failure
+        said = {"message": "made by the test"}
+        return json_answer(request, said, STATUS_OF[failure], {"x-amzn-ErrorType": failure})
+
+    aws.answer("Invoke", answer)
+
+
+STATUS_OF = {"TooManyRequestsException": 429, "ServiceException": 500, "AccessDeniedException": 403}
+URL = "https://lambda.us-east-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("failure", "asked", "ordered"),
+    [
+        ("TooManyRequestsException", 2, 2),
+        (EndpointConnectionError(endpoint_url=URL), 2, 2),
+        (ConnectTimeoutError(endpoint_url=URL), 2, 2),
+        ("ServiceException", 2, 1),
+        (ConnectionClosedError(endpoint_url=URL), 2, 1),
+        (ReadTimeoutError(endpoint_url=URL), 1, 1),
+        ("AccessDeniedException", 1, 1),
+    ],
+    ids=str,
+)
+def test_a_call_is_repeated_only_where_that_does_nothing_twice(
+    client: CopyClient, control: ScriptedControl, aws: AwsCalls, failure: str | Exception, asked: int, ordered: int
+) -> None:
+    control.ok("status", copy=COPY)
+    control.ok("cancel", copy=COPY)
+    orders: list[tuple[Callable[[], object], int]] = [
+        (lambda: client.status("run-42"), asked),
+        (lambda: client.cancel("run-42"), ordered),
+    ]
+    for call, times in orders:
+        aws.sent.clear()
+        failing(aws, control, failure)
+        if times > 1:
+            call()
+        else:
+            with pytest.raises(Unavailable):
+                call()
+        assert aws.count("Invoke") == times
+
+
+def test_an_order_whose_answer_is_lost_may_have_been_carried_out(
+    client: CopyClient, control: ScriptedControl, aws: AwsCalls
+) -> None:
+    failing(aws, control, ConnectionClosedError(endpoint_url=URL))
+    with pytest.raises(Unavailable, match="it may have been carried out all the same: look before you try again"):
+        client.cancel("run-42")
+
+
+def test_an_aws_that_cannot_be_reached_is_tried_some_times(
+    client: CopyClient, control: ScriptedControl, aws: AwsCalls, clock: Clock
+) -> None:
+    def unreachable(request: AWSPreparedRequest) -> AWSResponse:
+        raise EndpointConnectionError(endpoint_url=URL)
+
+    aws.answer("Invoke", unreachable)
+    began = clock.now
+    with pytest.raises(Unavailable, match=r"Could not connect to the endpoint URL.*; try again"):
+        client.cancel("run-42")
+    assert (aws.count("Invoke"), (clock.now - began).total_seconds()) == (4, 7)
+
+
+def test_the_client_waits_for_as_long_as_the_function_may_take(client: CopyClient) -> None:
+    assert template.properties("ControlFunction")["Timeout"] == LONGEST_INVOCATION_SECONDS
+    config: Any = client.aws.functions.meta.config
+    assert config.read_timeout > LONGEST_INVOCATION_SECONDS
+    assert config.tcp_keepalive
+
+
+# --- steering --------------------------------------------------------------------------------------------------------
 
 
 def test_who_steers_is_named_and_who_asks_is_not(client: CopyClient, control: ScriptedControl) -> None:

@@ -220,6 +220,16 @@ def test_what_is_not_there_is_said(shell: Terminal, run: Callable[..., str]) -> 
         assert "run-4" in result.stderr
 
 
+def test_an_answer_that_is_too_long_comes_by_the_bucket(
+    shell: Terminal, run: Callable[..., str], aws: AwsCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("x", "y")
+    monkeypatch.setattr("icav2_copy_batch.stages.long_answers.MAX_BYTES", 1000)
+    assert [job["status"] for job in shown(shell, "status", "run-42", "--jobs")["jobs"]] == ["PASSED", "PASSED"]
+    (stored,) = [request.url for request in aws.requests("PutObject") if "/answers/" in request.url]
+    assert stored in [request.url for request in aws.requests("GetObject")]
+
+
 def test_a_request_that_the_stack_does_not_understand_is_a_usage_error(shell: Terminal) -> None:
     result = shell("status", "no id")
     assert result.exit_code == Exit.USAGE

@@ -16,6 +16,7 @@ from icav2_copy_batch.adapters.aws import redelivery_seconds
 from icav2_copy_batch.adapters.ica.http import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table.models import FolderItem
 from icav2_copy_batch.domain.commands import read_submit
+from icav2_copy_batch.domain.control import ANSWERS_PREFIX
 from icav2_copy_batch.domain.happening import Happening
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.handlers import container as wiring
@@ -291,6 +292,16 @@ def test_whoever_publishes_may_give_up_a_result_in_parts_and_has_the_time() -> N
         actions = {action for each in statements(f"{function}Role") for action in listed(each["Action"])}
         assert {"s3:PutObject", "s3:AbortMultipartUpload"} <= actions, "parts are s3:PutObject, and to give up is not"
         assert properties(f"{function}Function")["Timeout"] > SECONDS_TO_PUBLISH
+
+
+def test_a_long_answer_is_stored_by_control_read_by_operators_and_removed_after_a_week() -> None:
+    answers = {"Sub": f"${{ManifestBucket.Arn}}/{ANSWERS_PREFIX}*"}
+    stores = {role for role in ROLES for each in statements(role) if answers in [each["Resource"]]}
+    assert stores == {"ControlRole"}
+    may_read = [each for each in statements("OperatorPolicy") if each["Action"] == "s3:GetObject"]
+    assert [answers in each["Resource"] for each in may_read] == [True]
+    rules = properties("ManifestBucket")["LifecycleConfiguration"]["Rules"]
+    assert [rule["ExpirationInDays"] for rule in rules if rule.get("Prefix") == ANSWERS_PREFIX] == [7]
 
 
 def test_only_functions_that_dispatch_may_send_launch_messages() -> None:

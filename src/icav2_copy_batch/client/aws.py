@@ -15,10 +15,13 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
+    ProxyConnectionError,
     SSOError,
 )
 from botocore.session import Session
@@ -32,9 +35,22 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-# The control function may take five minutes.
-_CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=310)
+LONGEST_INVOCATION_SECONDS = 900
+"""So long may the control function take (``ControlFunction`` in the template), and any function."""
+_CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60)
+# Nothing is heard of an invocation before it ends. botocore does not repeat one: see client/control.py.
+_INVOKING = Config(
+    retries={"mode": "standard", "total_max_attempts": 1},
+    connect_timeout=10,
+    read_timeout=LONGEST_INVOCATION_SECONDS + 30,
+    tcp_keepalive=True,
+)
 
+NOT_REACHED = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+"""botocore's errors where AWS was not reached at all."""
+TOO_MANY_CALLS = ("TooManyRequestsException", "ThrottlingException", "ThrottledException")
+"""AWS's codes for calls that it has not carried out, because there were too many."""
+TRY_AGAIN = "try again"
 SIGN_IN = "sign in to AWS (set AWS_PROFILE, or credentials in the environment)"
 SIGN_IN_AGAIN = "sign in to AWS again (with SSO: aws sso login)"
 WHAT_TO_DO: Mapping[type[BotoCoreError], str] = {
@@ -43,6 +59,7 @@ WHAT_TO_DO: Mapping[type[BotoCoreError], str] = {
     ProfileNotFound: "set AWS_PROFILE to a profile of ~/.aws/config",
     NoRegionError: "set AWS_REGION to the stack's region",
     SSOError: SIGN_IN_AGAIN,
+    **dict.fromkeys(NOT_REACHED, TRY_AGAIN),
 }
 WHAT_TO_DO_BY_CODE: Mapping[str, str] = {
     **dict.fromkeys(
@@ -52,8 +69,8 @@ WHAT_TO_DO_BY_CODE: Mapping[str, str] = {
     **dict.fromkeys(
         ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"), SIGN_IN_AGAIN
     ),
+    **dict.fromkeys(TOO_MANY_CALLS, TRY_AGAIN),
 }
-TRY_AGAIN = "try again"
 
 
 class Aws:
@@ -63,12 +80,12 @@ class Aws:
         self._environment = environment
         self._session = session or Session()
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, config: Config = _CONFIG) -> Any:
         with asked(f"make a client of {service}"):
             region = self._environment.get("AWS_REGION") or None
             endpoint = self._environment.get(f"AWS_ENDPOINT_URL_{service.upper()}")
             endpoint = endpoint or self._environment.get("AWS_ENDPOINT_URL") or None
-            return self._session.create_client(service, region_name=region, endpoint_url=endpoint, config=_CONFIG)
+            return self._session.create_client(service, region_name=region, endpoint_url=endpoint, config=config)
 
     @property
     def region(self) -> str:
@@ -97,7 +114,7 @@ class Aws:
 
     @cached_property
     def functions(self) -> LambdaClient:
-        client: LambdaClient = self._client("lambda")
+        client: LambdaClient = self._client("lambda", _INVOKING)
         return client
 
     @cached_property
@@ -111,16 +128,15 @@ class Aws:
 
 
 @contextmanager
-def asked(what: str) -> Iterator[None]:
-    """Raise ``Unavailable`` for AWS's errors: what was asked, what AWS said, what to do."""
+def asked(what: str, otherwise: str = TRY_AGAIN) -> Iterator[None]:
+    """Raise ``Unavailable`` for AWS's errors: what was asked, what AWS said, what to do; ``otherwise`` for most."""
     try:
         yield
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        todo = WHAT_TO_DO_BY_CODE.get(code, TRY_AGAIN)
+        todo = WHAT_TO_DO_BY_CODE.get(code_of(error), otherwise)
         raise Unavailable(f"AWS did not {what}: {error}; {todo}") from error
     except BotoCoreError as error:
-        todo = next((todo for kind, todo in WHAT_TO_DO.items() if isinstance(error, kind)), TRY_AGAIN)
+        todo = next((todo for kind, todo in WHAT_TO_DO.items() if isinstance(error, kind)), otherwise)
         raise Unavailable(f"AWS did not {what}: {error}; {todo}") from error
 
 

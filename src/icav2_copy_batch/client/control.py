@@ -1,16 +1,28 @@
-"""Asks the stack's control function: one request, one answer, or an error with its kind."""
+"""Asks the stack's control function: one request, one answer, or an error with its kind.
+
+A question may be asked again, an order is given once: that a pause was set or an undecided launch adopted is answered
+with a refusal the second time, though it is done. So botocore repeats neither. Here both are repeated where nothing can
+have begun (AWS could not be reached, or had too many calls), and a question where its answer was lost, unless it had
+been waited for as long as the function may take.
+"""
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
+
 from icav2_copy_batch.client.answers import read
-from icav2_copy_batch.client.aws import Aws, asked
+from icav2_copy_batch.client.aws import NOT_REACHED, TOO_MANY_CALLS, TRY_AGAIN, Aws, asked, code_of
 from icav2_copy_batch.client.errors import CopyBatchError, Invalid, NoSuchCopy, NoSuchJob, Refused, Unavailable
+from icav2_copy_batch.domain.control import ANSWER_URI, MAX_BYTES
 from icav2_copy_batch.domain.problems import Problem
+from icav2_copy_batch.domain.s3 import parse_s3_uri
 
 ERRORS: Mapping[str, type[CopyBatchError]] = {
     "invalid": Invalid,
@@ -19,6 +31,9 @@ ERRORS: Mapping[str, type[CopyBatchError]] = {
     "unavailable": Unavailable,
 }
 """The error of each kind. ``refused`` has problems besides, and so is any kind that a newer stack may have."""
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before each further try of a call."""
+MAY_BE_DONE = "it may have been carried out all the same: look before you try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +42,75 @@ class Control:
 
     aws: Aws
     function: str
+    sleep: Callable[[float], None]
 
     def ask(self, command: str, **request: Any) -> Mapping[str, Any]:
-        """The answer to a command; what is None in the request is left out. Raises the error of its kind."""
+        """The answer to a question; what is None in the request is left out. Raises the error of its kind."""
+        return self._answer(command, request, _may_ask_again, TRY_AGAIN)
+
+    def order(self, command: str, **request: Any) -> Mapping[str, Any]:
+        """The answer to an order, as of ``ask``. Where the answer is lost, the error says so."""
+        return self._answer(command, request, _has_not_begun, MAY_BE_DONE)
+
+    def _answer(
+        self, command: str, request: Mapping[str, Any], may_repeat: Callable[[Exception], bool], otherwise: str
+    ) -> Mapping[str, Any]:
         given = {key: value for key, value in request.items() if value is not None}
         payload = json.dumps({"command": command, **given}).encode()
-        with asked(f"call the control function {self.function} in {self.aws.region}"):
-            answer = self.aws.functions.invoke(FunctionName=self.function, Payload=payload)
+        if len(payload) > MAX_BYTES:
+            what = f"the request {command} has {len(payload):,} bytes, and the control function takes {MAX_BYTES:,}"
+            raise Refused(f"{what}; split the manifest")
+        with asked(f"call the control function {self.function} in {self.aws.region}", otherwise):
+            answer = self._invoke(payload, may_repeat)
             text = answer["Payload"].read()
         if "FunctionError" in answer:
             said = text.decode(errors="replace")[:500]
             raise Unavailable(f"the control function {self.function} has failed: {said}; see its log, then try again")
         return self._read(text)
 
-    def _read(self, text: bytes) -> Mapping[str, Any]:
+    def _invoke(self, payload: bytes, may_repeat: Callable[[Exception], bool]) -> Any:
+        for pause in PAUSES:
+            try:
+                return self.aws.functions.invoke(FunctionName=self.function, Payload=payload)
+            except (BotoCoreError, ClientError) as error:
+                if not may_repeat(error):
+                    raise
+            self.sleep(pause)
+        return self.aws.functions.invoke(FunctionName=self.function, Payload=payload)
+
+    def _long_answer(self, uri: str) -> bytes:
+        """An answer that was too long for Lambda, from the place where the function has put it."""
+        place = parse_s3_uri(uri)
+        if place is None:
+            raise Unavailable(f"the control function {self.function} has answered with a place that is none: {uri}")
+        with asked(f"read {uri}"):
+            zipped = self.aws.s3.get_object(Bucket=place[0], Key=place[1])["Body"].read()
         try:
-            answer = json.loads(text)
-        except ValueError:
-            answer = None
-        if isinstance(answer, dict) and isinstance(answer.get("ok"), dict):
+            return gzip.decompress(zipped)
+        except (OSError, EOFError, zlib.error) as error:
+            raise Unavailable(f"{uri} does not hold an answer: {error}; {TRY_AGAIN}") from None
+
+    def _read(self, text: bytes) -> Mapping[str, Any]:
+        answer = _object(text)
+        if isinstance(uri := answer.get(ANSWER_URI), str):
+            text = self._long_answer(uri)
+            answer = _object(text)
+        if isinstance(answer.get("ok"), dict):
             found: Mapping[str, Any] = answer["ok"]
             return found
-        if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+        if isinstance(answer.get("error"), dict):
             raise _error(answer["error"])
         said = text.decode(errors="replace")[:200]
         raise Unavailable(f"the control function {self.function} has answered something else than an answer: {said}")
+
+
+def _object(text: bytes) -> Mapping[str, Any]:
+    """The object that a JSON text holds; an empty one where it holds none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _error(error: Mapping[str, Any]) -> CopyBatchError:
@@ -59,3 +118,15 @@ def _error(error: Mapping[str, Any]) -> CopyBatchError:
     if kind := ERRORS.get(str(error.get("kind"))):
         return kind(message)
     return Refused(message, [read(Problem, each) for each in error.get("problems") or ()])
+
+
+def _has_not_begun(error: Exception) -> bool:
+    """Whether a call that has failed was surely not passed on to the function."""
+    return isinstance(error, NOT_REACHED) or (isinstance(error, ClientError) and code_of(error) in TOO_MANY_CALLS)
+
+
+def _may_ask_again(error: Exception) -> bool:
+    """Whether a question may be repeated: not after its whole time was waited for in vain."""
+    if isinstance(error, ClientError):
+        return _has_not_begun(error) or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+    return _has_not_begun(error) or isinstance(error, ConnectionClosedError)

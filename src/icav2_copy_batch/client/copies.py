@@ -235,11 +235,11 @@ class CopyClient:
         return _pauses(self._order(command, copy_id=copy_id, project_id=project_id, all=whole, reason=reason))
 
     def _order(self, command: str, **request: Any) -> Mapping[str, Any]:
-        return self._control.ask(command, by=self.aws.caller, **request)
+        return self._control.order(command, by=self.aws.caller, **request)
 
     @cached_property
     def _control(self) -> Control:
-        return Control(self.aws, self.stack.output("ControlFunctionName"))
+        return Control(self.aws, self.stack.output("ControlFunctionName"), self.time.sleep)
 
     @cached_property
     def _submissions(self) -> Submissions:

@@ -19,8 +19,14 @@ from icav2_copy_batch.domain.stops import ALL, copy_subject, project_subject
 
 MAX_TEXT_CHARACTERS = 500
 MAX_LISTED = 1000
-"""The most copies, or jobs, of one answer: Lambda returns 6 MB at most,
+"""The most copies, or jobs, of one answer."""
+MAX_BYTES = 5_000_000
+"""The longest request, and the longest answer that is not put into the bucket. Lambda takes and returns 6 MB at most,
 https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html."""
+ANSWER_URI = "answer_uri"
+"""The key of an answer that says where the answer itself lies."""
+ANSWERS_PREFIX = "answers/"
+"""Where such answers lie in the bucket."""
 
 _REDRIVEN = re.compile(r"(.+)\.r(\d{1,4})")
 _JOB_ID = re.compile(r"\d{6,9}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from icav2_copy_batch.handlers.container import Container, Event, LambdaContext, on_lambda
+from icav2_copy_batch.stages.long_answers import fitted
 
 
 def handle(event: Event, context: LambdaContext, container: Container) -> dict[str, Any]:
-    return container.control.answer(event)
+    return fitted(container.control.answer(event), container.bucket)
 
 
 handler = on_lambda(handle)
