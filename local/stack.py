@@ -38,8 +38,8 @@ TOOLS = REPOSITORY / ".tools"
 REGION = "us-east-1"
 STACK_NAME = "icav2-copy-batch"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
-TOKEN = "the-simulator-takes-this-token"
 ICA_MEDIA_TYPE = "application/vnd.illumina.v3+json"
+TOKEN = "the-simulator-takes-this-token"
 SECRET_ARN_PARAMETER = "/icav2/umccr-prod/service-user-trial-jwt-token-secret-arn"
 START_SECONDS = 30.0
 
@@ -123,20 +123,6 @@ class LocalStack:
     @cached_property
     def session(self) -> boto3.Session:
         return boto3.Session("test", "test", region_name=REGION)
-
-    def subscribe(self, *project_ids: str) -> None:
-        """Have ICA tell this stack of the jobs in these projects, by ICA's API, as a user would."""
-        queue_url = self.outputs["NotificationQueueUrl"]
-        channel = self._ica("/api/notificationChannels", {"enabled": True, "type": "SQS", "address": queue_url})
-        wanted = {"enabled": True, "eventCode": "ICA_JOB_001", "notificationChannelId": channel["id"]}
-        for project_id in project_ids:
-            self._ica(f"/api/projects/{project_id}/notificationSubscriptions", wanted)
-
-    def _ica(self, path: str, body: Mapping[str, Any]) -> Any:
-        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": ICA_MEDIA_TYPE, "Content-Type": ICA_MEDIA_TYPE}
-        request = Request(f"{self.ica_base_url}{path}", json.dumps(body).encode(), headers)
-        with urlopen(request, timeout=30) as answer:
-            return json.load(answer)
 
     @cached_property
     def copies(self) -> CopyClient:

@@ -126,7 +126,11 @@ class Deployed:
     def subscribe(self, manifest: Manifest) -> None:
         """Have ICA tell the stack of the jobs in the destination projects."""
         self.simulator.stock(manifest)
-        self.stack.subscribe(*{parse_uri(to).project for destinations in manifest.values() for to in destinations})
+        projects = sorted({parse_uri(to).project for destinations in manifest.values() for to in destinations})
+        if wrong := [
+            each for each in self.stack.copies.subscribe(projects) if each.status in ("refused", "unavailable")
+        ]:
+            raise RuntimeError(f"not subscribed: {wrong}")
 
 
 def observed(simulator: Simulator, manifest: Manifest, how: Callable[[], float | None]) -> CopyRun:

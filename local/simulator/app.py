@@ -31,6 +31,7 @@ from local.simulator.gate import BASE, V3, Answer, Handler, Reply, Simulator
 from local.simulator.model import (
     BatchRequest,
     ChannelRequest,
+    ChannelUpdate,
     DataStatus,
     Datum,
     IcaError,
@@ -39,6 +40,7 @@ from local.simulator.model import (
     JobStatus,
     PendingFolder,
     SubscriptionRequest,
+    SubscriptionUpdate,
 )
 from local.simulator.switches import build, json_object
 from local.simulator.world import ROOT
@@ -168,6 +170,13 @@ async def list_projects(sim: Simulator, request: Request) -> Answer:
 
 async def get_project(sim: Simulator, request: Request) -> Answer:
     return Answer(bodies.project(sim.world.project(request.path_params["project_id"])))
+
+
+async def list_permissions(sim: Simulator, request: Request) -> Answer:
+    project = sim.world.project(request.path_params["project_id"])
+    if sim.world.switches.read_permissions == "refused":
+        raise IcaError(403, "the user may not read the permissions")
+    return Answer({"items": [bodies.permission(project, sim.world.switches)]})
 
 
 DATA_SORT_KEYS: SortKeys[Datum] = {
@@ -404,10 +413,18 @@ async def list_channels(sim: Simulator, _request: Request) -> Answer:
     return Answer({"items": [bodies.channel(channel) for channel in sim.world.channels.values()]})
 
 
+async def get_channel(sim: Simulator, request: Request) -> Answer:
+    return Answer(bodies.channel(sim.world.channel(request.path_params["channel_id"])))
+
+
+async def update_channel(sim: Simulator, request: Request) -> Answer:
+    update = await read(request, ChannelUpdate)
+    return Answer(bodies.channel(sim.world.update_channel(request.path_params["channel_id"], update)))
+
+
 async def create_subscription(sim: Simulator, request: Request) -> Answer:
     wanted = await read(request, SubscriptionRequest)
-    if wanted.event_code not in bodies.EVENT_CODES:
-        raise IcaError(400, f"no event code {wanted.event_code}")
+    _check_event_code(wanted.event_code)
     return Answer(bodies.subscription(sim.world.subscribe(request.path_params["project_id"], wanted)))
 
 
@@ -415,6 +432,21 @@ async def list_subscriptions(sim: Simulator, request: Request) -> Answer:
     project = sim.world.project(request.path_params["project_id"])
     rows = [it for it in sim.world.subscriptions if it.project_id == project.id]
     return Answer({"items": [bodies.subscription(it) for it in rows]})
+
+
+async def get_subscription(sim: Simulator, request: Request) -> Answer:
+    return Answer(bodies.subscription(sim.world.subscription(**request.path_params)))
+
+
+async def update_subscription(sim: Simulator, request: Request) -> Answer:
+    update = await read(request, SubscriptionUpdate)
+    _check_event_code(update.event_code)
+    return Answer(bodies.subscription(sim.world.update_subscription(**request.path_params, update=update)))
+
+
+def _check_event_code(code: str) -> None:
+    if code not in bodies.EVENT_CODES:
+        raise IcaError(400, f"no event code {code}")
 
 
 async def list_event_codes(_sim: Simulator, _request: Request) -> Answer:
@@ -430,9 +462,12 @@ async def no_such_endpoint(_sim: Simulator, request: Request) -> Answer:
 
 PROJECT = "/api/projects/{project_id}"
 BATCH = PROJECT + "/dataCopyBatch/{batch_id}"
+CHANNEL = "/api/notificationChannels/{channel_id}"
+SUBSCRIPTION = PROJECT + "/notificationSubscriptions/{subscription_id}"
 ENDPOINTS: list[tuple[str, str, Handler]] = [
     ("GET", "/api/projects", list_projects),
     ("GET", PROJECT, get_project),
+    ("GET", PROJECT + "/permissions", list_permissions),
     ("GET", PROJECT + "/data", list_data),
     ("POST", PROJECT + "/data:createFolder", idempotent(create_folder)),
     ("POST", PROJECT + "/data/{data_id}:delete", delete_data),
@@ -445,8 +480,12 @@ ENDPOINTS: list[tuple[str, str, Handler]] = [
     ("GET", "/api/jobs/{job_id}", get_job),
     ("GET", "/api/notificationChannels", list_channels),
     ("POST", "/api/notificationChannels", create_channel),
+    ("GET", CHANNEL, get_channel),
+    ("PUT", CHANNEL, update_channel),
     ("GET", PROJECT + "/notificationSubscriptions", list_subscriptions),
     ("POST", PROJECT + "/notificationSubscriptions", create_subscription),
+    ("GET", SUBSCRIPTION, get_subscription),
+    ("PUT", SUBSCRIPTION, update_subscription),
     ("GET", "/api/eventCodes", list_event_codes),
 ]
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

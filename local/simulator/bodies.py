@@ -19,8 +19,9 @@ from local.simulator.switches import Switches
 
 Json = dict[str, Any]
 
-TENANT, OWNER, REGION, COUNTRY = (
-    str(uuid5(NAMESPACE_URL, f"icav2-simulator/{kind}")) for kind in ("tenant", "owner", "region", "country")
+TENANT, OWNER, REGION, COUNTRY, WORKGROUP = (
+    str(uuid5(NAMESPACE_URL, f"icav2-simulator/{kind}"))
+    for kind in ("tenant", "owner", "region", "country", "workgroup")
 )
 TAG_KINDS = ("technical", "user", "connector", "runIn", "runOut", "reference")
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
@@ -62,6 +63,28 @@ USER_BODY: Json = _record(OWNER, EPOCH) | {
     "emailVerified": True,
     "twoFactorAuthentication": False,
 }
+
+
+WORKGROUP_BODY: Json = _record(WORKGROUP, EPOCH) | {"name": "sequencing", "description": "sequencing", "active": True}
+
+
+def permission(it: Project, switches: Switches) -> Json:
+    """What the token's user may do in a project."""
+    member: Json = {
+        "USER": {"user": USER_BODY},
+        "EMAIL": {"emailAddress": USER_BODY["email"], "invitationAccepted": True, "user": USER_BODY},
+        "WORKGROUP": {"workgroup": WORKGROUP_BODY},
+    }[switches.permission_of]
+    return _record(str(uuid5(UUID(it.id), "permission")), it.created) | {
+        "membershipType": switches.permission_of,
+        "roleProject": switches.project_role,
+        "roleFlow": "NONE",
+        "roleBase": "NONE",
+        "roleBench": "NONE",
+        "uploadAllowed": switches.upload_allowed,
+        "downloadAllowed": True,
+        **member,
+    }
 
 
 def project(it: Project) -> Json:

@@ -206,7 +206,20 @@ class ChannelRequest:
     aws_region: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ChannelUpdate(ChannelRequest):
+    """The body with which a channel is updated: all of it, as it was read. Its type stays as it is."""
+
+    id: str
+    time_created: str
+    time_modified: str
+    owner_id: str
+    tenant_id: str
+    tenant_name: str | None = None
+    application: str | None = None
+
+
+@dataclass(eq=False)
 class Channel:
     id: str
     asked: ChannelRequest
@@ -225,6 +238,24 @@ class SubscriptionRequest:
 
 
 @dataclass(frozen=True)
+class SubscriptionUpdate:
+    """The body with which a subscription is updated: all of it, as it was read."""
+
+    enabled: bool
+    event_code: str
+    notification_channel: ChannelUpdate
+    id: str
+    time_created: str
+    time_modified: str
+    owner_id: str
+    tenant_id: str
+    tenant_name: str | None = None
+    filter_expression: str | None = None
+    payload_version: str | None = None
+    application: str | None = None
+
+
+@dataclass(eq=False)
 class Subscription:
     id: str
     project_id: str

@@ -108,6 +108,19 @@ class Switches:
     )
     notification_duplicate_rate: float = switch(0.0, "share of notifications sent twice")
     notification_loss_rate: float = switch(0.0, "share of notifications never sent")
+    manage_notifications: Literal["allowed", "refused"] = switch(
+        "allowed", "whether the token's user may make and change notification channels and subscriptions, else 403"
+    )
+    read_permissions: Literal["allowed", "refused"] = switch(
+        "allowed", "whether the token's user may read who has which rights in a project, else 403"
+    )
+    permission_of: Literal["USER", "EMAIL", "WORKGROUP"] = switch(
+        "USER", "as whom the token's user is a member of every project"
+    )
+    project_role: Literal["NONE", "VIEWER", "CONTRIBUTOR", "ADMINISTRATOR", "DATA_PROVIDER"] = switch(
+        "CONTRIBUTOR", "the role of the token's user in every project"
+    )
+    upload_allowed: bool = switch(True, "the token's user may upload into every project")
 
 
 def build(cls: type[T], given: Mapping[str, Any], base: T | None = None) -> T:

@@ -24,6 +24,7 @@ from local.simulator.model import (
     BatchRequest,
     Channel,
     ChannelRequest,
+    ChannelUpdate,
     Copy,
     DataStatus,
     Datum,
@@ -39,13 +40,14 @@ from local.simulator.model import (
     Script,
     Subscription,
     SubscriptionRequest,
+    SubscriptionUpdate,
     Violation,
 )
 from local.simulator.switches import Switches
 
 ROOT = ""
 """Stands for the id of the folder at the top of a project, which has none in ICA."""
-LONGEST_ADDRESS = 100
+LONGEST_ADDRESS, LONGEST_UPDATED_ADDRESS = 100, 255
 PART = 8 * 1024 * 1024
 """Bytes below which an upload is not split, so that its ETag is a plain MD5."""
 
@@ -655,16 +657,56 @@ class World:
     # Notifications
 
     def add_channel(self, asked: ChannelRequest) -> Channel:
+        self._check_may_manage_notifications()
         if not 1 <= len(asked.address) <= LONGEST_ADDRESS:
             raise IcaError(400, f"address must have from 1 to {LONGEST_ADDRESS} characters")
         channel = Channel(self.new_id(), asked, self.stamp)
         self.channels[channel.id] = channel
         return channel
 
+    def channel(self, channel_id: str) -> Channel:
+        if channel := self.channels.get(channel_id):
+            return channel
+        raise IcaError(404, f"no notification channel {channel_id}")
+
+    def update_channel(self, channel_id: str, update: ChannelUpdate) -> Channel:
+        """For all subscriptions that use it."""
+        self._check_may_manage_notifications()
+        if not 1 <= len(update.address) <= LONGEST_UPDATED_ADDRESS:
+            raise IcaError(400, f"address must have from 1 to {LONGEST_UPDATED_ADDRESS} characters")
+        channel = self.channel(channel_id)
+        channel.asked = dataclasses.replace(
+            channel.asked, enabled=update.enabled, address=update.address, aws_region=update.aws_region
+        )
+        return channel
+
+    def subscription(self, project_id: str, subscription_id: str) -> Subscription:
+        project = self.project(project_id)
+        for subscription in self.subscriptions:
+            if (subscription.project_id, subscription.id) == (project.id, subscription_id):
+                return subscription
+        raise IcaError(404, f"no notification subscription {subscription_id} in project {project_id}")
+
+    def update_subscription(self, project_id: str, subscription_id: str, update: SubscriptionUpdate) -> Subscription:
+        self._check_may_manage_notifications()
+        subscription = self.subscription(project_id, subscription_id)
+        subscription.channel = self.channel(update.notification_channel.id)
+        subscription.asked = dataclasses.replace(
+            subscription.asked,
+            enabled=update.enabled,
+            event_code=update.event_code,
+            notification_channel_id=subscription.channel.id,
+            filter_expression=update.filter_expression,
+        )
+        return subscription
+
+    def _check_may_manage_notifications(self) -> None:
+        if self.switches.manage_notifications == "refused":
+            raise IcaError(403, "the user may not manage notifications")
+
     def subscribe(self, project_id: str, asked: SubscriptionRequest) -> Subscription:
-        project, channel = self.project(project_id), self.channels.get(asked.notification_channel_id)
-        if channel is None:
-            raise IcaError(404, f"no notification channel {asked.notification_channel_id}")
+        self._check_may_manage_notifications()
+        project, channel = self.project(project_id), self.channel(asked.notification_channel_id)
         subscription = Subscription(self.new_id(), project.id, channel, asked, self.stamp)
         self.subscriptions.append(subscription)
         return subscription

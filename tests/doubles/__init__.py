@@ -9,6 +9,7 @@ Bus            ``adapters.aws.EventBus``           ``integration/test_doubles.py
 Bucket         ``adapters.bucket.ManifestBucket``  ``integration/test_doubles.py``
 Tasks          ``adapters.aws.TaskTokens``         ``integration/test_doubles.py``
 SmallIca       our client of ICA                   ``integration/test_ica_contract.py``
+SmallSetup     our client of ICA, for operators    ``integration/test_ica_setup.py``
 SimulatedIca   ICA itself, served over HTTP        ``integration/test_simulator.py``
 =============  ==================================  ======================================
 
@@ -26,6 +27,7 @@ from tests.doubles.clock import Clock, in_turn
 from tests.doubles.ica import SmallIca
 from tests.doubles.line import Line, LineCut
 from tests.doubles.prepared import create_due_jobs, hold, nobody_calls_until, pacing, run
+from tests.doubles.setup import SmallSetup
 from tests.doubles.table import ConditionRefused, Table
 from tests.doubles.world import SOURCES, World
 
@@ -41,6 +43,7 @@ __all__ = [
     "LineCut",
     "Queue",
     "SmallIca",
+    "SmallSetup",
     "Succeeded",
     "Table",
     "Tasks",

@@ -271,7 +271,7 @@ def test_a_copy_id_in_use_for_other_content_is_refused_and_fails_the_execution(
 def test_notifications_of_icas_move_a_copy_on(stack: LocalStack, subscriber: Subscriber) -> None:
     manifest = stocked(stack, first_folders(bclconvert_manifest(seed=111), 6))
     (project,) = {destination.split("/")[2] for each in manifest.values() for destination in each}
-    stack.subscribe(project)
+    assert [each.status for each in stack.copies.subscribe([project])] == ["subscribed"]
     send(stack, {"manifest": manifest, "copy_id": "notified"})
 
     event = subscriber.settled("notified")

@@ -104,3 +104,9 @@ def test_what_ingest_rejects_is_told_with_its_problems(shell: Shell) -> None:
     assert "is in a project that cannot be found" in rejected.stderr
     shell("wait", "program-3", code=Exit.REFUSED)
     shell("status", "program-3", code=Exit.NO_SUCH_COPY)
+
+
+def test_projects_are_subscribed_once(shell: Shell, stack: LocalStack) -> None:
+    names = [simulator(stack).post("/projects", {"name": name})["name"] for name in ("subscribed-1", "subscribed-2")]
+    for status in ("subscribed", "there"):
+        assert [each["status"] for each in shell.shown("subscribe", *names)] == [status, status]

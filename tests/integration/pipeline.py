@@ -284,6 +284,7 @@ def pipeline_of(aws: AwsCalls, ica: SimulatedIca) -> Iterator[Pipeline]:
         "IngestQueue": create_queue("IngestQueue"),
         "LaunchQueue": create_queue("LaunchQueue"),
         "PublishDeadLetterQueue": create_queue("PublishDeadLetterQueue"),
+        "NotificationQueue": create_queue("NotificationQueue"),
         "PollFunction": "poll-function",
         "IcaBaseUrl": ica.stage.base,
         "IcaTokenSecretArnParameter": clients.secrets().create_secret(Name="token", SecretString=f"{TOKEN}\n")["ARN"],

@@ -28,7 +28,7 @@ from tests.integration.shell import (
 
 COMMANDS = (
     "validate", "submit", "list", "status", "watch", "wait", "explain", "cancel", "pause", "resume", "redrive", "adopt",
-    "release", "report", "env",
+    "release", "report", "subscribe", "env",
 )  # fmt: skip
 
 
@@ -63,6 +63,7 @@ def test_the_version_is_printed(shell: Terminal) -> None:
         ("wait", "run-42", "--timeout", "soon"),
         ("pause",),
         ("pause", "run-42", "--all"),
+        ("subscribe",),
         ("resume", "--project", "by-name"),
         ("report", "run-42", "--format", "pdf"),
         ("report", "run-42", "--format", "html", "--failed"),
@@ -93,6 +94,7 @@ def test_what_cannot_be_understood_is_a_usage_error(shell: Terminal, arguments: 
         ("cancel", "run-42"),
         ("pause", "run-42"),
         ("resume", "--all"),
+        ("subscribe", "archive"),
         ("redrive", "run-42"),
         ("adopt", "run-42", "1", "ica-1", "--yes"),
         ("release", "run-42", "1", "--yes"),

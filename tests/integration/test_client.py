@@ -31,6 +31,7 @@ from icav2_copy_batch.client import (
     NoSuchJob,
     Refused,
     StackNotFound,
+    Subscribed,
     Unavailable,
     WaitTimedOut,
 )
@@ -499,6 +500,14 @@ def test_where_aws_does_not_say_who_one_is_nobody_is_named(
     control.ok("cancel", copy=COPY)
     client.cancel("run-42")
     assert control.requests == [{"command": "cancel", "copy_id": "run-42"}]
+
+
+def test_projects_are_subscribed(client: CopyClient, control: ScriptedControl) -> None:
+    told = {"project": "archive", "project_id": None, "status": "refused", "detail": "no", "since": "later"}
+    control.ok("subscribe", address="https://queue", projects=[told])
+    assert client.subscribe(["archive"]) == [Subscribed("archive", "refused", None, "no")]
+    assert control.requests[0]["projects"] == ["archive"]
+    assert control.requests[0]["by"]
 
 
 def test_pauses_have_one_subject(client: CopyClient, control: ScriptedControl) -> None:

@@ -193,6 +193,21 @@ def test_what_is_decided_cannot_be_decided(shell: Terminal, run: Callable[..., s
         assert (result.exit_code, result.stdout) == (Exit.REFUSED, "")
 
 
+def test_projects_are_subscribed_once(pipeline: Pipeline, shell: Terminal) -> None:
+    queue_url = pipeline.references["NotificationQueue"]
+    for status in ("subscribed", "there"):
+        result = shell("subscribe", "source", pipeline.ica.destination)
+        assert (result.exit_code, [line[1] for line in lines(result.stdout)]) == (Exit.DONE, [status, status])
+    assert [channel.asked.address for channel in pipeline.ica.world.channels.values()] == [queue_url]
+    projects = [each.project_id for each in pipeline.ica.world.subscriptions]
+    assert projects == [pipeline.ica.source, pipeline.ica.destination]
+    pipeline.ica.set(manage_notifications="refused")
+    pipeline.ica.world.subscriptions.clear()
+    refused = shell("subscribe", "source")
+    assert refused.exit_code == Exit.REFUSED
+    assert "ICA answered 403" in refused.stdout
+
+
 MISSING = [
     ("status", "run-41"),
     ("cancel", "run-41"),

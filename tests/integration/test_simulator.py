@@ -38,6 +38,7 @@ from libica.openapi.v3 import (
     ProjectDataCopyBatchItem,
     ProjectDataPagedList,
     ProjectNotificationSubscriptionsApi,
+    ProjectPermissionApi,
 )
 
 from local.simulator import admin
@@ -1028,6 +1029,63 @@ def subscribe(ica: Ica) -> None:
     subscriptions.create_notification_subscription(ica.destination, wanted)
     assert [it.id for it in channels.get_notification_channels().items] == [channel.id]
     assert len(subscriptions.get_notification_subscriptions(ica.destination).items) == 1
+
+
+def test_a_channel_has_an_address_of_at_most_100_characters(ica: Ica) -> None:
+    """Or of 255, once it is updated: so says ICA's own document."""
+    for length, status in ((0, 400), (100, 201), (101, 400)):
+        wanted = {"enabled": True, "type": "SQS", "address": "x" * length}
+        assert ica.raw("POST", "/api/notificationChannels", json=wanted).status == status
+    (known,) = ica.raw("GET", "/api/notificationChannels").json()["items"]
+    path = f"/api/notificationChannels/{known['id']}"
+    for length, status in ((255, 200), (256, 400)):
+        assert ica.raw("PUT", path, json={**known, "address": "x" * length}).status == status
+    assert len(ica.raw("GET", path).json()["address"]) == 255
+
+
+def test_channels_and_subscriptions_can_be_changed(ica: Ica) -> None:
+    """A channel for all that use it."""
+    subscribe(ica)
+    channels, subscriptions = NotificationChannelApi(ica.client), ProjectNotificationSubscriptionsApi(ica.client)
+    (channel,) = channels.get_notification_channels().items
+    channel_id = str(channel.id)
+    changed = channels.update_notification_channel(channel_id, channel.model_copy(update={"enabled": False}))
+    assert (changed.enabled, channels.get_notification_channel(channel_id).enabled) == (False, False)
+    (known,) = subscriptions.get_notification_subscriptions(ica.destination).items
+    assert not known.notification_channel.enabled
+    update = known.model_copy(update={"enabled": False})
+    subscriptions.update_notification_subscription(ica.destination, str(known.id), update)
+    assert not subscriptions.get_notification_subscription(ica.destination, str(known.id)).enabled
+    ica.copied(ica.file("/x.txt"))
+    assert told(ica) == []
+    for path in ("/api/notificationChannels/none", f"/api/projects/{ica.destination}/notificationSubscriptions/none"):
+        assert ica.raw("GET", path).status == 404
+
+
+@pytest.mark.parametrize("kind", ["USER", "EMAIL", "WORKGROUP"])
+def test_the_tokens_user_is_a_member_of_every_project(ica: Ica, kind: str) -> None:
+    ica.set(permission_of=kind, project_role="VIEWER", upload_allowed=False)
+    permissions = ProjectPermissionApi(ica.client)
+    (found,) = permissions.get_project_permissions(ica.destination).items
+    assert (found.membership_type, found.role_project, found.upload_allowed) == (kind, "VIEWER", False)
+    assert (found.workgroup is not None) is (kind == "WORKGROUP")
+    ica.set(read_permissions="refused")
+    with pytest.raises(ApiException, match="403"):
+        permissions.get_project_permissions(ica.destination)
+
+
+def test_the_user_may_be_kept_from_managing_notifications(ica: Ica) -> None:
+    subscribe(ica)
+    (channel,) = ica.raw("GET", "/api/notificationChannels").json()["items"]
+    path = f"/api/projects/{ica.destination}/notificationSubscriptions"
+    (known,) = ica.raw("GET", path).json()["items"]
+    ica.set(manage_notifications="refused")
+    wanted = {"enabled": True, "type": "SQS", "address": QUEUE}
+    assert ica.raw("POST", "/api/notificationChannels", json=wanted).status == 403
+    assert ica.raw("PUT", f"/api/notificationChannels/{channel['id']}", json=channel).status == 403
+    new = {"enabled": True, "eventCode": "ICA_JOB_001", "notificationChannelId": channel["id"]}
+    assert ica.raw("POST", path, json=new).status == 403
+    assert ica.raw("PUT", f"{path}/{known['id']}", json=known).status == 403
 
 
 def told(ica: Ica) -> list[str]:

@@ -209,6 +209,7 @@ def test_a_refused_token_is_counted_by_the_very_text_that_is_logged(function: st
 
 
 MADE = ["CopyTable", "ManifestBucket", "LaunchQueue", "IngestQueue", "PublishDeadLetterQueue", "PollFunction"]
+MADE += ["NotificationQueue"]
 REFERENCES = dict.fromkeys(MADE, "made") | {
     "MaxRunningJobs": "7",
     "MaxRunningJobsPerProject": "5",
@@ -253,7 +254,7 @@ USES = {
     "Launch": ("launch", "source_queue"),
     "Poll": ("poll",),
     "Notify": ("poll",),
-    "Control": ("control", "ica"),
+    "Control": ("control", "ica", "subscribe"),
     "Publish": ("publish", "dead_letters"),
 }
 """What each handler takes from the container."""

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -28,6 +28,11 @@ MANIFEST = {
     "icav2://from/b.txt": ["icav2://to/1/", "icav2://elsewhere/3/"],
 }
 OK = {"by": "arn:aws:iam::123456789012:role/operator"}
+
+
+def not_asked() -> NoReturn:
+    """In place of a stage of which a request needs nothing: it is not even built."""
+    pytest.fail("not asked")
 
 
 class Submissions:
@@ -80,6 +85,7 @@ class World(doubles.World):
             table=self.table,
             operate=self.operate,
             reconcile=lambda: self.decisions,  # type: ignore[arg-type,return-value]
+            subscribe=not_asked,
             submissions=self.submissions,
             bucket_name="our-bucket",
             clock=self.clock,
@@ -174,13 +180,19 @@ def world() -> World:
         ({"command": "list", "limit": True}, "limit"),
         ({"command": "list", "tags": {"run": 1}}, "tags"),
         ({"command": "status", "copy_id": "run", "jobs": 1}, "jobs"),
+        ({"command": "subscribe"}, "projects"),
+        ({"command": "subscribe", "projects": []}, "projects"),
+        ({"command": "subscribe", "projects": "a"}, "projects"),
+        ({"command": "subscribe", "projects": [""]}, "projects"),
+        ({"command": "subscribe", "projects": ["a"] * 101}, "projects"),
     ],
 )
 def test_a_request_that_is_not_right_names_what_is_wrong(world: World, request_: dict[str, Any], about: str) -> None:
     answer = Control(
         table=world.table,
         operate=world.operate,
-        reconcile=lambda: pytest.fail("not asked"),
+        reconcile=not_asked,
+        subscribe=not_asked,
         submissions=world.submissions,
         bucket_name="our-bucket",
         clock=world.clock,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from icav2_copy_batch.cli import look, report, steer, submit
+from icav2_copy_batch.cli import look, report, setup, steer, submit
 from icav2_copy_batch.cli.program import Commands
 
 EXIT_CODES = """Exit codes: 0 done · 1 the copy failed · 2 usage · 3 refused · 4 no such copy or job · 5 timed out ·
@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "adopt": steer.adopt,
     "release": steer.release,
     "report": report.report,
+    "subscribe": setup.subscribe,
     "env": report.env,
 }
 for name, command in COMMANDS.items():

@@ -10,6 +10,7 @@ from icav2_copy_batch.client.answers import (
     LeftJob,
     Pause,
     Redriven,
+    Subscribed,
 )
 from icav2_copy_batch.client.copies import CopyClient
 from icav2_copy_batch.client.errors import (
@@ -59,6 +60,7 @@ __all__ = [
     "Redriven",
     "Refused",
     "StackNotFound",
+    "Subscribed",
     "Unavailable",
     "WaitTimedOut",
     "parse_event",

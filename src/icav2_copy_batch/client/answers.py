@@ -173,6 +173,17 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A project, as it was called, and what became of its subscription to ICA's notifications."""
+
+    project: str
+    status: str
+    """``subscribed``, ``there`` (it was already), ``enabled`` (it was disabled), ``refused`` or ``unavailable``."""
+    project_id: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A copy as it is now, where something has changed; with the jobs that have, where they were asked for."""
 

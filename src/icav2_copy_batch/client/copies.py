@@ -20,7 +20,16 @@ from typing import Any
 from botocore.exceptions import ClientError
 from botocore.session import Session
 
-from icav2_copy_batch.client.answers import Cancelled, Change, CopySummary, JobSummary, Pause, Redriven, read
+from icav2_copy_batch.client.answers import (
+    Cancelled,
+    Change,
+    CopySummary,
+    JobSummary,
+    Pause,
+    Redriven,
+    Subscribed,
+    read,
+)
 from icav2_copy_batch.client.aws import Aws, asked, code_of
 from icav2_copy_batch.client.control import Control
 from icav2_copy_batch.client.errors import Invalid, Refused
@@ -225,6 +234,14 @@ class CopyClient:
     def release(self, copy_id: str, job_id: str) -> JobSummary:
         """Say that an undecided launch has started nothing, so that the job is launched again."""
         return read(JobSummary, self._order("release", copy_id=copy_id, job_id=job_id).get("job"))
+
+    def subscribe(self, projects: Sequence[str]) -> list[Subscribed]:
+        """Have ICA tell this stack of the jobs of projects, given by name or id; what became of each.
+
+        What is subscribed already stays as it is.
+        """
+        answer = self._order("subscribe", projects=list(projects))
+        return [read(Subscribed, each) for each in answer.get("projects") or ()]
 
     def _switch(
         self, command: str, copy_id: str | None, project_id: str | None, everything: bool, reason: str | None

@@ -6,7 +6,7 @@ A request is checked here, whole, before anything is done about it. ``REQUESTS``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +18,8 @@ from icav2_copy_batch.domain.problems import Problem, refuse_if_any, type_name
 from icav2_copy_batch.domain.stops import ALL, copy_subject, project_subject
 
 MAX_TEXT_CHARACTERS = 500
+MOST_PROJECTS = 100
+"""The most projects of one request: each takes a few calls to ICA."""
 MAX_LISTED = 1000
 """The most copies, or jobs, of one answer."""
 MAX_BYTES = 5_000_000
@@ -142,7 +144,15 @@ class ListPauses:
     by: str | None = None
 
 
-Request = Cancel | Pause | Resume | Redrive | Adopt | Release | ListCopies | ShowCopy | ListPauses
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscribeProjects:
+    """Have ICA tell this stack of the jobs of these projects, which are given by name or id."""
+
+    projects: Sequence[str]
+    by: str | None = None
+
+
+Request = Cancel | Pause | Resume | Redrive | Adopt | Release | ListCopies | ShowCopy | ListPauses | SubscribeProjects
 
 REQUESTS: Mapping[str, type[Request]] = {
     "cancel": Cancel,
@@ -154,6 +164,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "list": ListCopies,
     "status": ShowCopy,
     "pauses": ListPauses,
+    "subscribe": SubscribeProjects,
 }
 """The word by which each request is asked for."""
 BY_QUEUE = (Cancel, Pause, Resume, Redrive)
@@ -220,6 +231,10 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
+def _is_projects(value: object) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= MOST_PROJECTS and all(map(_is_text, value))
+
+
 def _is_moment(value: object) -> bool:
     try:
         return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
@@ -254,5 +269,6 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "until": _MOMENT,
     "status": (set(CopyStatus).__contains__, f"must be one of {', '.join(CopyStatus)}"),
     "tags": (is_tags, "must be an object of strings"),
+    "projects": (_is_projects, f"must be a list of 1 to {MOST_PROJECTS} projects, each by its name or its id"),
     "limit": (_is_count, f"must be a whole number from 1 to {MAX_LISTED}"),
 }

@@ -35,12 +35,15 @@ from icav2_copy_batch.stages.publish import Publish
 
 if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica.client import IcaClient
+    from icav2_copy_batch.adapters.ica.http import Http
+    from icav2_copy_batch.adapters.ica.setup import IcaSetup
     from icav2_copy_batch.stages.control import Control
     from icav2_copy_batch.stages.ingest import Ingest
     from icav2_copy_batch.stages.launch import Launch
     from icav2_copy_batch.stages.operate import Operate
     from icav2_copy_batch.stages.poll import Poll
     from icav2_copy_batch.stages.reconcile import Reconcile
+    from icav2_copy_batch.stages.subscribe import Subscribe
 
 NAMESPACE = "icav2-copy-batch"
 
@@ -220,9 +223,20 @@ class Container:
     @cached_property
     def ica(self) -> IcaClient:
         from icav2_copy_batch.adapters.ica.client import IcaClient
+
+        return IcaClient(http=self.http)
+
+    @cached_property
+    def ica_setup(self) -> IcaSetup:
+        from icav2_copy_batch.adapters.ica.setup import IcaSetup
+
+        return IcaSetup(http=self.http)
+
+    @cached_property
+    def http(self) -> Http:
         from icav2_copy_batch.adapters.ica.http import Http
 
-        http = Http(
+        return Http(
             base_url=self.settings.required("ICA_BASE_URL"),
             tokens=self.tokens,
             seconds_left=self.seconds_left,
@@ -234,7 +248,6 @@ class Container:
             pacing=self.pacing,
             **self.http_options(),
         )
-        return IcaClient(http=http)
 
     @cached_property
     def tokens(self) -> ports.TokenSource:
@@ -352,8 +365,20 @@ class Container:
             table=self.table,
             operate=self.operate,
             reconcile=lambda: self.reconcile,  # imported and built only for a request that needs ICA
+            subscribe=lambda: self.subscribe,
             submissions=self.submissions,
             bucket_name=self.settings.required("MANIFEST_BUCKET_NAME"),
+            clock=self.machine.clock,
+        )
+
+    @cached_property
+    def subscribe(self) -> Subscribe:
+        from icav2_copy_batch.stages.subscribe import Subscribe
+
+        return Subscribe(
+            ica=self.ica_setup,
+            leases=self.table,
+            address=self.settings.required("NOTIFICATION_QUEUE_URL"),
             clock=self.machine.clock,
         )
 

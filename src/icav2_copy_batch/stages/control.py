@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icav2_copy_batch.domain.commands import COMMAND_KEY
 from icav2_copy_batch.domain.control import (
@@ -25,6 +25,7 @@ from icav2_copy_batch.domain.control import (
     Request,
     Resume,
     ShowCopy,
+    SubscribeProjects,
     read_request,
     redrive_id,
 )
@@ -35,6 +36,9 @@ from icav2_copy_batch.domain.projects import as_spelled
 from icav2_copy_batch.ports import SubmissionQueue, Table
 from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.reconcile import NotForAPerson, Reconcile
+
+if TYPE_CHECKING:
+    from icav2_copy_batch.stages.subscribe import Subscribe
 
 LISTED_SINCE = timedelta(days=90)
 """So far back copies are listed where nobody says how far."""
@@ -51,7 +55,8 @@ class Control:
     table: Table
     operate: Operate
     reconcile: Callable[[], Reconcile]
-    """Gives the stage that knows ICA, which most requests do not need."""
+    """Gives the stage that knows ICA, which most requests do not need; and so those below."""
+    subscribe: Callable[[], Subscribe]
     submissions: SubmissionQueue
     bucket_name: str
     clock: Clock
@@ -92,6 +97,8 @@ class Control:
                 return self._show(request)
             case ListPauses():
                 return self._pauses()
+            case SubscribeProjects():
+                return self.subscribe().subscribe(request)
 
     # --- shown -------------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ def _enter_without_running(package: str) -> None:
 
 
 @contextmanager
-def _validators_built_with_their_first_use() -> Iterator[None]:
+def validators_built_with_their_first_use() -> Iterator[None]:
     """pydantic's ``defer_build``, for all methods and models that are imported meanwhile."""
     config = pydantic.ConfigDict(defer_build=True)
 
@@ -55,7 +55,7 @@ from libica.openapi.v3.models.create_folder import CreateFolder
 from libica.openapi.v3.models.create_project_data_copy_batch import CreateProjectDataCopyBatch
 from libica.openapi.v3.models.create_project_data_copy_batch_item import CreateProjectDataCopyBatchItem
 
-with _validators_built_with_their_first_use():
+with validators_built_with_their_first_use():
     from libica.openapi.v3.api.job_api import JobApi
     from libica.openapi.v3.api.project_api import ProjectApi
     from libica.openapi.v3.api.project_data_api import ProjectDataApi
@@ -75,4 +75,5 @@ __all__ = [
     "ProjectApi",
     "ProjectDataApi",
     "ProjectDataCopyBatchApi",
+    "validators_built_with_their_first_use",
 ]
