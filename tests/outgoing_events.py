@@ -26,7 +26,7 @@ STARTED_AT = datetime(2024, 5, 28, 3, 11, 58, 500_000, UTC)
 DELAYED_AT = datetime(2024, 5, 28, 4, 13, 20, 125_000, UTC)
 SETTLED_AT = datetime(2024, 5, 28, 3, 21, 5, 750_000, UTC)
 
-ONLY_IN_A_RESULT = {"first_launched_at", "attempts", "ica_jobs", "files", "folders", "outcomes"}
+ONLY_IN_A_RESULT = {"first_launched_at", "attempts", "ica_jobs", "files", "folders", "bytes", "outcomes"}
 ONLY_OF_A_JOB_IN_A_RESULT = {"job_number", "status", "queued_at", "ended_at", "attempts"}
 
 STARTED = Copy(

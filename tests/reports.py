@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from icav2_copy_batch.domain.job import Attempt, Copy, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.report import table
 from icav2_copy_batch.domain.report.files import Totals, ends_of
 from icav2_copy_batch.domain.report.page import Page
@@ -84,6 +84,12 @@ def ended_job(number: int, destination: str, sources: Sequence[str], *attempts: 
     return Job(**{**fields, **known})  # type: ignore[arg-type]
 
 
+def with_fingerprints(job: Job, fingerprints: Mapping[str, Fingerprint]) -> Job:
+    """The job, with what its last attempt has found right."""
+    *before, last = job.attempts
+    return replace(job, attempts=(*before, replace(last, fingerprints=fingerprints)))
+
+
 def run_of_44_jobs() -> list[Job]:
     """A sequencing run in which one ICA job in five fails, and a job in the end."""
     rng = random.Random(4)
@@ -98,11 +104,12 @@ def _run_of(rng: random.Random, number: int, destination: str, sources: list[str
     attempts: list[Attempt] = []
     pending, clock = sources, 3 + 0.08 * number
     fails = 5 if number == 17 else rng.choice([0, 0, 0, 0, 1, 1, 2])
+    held_for = {5: "FOLDER_BUSY", 11: "PAUSED", 23: "THROTTLED"}.get(number, "NO_SLOT")
     for tried in range(1, 6):
         ended = clock + rng.uniform(5, 15)
         ica_job_id = f"{rng.getrandbits(64):016x}"
         if tried > fails:
-            attempts.append(attempt(tried, "SUCCEEDED", clock, ended, ica_job_id=ica_job_id))
+            attempts.append(attempt(tried, "SUCCEEDED", clock, ended, ica_job_id=ica_job_id, held_for=held_for))
             break
         pending = pending[len(pending) // 3 :]
         attempts.append(
@@ -112,12 +119,15 @@ def _run_of(rng: random.Random, number: int, destination: str, sources: list[str
                 clock,
                 ended,
                 ica_job_id=ica_job_id,
+                held_for=held_for,
                 reason=f"ICA job {ica_job_id} ended PARTIALLY_SUCCEEDED: {len(pending)} files were not copied",
                 outcomes=tuple(SourceOutcome(source, "FAILED", "read timed out") for source in pending),
             )
         )
         clock = ended + 2.5
-    return ended_job(number, destination, sources, *attempts)
+    job = ended_job(number, destination, sources, *attempts)
+    sizes = {source: Fingerprint(rng.randrange(10**5, 10**10), f"{rng.getrandbits(128):032x}") for source in sources}
+    return with_fingerprints(job, sizes)
 
 
 def many_files(files: int, a_job: int = 1000) -> Iterator[Job]:

@@ -81,7 +81,7 @@ def search(page: Page, words: str, found: str) -> None:
 def test_a_page_says_how_the_copy_ended_and_what_to_do(opened: Opened) -> None:
     page = opened(page_of(run_of_44_jobs()))
     assert page.texts(".verdict strong") == ["FAILED"]
-    assert page.texts(".tile b")[1] == "43 of 44"
+    assert page.texts(".tile b")[2] == "43 of 44"
     assert RESULT_URI in page.texts("#facts dd .path")
     ((failure),) = page.texts(".failure")
     assert "Job 17, FAILED" in failure
@@ -98,7 +98,9 @@ def test_the_timeline_has_a_lane_for_each_job_and_says_what_each_span_is(opened:
         page.value("[...document.querySelectorAll('.lane rect:not(.hit)')].map((each) => each.getAttribute('class'))")
     ) == {
         "wait",
-        "again",
+        "pause",
+        "busy",
+        "later",
         "launch",
         "ok",
         "part",
@@ -147,6 +149,16 @@ def test_files_can_be_searched(opened: Opened) -> None:
     page.choose("#outcome", "FAILED")
     assert set(page.texts("#rows .outcome")) == {"FAILED"}
     assert "read timed out" in page.texts("#rows .soft")
+
+
+def test_files_have_their_sizes_and_can_be_sorted_by_them(opened: Opened) -> None:
+    page = opened(page_of(run_of_44_jobs()))
+    assert page.texts("#tiles .tile")[1].endswith("GBcopied")
+    for _ in range(2):
+        page.click("#columns th:nth-child(5) button")
+    sizes = page.value("[...document.querySelectorAll('#rows td:nth-child(5)')].map((each) => each.title)")
+    in_bytes = [int(size.removesuffix(" bytes").replace(",", "")) for size in sizes]
+    assert in_bytes == sorted(in_bytes, reverse=True) != sorted(in_bytes)
 
 
 def test_files_can_be_sorted_and_leafed_through(opened: Opened) -> None:

@@ -18,6 +18,7 @@ from icav2_copy_batch.domain.job import (
     Copy,
     CopyStatus,
     Hold,
+    HoldReason,
     Job,
     JobStatus,
     LaunchRequest,
@@ -249,16 +250,18 @@ class Table:
             changes = {"ended_at": timestamp(now), "attempts": attempts, "due_at": None, **FORGET_LAUNCH}
             if not self._leave(verb, job, now, **changes, **({"reason": ended.reason} if ended.reason else {})):
                 return False
-            self._count_end(row, MOVES[verb].target, now)
+            passed = MOVES[verb].target is JobStatus.PASSED
+            self._count_end(row, MOVES[verb].target, now, ended.bytes_copied or job.total_bytes or 0 if passed else 0)
             return True
 
-    def _count_end(self, row: CopyRow, end: JobStatus, now: datetime) -> None:
+    def _count_end(self, row: CopyRow, end: JobStatus, now: datetime, copied: int = 0) -> None:
         row.copy = replace(
             row.copy,
             open_jobs=row.copy.open_jobs - 1,
             passed_jobs=row.copy.passed_jobs + (end is JobStatus.PASSED),
             failed_jobs=row.copy.failed_jobs + (end is JobStatus.FAILED),
             cancelled_jobs=row.copy.cancelled_jobs + (end is JobStatus.CANCELLED),
+            passed_bytes=row.copy.passed_bytes + copied,
             settled_at=timestamp(now),
         )
         if row.copy.is_settled:
@@ -362,7 +365,8 @@ class Table:
             if job is None or (job.status, job.attempt, job.due_at) != seen:
                 return False
             queued_at = timestamp(now) if waiting.waited_for_a_slot else job.queued_at
-            sent = replace(job, due_at=timestamp(due_at), queued_at=queued_at, hold=None)
+            held_for = job.hold.reason if job.hold else HoldReason.NO_SLOT
+            sent = replace(job, due_at=timestamp(due_at), queued_at=queued_at, hold=None, held_for=held_for)
             self.job_items[request.copy_id, request.job_id] = sent
             return True
 
@@ -385,8 +389,12 @@ class Table:
             self.job_items[job.copy_id, job.job_id] = later
             return True
 
-    def record_intent(self, job: OpenJob, intent: Intent, due_at: datetime) -> bool:
-        return self._change_claimed(job, lambda present: replace(present, intent=intent, due_at=timestamp(due_at)))
+    def record_intent(self, job: OpenJob, intent: Intent, due_at: datetime, total_bytes: int) -> bool:
+        def asking(present: Job) -> Job:
+            first = total_bytes if present.total_bytes is None else present.total_bytes
+            return replace(present, intent=intent, due_at=timestamp(due_at), total_bytes=first)
+
+        return self._change_claimed(job, asking)
 
     def mark_answer_lost(self, job: OpenJob, now: datetime, due_at: datetime, hold: Hold) -> bool:
         def lost(present: Job) -> Job:

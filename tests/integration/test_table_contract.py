@@ -34,7 +34,7 @@ from icav2_copy_batch.domain.job import (
 )
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
-from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.pace import first_pace
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
 from icav2_copy_batch.domain.stops import Paused, Stops
@@ -151,6 +151,7 @@ def test_a_claimed_job_is_known_as_such(either_table: EitherTable) -> None:
         destination=DESTINATION,
         sources=tuple(SOURCES),
         options=options,
+        held_for=HoldReason.NO_SLOT,
         queued_at=timestamp(at(0)),
         claimed_at=timestamp(at(10)),
         due_at=timestamp(at(1210)),
@@ -194,7 +195,8 @@ def test_a_released_job_is_queued_in_the_same_attempt_since_when_it_was_before(e
     claimed = launch(either_table, job)
     note_all_that_a_launch_notes(either_table, claimed)
     assert either_table.release(claimed, at(30), at(930), doubles.hold("ICA was unavailable"))
-    expected = replace(job, due_at=timestamp(at(930)), ica_project_id=PROJECT, hold=doubles.hold("ICA was unavailable"))
+    hold = doubles.hold("ICA was unavailable")
+    expected = replace(job, due_at=timestamp(at(930)), ica_project_id=PROJECT, hold=hold, total_bytes=7)
     assert now(either_table, job) == expected
     assert launch(either_table, expected, 40).claimed_at == timestamp(at(40))
 
@@ -212,6 +214,7 @@ def test_a_running_job_knows_its_copy_batch(either_table: EitherTable) -> None:
         running_at=timestamp(at(11)),
         due_at=timestamp(at(12)),
         lease_until=None,
+        total_bytes=7,
     )
 
 
@@ -227,6 +230,7 @@ def attempt_of(number: int, outcome: str, queued: float, seconds: float, reason:
         ica_job_id=f"ica-job-{number}",
         ica_batch_id=f"ica-batch-{number}",
         reason=reason,
+        held_for=HoldReason.NO_SLOT,
     )
 
 
@@ -317,16 +321,16 @@ def test_a_job_that_was_refused_ends_without_ever_running(either_table: EitherTa
     assert either_table.give_up(claimed, claimed.ended_attempt("REFUSED", "no such source", at(12)), at(12))
     ended = now(either_table, job)
     assert (ended.status, ended.reason, ended.ended_at) == (JobStatus.FAILED, "no such source", timestamp(at(12)))
-    assert ended.attempts == (
-        Attempt(1, "REFUSED", timestamp(at(12)), timestamp(at(0)), timestamp(at(10)), reason="no such source"),
-    )
+    times = timestamp(at(12)), timestamp(at(0)), timestamp(at(10))
+    refused = Attempt(1, "REFUSED", *times, reason="no such source", held_for=HoldReason.NO_SLOT)
+    assert ended.attempts == (refused,)
 
 
 # --- what a launch notes before and after it asks ICA -----------------------------------------------------------------
 
 INTENT = Intent.of(timestamp(at(11)), "fol.to", ["fil.a", "fil.b"])
 NOTE: dict[str, Callable[[EitherTable, Job], bool]] = {
-    "record_intent": lambda table, job: table.record_intent(job, INTENT, at(71)),
+    "record_intent": lambda table, job: table.record_intent(job, INTENT, at(71), 7),
     "mark_answer_lost": lambda table, job: table.mark_answer_lost(
         job, at(12), at(13), doubles.hold("the answer was lost")
     ),
@@ -342,8 +346,8 @@ def note_all_that_a_launch_notes(table: EitherTable, job: Job) -> None:
 def test_a_claimed_job_knows_what_was_about_to_be_asked_for_and_what_came_of_it(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     claimed = launch(either_table, job)
-    assert either_table.record_intent(claimed, INTENT, at(71))
-    asked = replace(claimed, intent=INTENT, due_at=timestamp(at(71)))
+    assert either_table.record_intent(claimed, INTENT, at(71), 7)
+    asked = replace(claimed, intent=INTENT, due_at=timestamp(at(71)), total_bytes=7)
     assert now(either_table, job) == asked
     assert either_table.mark_answer_lost(claimed, at(12), at(13), doubles.hold("lost"))
     lost = replace(asked, answer_lost_at=timestamp(at(12)), due_at=timestamp(at(13)), hold=doubles.hold("lost"))
@@ -356,10 +360,19 @@ def test_a_claimed_job_knows_what_was_about_to_be_asked_for_and_what_came_of_it(
     assert listed.undecided_since == timestamp(at(500))
 
 
+def test_a_job_has_the_bytes_that_its_first_launch_found(either_table: EitherTable) -> None:
+    (job,) = create(either_table)
+    for total_bytes in (0, 7):
+        claimed = launch(either_table, job)
+        assert either_table.record_intent(claimed, INTENT, at(71), total_bytes)
+        assert either_table.release(claimed, at(12), at(12), doubles.hold("ICA answered 503"))
+    assert now(either_table, job).total_bytes == 0
+
+
 def test_the_root_of_a_project_is_asked_for_without_a_folder(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     intent = Intent.of(timestamp(at(11)), None, ["fol.a"])
-    assert either_table.record_intent(launch(either_table, job), intent, at(71))
+    assert either_table.record_intent(launch(either_table, job), intent, at(71), 7)
     assert now(either_table, job).intent == intent
 
 
@@ -535,7 +548,8 @@ def test_a_job_of_a_backlog_is_marked_sent_once(either_table: EitherTable) -> No
     (job, *_), backlog = a_backlog(either_table)
     first, *_ = backlog.first(1)
     assert either_table.mark_sent(first, at(50), at(350))
-    assert now(either_table, job) == replace(job, queued_at=timestamp(at(50)), due_at=timestamp(at(350)))
+    sent = replace(job, queued_at=timestamp(at(50)), due_at=timestamp(at(350)), held_for=HoldReason.NO_SLOT)
+    assert now(either_table, job) == sent
     before = everything(either_table)
     assert not either_table.mark_sent(first, at(51), at(351))
     assert everything(either_table) == before
@@ -548,10 +562,15 @@ def test_a_job_that_is_due_is_marked_sent_once(either_table: EitherTable, waited
     due = Waiting(request(job), job.project, timestamp(at(40)), waited_for_a_slot)
     assert either_table.mark_sent(due, at(50), at(350))
     queued_at = timestamp(at(50)) if waited_for_a_slot else job.queued_at
-    assert now(either_table, job) == replace(job, due_at=timestamp(at(350)), queued_at=queued_at, hold=None)
+    held_for = doubles.hold("no slot").reason
+    sent = replace(job, due_at=timestamp(at(350)), queued_at=queued_at, hold=None, held_for=held_for)
+    assert now(either_table, job) == sent
     before = everything(either_table)
     assert not either_table.mark_sent(due, at(51), at(351))
     assert everything(either_table) == before
+    running = run(either_table, sent, 60)
+    assert requeue(either_table, running)
+    assert now(either_table, job).attempts[-1].held_for == held_for
 
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.QUEUED])
@@ -806,6 +825,29 @@ def test_each_end_of_a_job_is_counted_with_it(either_table: EitherTable) -> None
     assert (copy.is_settled, copy.settled_at, copy.settled_status) == (True, timestamp(at(22)), CopyStatus.FAILED)
 
 
+def test_the_bytes_of_jobs_that_passed_are_added_up_and_each_copy_is_known_again(either_table: EitherTable) -> None:
+    """By what was found right; where nothing was compared, by what the launch found."""
+    first, second, third = create(either_table, total_jobs=3)
+    found = {SOURCES[0]: Fingerprint(5_000_000_000, "d41d8cd98f00b204e9800998ecf8427e-7"), SOURCES[1]: Fingerprint(30)}
+    right = run(either_table, first).ended_attempt("SUCCEEDED", None, at(20), fingerprints=found)
+    assert either_table.mark_passed(now(either_table, first), right, at(20))
+    assert now(either_table, first).fingerprints == found
+    launched = launch(either_table, second)
+    assert either_table.record_intent(launched, INTENT, at(71), 7)
+    assert either_table.mark_running(launched, "job", "batch", at(11), at(11))
+    second = now(either_table, second)
+    assert either_table.mark_passed(second, passed(second), at(21))
+    third = run(either_table, third)
+    part = third.ended_attempt("FAILED", "disk full", at(22), fingerprints={SOURCES[1]: Fingerprint(30)})
+    assert either_table.give_up(third, part, at(22))
+    assert now(either_table, third).fingerprints == {SOURCES[1]: Fingerprint(30)}
+    copy = either_table.get_copy("c")
+    assert copy
+    assert copy.passed_bytes == 5_000_000_037, "what a job has copied that failed is not counted"
+    (listed,) = either_table.recent_copies(at(0), at(1), 1)
+    assert listed.passed_bytes == copy.passed_bytes
+
+
 @pytest.mark.parametrize("verb", ["mark_passed", "give_up"])
 def test_a_job_that_ends_twice_is_counted_once(either_table: EitherTable, verb: str) -> None:
     job, _ = create(either_table, total_jobs=2)
@@ -875,14 +917,14 @@ def test_a_launch_that_has_asked_for_nothing_is_cancelled_and_gives_back_what_it
     launching = launch(either_table, job)
     assert either_table.cancel(launching, at(20))
     assert taken(either_table) == NOTHING_TAKEN
-    assert not either_table.record_intent(launching, intent_at(21), at(80)), "it must not ask ICA any more"
+    assert not either_table.record_intent(launching, intent_at(21), at(80), 7), "it must not ask ICA any more"
     assert now(either_table, job).lease_until is None
 
 
 def test_a_launch_that_may_have_asked_ica_is_not_cancelled(either_table: EitherTable) -> None:
     (job,) = create(either_table)
     launching = launch(either_table, job)
-    assert either_table.record_intent(launching, intent_at(11), at(70))
+    assert either_table.record_intent(launching, intent_at(11), at(70), 7)
     before = everything(either_table)
     assert not either_table.cancel(launching, at(20))
     assert not either_table.cancel(now(either_table, job), at(20))
@@ -922,7 +964,7 @@ def test_the_jobs_that_may_still_be_cancelled_are_found(either_table: EitherTabl
     queued, unasked, asked, running, ended, _ = create(either_table, total_jobs=6)
     create(either_table, copy_id="another")
     launch(either_table, unasked)
-    either_table.record_intent(launch(either_table, asked), intent_at(11), at(70))
+    either_table.record_intent(launch(either_table, asked), intent_at(11), at(70), 7)
     run(either_table, running)
     either_table.cancel(ended, at(5))
     found = list(either_table.unlaunched_jobs("c"))

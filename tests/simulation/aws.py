@@ -168,8 +168,8 @@ class CopyTable(doubles.Table):
     def _remember(self, job: Job) -> None:
         self.before[job.copy_id, job.job_id] = (self.world.engine.now, job)
 
-    def record_intent(self, job: OpenJob, intent: Intent, due_at: datetime) -> bool:
-        recorded = super().record_intent(job, intent, due_at)
+    def record_intent(self, job: OpenJob, intent: Intent, due_at: datetime, total_bytes: int) -> bool:
+        recorded = super().record_intent(job, intent, due_at, total_bytes)
         if recorded:
             self.world.asking(job)
         return recorded

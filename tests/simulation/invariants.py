@@ -118,10 +118,25 @@ class Promise:
             self.world.broken.append(f"{_name(job)} passed, but there was nothing to copy")
         if job.later:
             self.world.broken.append(f"{_name(job)} passed, but {job.later} were left for later")
+        self._check_fingerprints(job)
         if _is_renamed(job) and self._is_overwritten(job):
             return
         if missing := self._missing_renamed(job, in_folders=False) if _is_renamed(job) else self._missing(job):
             self.world.broken.append(f"{_name(job)} passed, but these are not there: {missing}")
+
+    def _check_fingerprints(self, job: Job) -> None:
+        """What is kept of each copy is what was submitted; of a folder that was compared in one go as well."""
+        sizes = {
+            self.world.canonical(uri): files
+            for (of_copy, uri), files in self.snapshots.items()
+            if of_copy == job.copy_id
+        }
+        for source in job.sources:
+            found = job.fingerprints.get(source)
+            if found and found.size != sum(sizes[self.world.canonical(source)].values()):
+                self.world.broken.append(f"{_name(job)} passed, but {source} is kept as {found}")
+            if not found and not source.endswith("/") and not _is_renamed(job):
+                self.world.broken.append(f"{_name(job)} passed, but nothing is kept of {source}")
 
     def _check_given_up(self, job: Job) -> None:
         """A job is given up only where the files are truly not there, and not while ICA's copy engine is down."""

@@ -10,7 +10,7 @@ from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaJob
 from icav2_copy_batch.domain.job import Claim, CopyStatus, Job, JobKey
-from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
+from icav2_copy_batch.domain.outcomes import Finding, Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.items import BatchItems
@@ -50,13 +50,15 @@ class Reports(Verify, BatchItems):
         self.not_copied: dict[JobKey, list[SourceOutcome]] = {}
         self.trees: dict[JobKey, Callable[[Callable[[], bool]], TreesCompared]] = {}
         """What comes of comparing the trees of a job that has such."""
+        self.right: dict[JobKey, dict[str, Fingerprint]] = {}
         self.asked: dict[str, list[JobKey]] = {}
         """Which jobs were asked about for what, at the last poll."""
 
-    def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+    def faults(self, jobs: Sequence[Job]) -> FilesCompared:
         keys = self.asked["faults"] = [job.key for job in jobs]
         assert all(job.sources for job in jobs), "whole jobs are verified"
-        return {key: self.wrong.get(key, []) for key in keys if key not in self.unverifiable}
+        wrong = {key: self.wrong.get(key, []) for key in keys if key not in self.unverifiable}
+        return FilesCompared(wrong, right=self.right)
 
     def missing(self, jobs: Sequence[Job]) -> FilesCompared:
         """By default all files."""
@@ -65,7 +67,8 @@ class Reports(Verify, BatchItems):
             job.key: [SourceOutcome(source, Finding.MISMATCH, "is not there") for source in job.sources] for job in jobs
         }
         wrong = {key: self.wrong.get(key, everything[key]) for key in keys if key not in self.unverifiable}
-        return FilesCompared(wrong, {source: f"id of {source}" for job in jobs for source in job.sources})
+        data_ids = {source: f"id of {source}" for job in jobs for source in job.sources}
+        return FilesCompared(wrong, data_ids, self.right)
 
     def has_trees(self, job: Job, succeeded: bool) -> bool:
         return job.key in self.trees

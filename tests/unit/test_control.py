@@ -317,7 +317,7 @@ def test_a_launch_under_way_is_cancelled_unless_it_may_have_asked_ica(world: Wor
         claimed = world.table.claim_for_launch(job, job.project, world.clock(), world.clock(), Slots())
         assert claimed is Claim.CLAIMED
     intent = Intent.of(timestamp(world.clock()), "fol.1", ["fil.1"])
-    assert world.table.record_intent(world.job(1), intent, world.clock())
+    assert world.table.record_intent(world.job(1), intent, world.clock(), 0)
     answer = world.ok("cancel", copy_id="run")
     assert [(left["job_id"], left["status"]) for left in answer["left"]] == [("000001", "LAUNCHING")]
     assert world.statuses() == [JobStatus.LAUNCHING, JobStatus.CANCELLED, JobStatus.CANCELLED]

@@ -210,6 +210,7 @@ def test_the_result_has_the_history_of_each_job_and_what_all_add_up_to() -> None
         "ica_jobs": 4,
         "files": 2,
         "folders": 1,
+        "bytes": 0,
         "outcomes": {"COPIED": 2, "FAILED": 1},
     }
     history = detail["job_list_with_attempt_counter"][0]

@@ -167,6 +167,13 @@ def test_a_queued_job_becomes_a_copy_batch_of_its_sources_into_its_folder(world:
     assert running.due_at == timestamp(world.clock())
 
 
+def test_a_job_that_is_launched_knows_how_many_bytes_its_files_have(world: World) -> None:
+    world.ica.add("/run/tree/")
+    job = world.create("icav2://to/out/", sources=[*SOURCES, "icav2://from/run/tree/"])[0]
+    world.launch(job)
+    assert world.now(job).total_bytes == 14
+
+
 def test_jobs_are_looked_up_together_and_started_each(world: World) -> None:
     jobs = world.create("icav2://to/x/", "icav2://to/y/", "icav2://elsewhere/z/")
     assert world.launch(*jobs) == ends(started=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -9,17 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icav2_copy_batch.adapters.table.packing import (
+    MAX_FINGERPRINTS_BYTES,
     MAX_OUTCOMES_BYTES,
     REASON_CHARACTERS,
     pack_copied,
+    pack_fingerprints,
     pack_outcomes,
     pack_sources,
     unpack_copied,
+    unpack_fingerprints,
     unpack_outcomes,
     unpack_sources,
 )
 from icav2_copy_batch.domain.manifest import Limits
-from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
 
 SOURCES = [f"icav2://from/{number}" for number in range(1000)]
 
@@ -123,3 +127,34 @@ def varied(count: int, length: int) -> list[SourceOutcome]:
     """Each for a reason of its own."""
     chance = Random(1)
     return [SourceOutcome(source, "FAILED", chance.randbytes(length).hex()[:length]) for source in SOURCES[:count]]
+
+
+etags = st.none() | st.text(st.characters(codec="ascii", exclude_categories=["Cc", "Zs"]), min_size=1, max_size=40)
+sizes = st.none() | st.integers(min_value=0, max_value=2**50)
+
+
+@given(sources_and_a_part_of_them(), st.data())
+def test_fingerprints_come_out_again_of_the_sources_that_have_one(
+    drawn: tuple[list[str], list[str]], data: st.DataObject
+) -> None:
+    every, found = drawn
+    fingerprints = {source: Fingerprint(data.draw(sizes), data.draw(etags)) for source in found}
+    assert unpack_fingerprints(every, pack_fingerprints(every, fingerprints)) == fingerprints
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"),
+    [(2_000, lambda each: each), (8_000, lambda each: Fingerprint(each.size)), (80_000, lambda each: None)],
+)
+def test_of_too_many_fingerprints_the_etags_are_left_out_and_then_all(
+    count: int, kept: Callable[[Fingerprint], Fingerprint | None]
+) -> None:
+    chance = Random(5)
+    sources = [f"icav2://from/{number}" for number in range(count)]
+    fingerprints = {
+        source: Fingerprint(chance.getrandbits(36), f"{chance.getrandbits(128):032x}-7") for source in sources
+    }
+    packed = pack_fingerprints(sources, fingerprints)
+    assert len(packed) <= MAX_FINGERPRINTS_BYTES
+    expected = {source: left for source, each in fingerprints.items() if (left := kept(each))}
+    assert unpack_fingerprints(sources, packed) == expected

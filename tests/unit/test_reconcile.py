@@ -71,7 +71,7 @@ class World(doubles.World):
         for number, job in enumerate(self.create(*destinations, sources=sources)):
             claimed = self.claim(job)
             intent = Intent.of(timestamp(self.clock()), None if root else f"fol.{number}", data)
-            assert self.table.record_intent(claimed, intent, self.clock() + timedelta(minutes=1))
+            assert self.table.record_intent(claimed, intent, self.clock() + timedelta(minutes=1), 0)
 
     def claim(self, job: Job) -> Job:
         lease_until = self.clock() + timedelta(minutes=6)
@@ -241,7 +241,7 @@ def test_a_launch_that_went_on_after_its_release_must_not_ask() -> None:
     assert world.table.release(world.job(), world.clock(), world.clock(), doubles.hold("tried again"))
     claimed = world.claim(world.job())
     assert world.table.release(claimed, world.clock(), world.clock(), doubles.hold("taken for dead"))
-    assert not world.table.record_intent(claimed, Intent.of("", None, ["a"]), world.clock())
+    assert not world.table.record_intent(claimed, Intent.of("", None, ["a"]), world.clock(), 0)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.domain.job import Copy, Job, JobStatus
-from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.report import page as pages
 from icav2_copy_batch.domain.report import table
 from icav2_copy_batch.domain.report.advice import advice
@@ -36,6 +36,7 @@ from tests.reports import (
     report,
     run_of_44_jobs,
     settled,
+    with_fingerprints,
 )
 
 A, B, C = "icav2://from/a", "icav2://from/b", "icav2://from/c"
@@ -125,12 +126,34 @@ def read_table(text: str) -> list[dict[str, str]]:
 def test_the_table_has_a_row_for_each_source() -> None:
     job = ended_job(7, TO, [A, "icav2://from/folder/"], attempt(1, "SUCCEEDED", 2, 5))
     rows, _ = report(copy_of([job]), [job])
-    assert rows.startswith("source,destination,size,outcome,attempts,ica_job,reason,job\r\n")
+    assert rows.startswith("source,destination,size,outcome,attempts,ica_job,reason,job,etag\r\n")
     common = {"destination": TO, "size": "", "outcome": "COPIED", "attempts": "1", "ica_job": "ica-1", "reason": ""}
     assert read_table(rows) == [
-        {"source": A, **common, "job": "000007"},
-        {"source": "icav2://from/folder/", **common, "job": "000007"},
+        {"source": A, **common, "job": "000007", "etag": ""},
+        {"source": "icav2://from/folder/", **common, "job": "000007", "etag": ""},
     ]
+
+
+def known(*sources: str, size: int | None = 7, etag: str | None = None) -> dict[str, Fingerprint]:
+    return dict.fromkeys(sources, Fingerprint(size, etag))
+
+
+def test_what_was_found_right_has_its_size_and_etag_and_adds_up() -> None:
+    passed = ended_job(1, TO, [A, B, "icav2://from/folder/"], attempt(1, "SUCCEEDED", 2, 5))
+    passed = with_fingerprints(passed, {**known(A, etag="e-2"), **known("icav2://from/folder/", size=0)})
+    wrong = attempt(1, "MISMATCH", 2, 5, outcomes=(SourceOutcome(B, "MISMATCH", "it has 6 bytes"),))
+    failed = with_fingerprints(ended_job(2, TO, [A, B], wrong), known(A, B))
+    rows, page = report(copy_of([passed, failed]), [passed, failed])
+    assert [(row["size"], row["etag"]) for row in read_table(rows)] == [
+        ("7", "e-2"),
+        ("", ""),
+        ("0", ""),
+        ("7", ""),
+        ("", ""),  # it is not copied, whatever was found
+    ]
+    data = Parsed(page).data
+    assert [job["sizes"] for job in data["jobs"]] == [[7, None, 0], [7, None]]
+    assert data["totals"]["bytes"] == 14
 
 
 def test_the_table_calls_projects_what_the_client_calls_them() -> None:
@@ -253,7 +276,7 @@ def test_a_file_says_only_what_its_job_does_not() -> None:
     data = parsed([job, passed]).data
     assert data["jobs"][0]["files"] == [["a", "COPIED", 1, 0, None], ["b", "FAILED", 2, 1, "x" * 300]]
     assert data["jobs"][1]["files"] == [["a", "COPIED", 1, 0, None], "b"]
-    assert data["jobs"][1]["attempts"][1] == ["SUCCEEDED", 6000, 7000, 8000, 9000, "ica-2", None]
+    assert data["jobs"][1]["attempts"][1] == ["SUCCEEDED", 6000, 7000, 8000, 9000, "ica-2", None, None]
 
 
 def test_one_source_and_a_source_that_begins_as_all_others_keep_their_names() -> None:

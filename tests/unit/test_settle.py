@@ -13,11 +13,11 @@ from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaJob
 from icav2_copy_batch.domain.job import ALL_THERE, NEXT_ATTEMPT, Job, JobKey, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.outage import OUTAGE, Outcomes, wait_in_outage
-from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
+from icav2_copy_batch.domain.outcomes import Finding, Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.schedule import Dispatched
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.settle import FIRST_DEFERRAL_SECONDS, TREES_SECONDS
-from icav2_copy_batch.stages.verify import PATIENCE, TreesCompared
+from icav2_copy_batch.stages.verify import PATIENCE, FilesCompared, TreesCompared
 from tests import doubles
 from tests.unit.poll_world import SOURCES, World, succeeds_too_early
 
@@ -36,6 +36,33 @@ def test_a_job_that_succeeded_and_whose_files_are_there_has_passed(world: World)
     passed = world.now(running)
     assert (passed.status, [attempt.outcome for attempt in passed.attempts]) == (JobStatus.PASSED, ["SUCCEEDED"])
     assert world.reports.asked == {"faults": [("run", "000001")]}
+
+
+@pytest.mark.parametrize("ica_status", ["SUCCEEDED", "FAILED"])
+def test_a_job_that_has_ended_knows_what_was_found_right(world: World, ica_status: str) -> None:
+    world.max_attempts = 1
+    running = world.run(world.submit()[0], ica_status)
+    right = world.reports.right[running.key] = {SOURCES[0]: Fingerprint(7, "etag")}
+    world.reports.not_copied[running.key] = [SourceOutcome(SOURCES[1], "FAILED", "disk full")]
+    world.poll()
+    ended = world.now(running)
+    assert (ended.ended_at, ended.fingerprints) == (timestamp(world.clock()), right)
+
+
+def test_a_job_that_is_launched_again_keeps_nothing_of_what_was_found_right(world: World) -> None:
+    """The attempt that ends it compares all anew."""
+    running = world.run(world.submit()[0], "FAILED")
+    world.reports.right[running.key] = {SOURCES[0]: Fingerprint(7, "etag")}
+    assert world.poll()[Happening.REQUEUED] == 1
+    assert world.now(running).fingerprints == {}
+
+
+def test_a_tree_that_was_found_right_is_known_beside_the_files(world: World) -> None:
+    running = world.run(world.submit()[0], "SUCCEEDED")
+    world.reports.right[running.key] = {SOURCES[0]: Fingerprint(7, "etag")}
+    world.reports.trees[running.key] = lambda _: TreesCompared([], None, right={SOURCES[1]: Fingerprint(9)})
+    assert world.poll()[Happening.PASSED] == 1
+    assert world.now(running).fingerprints == {SOURCES[0]: Fingerprint(7, "etag"), SOURCES[1]: Fingerprint(9)}
 
 
 def test_a_job_that_succeeded_and_whose_files_cannot_be_compared_is_compared_again(world: World) -> None:
@@ -512,7 +539,7 @@ def test_a_project_that_hangs_is_let_be_for_longer_each_time_and_holds_up_no_oth
     asked: list[float] = []
     ask = world.reports.faults
 
-    def hang(jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+    def hang(jobs: Sequence[Job]) -> FilesCompared:
         if jobs[0].copy_id == "stuck":
             asked.append(sum(world.slept))
             world.sleep(40)
@@ -536,7 +563,7 @@ def test_what_cannot_be_compared_in_one_project_does_not_keep_another_from_movin
     plain = world.run(world.submit("plain")[0], "SUCCEEDED")
     ask = world.reports.faults
 
-    def break_down(jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+    def break_down(jobs: Sequence[Job]) -> FilesCompared:
         if jobs[0].copy_id == "odd":
             raise RuntimeError("made by the test")
         return ask(jobs)

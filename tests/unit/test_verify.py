@@ -11,7 +11,8 @@ import pytest
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Job, JobKey, JobStatus, timestamp
-from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
+from icav2_copy_batch.domain.outcomes import Finding, Fingerprint, SourceOutcome
+from icav2_copy_batch.stages import trees
 from icav2_copy_batch.stages.verify import (
     PATIENCE,
     TreesCompared,
@@ -54,7 +55,7 @@ def verifier(
 def faults(ica: SmallIca, *jobs: Job, verification: Verification = Verification.SIZE) -> dict[JobKey, list[str]]:
     """By job what is wrong with each source."""
     verify = verifier(ica, verification)
-    found = verify.faults(jobs)
+    found = verify.faults(jobs).wrong
     for job in jobs:
         if verify.has_trees(job, succeeded=True):
             found[job.copy_id, job.job_id] += whole(verify.compare_trees(job, lambda: True))
@@ -213,8 +214,8 @@ def test_renamed_copies_whose_items_ica_does_not_list_yet_are_awaited_and_then_i
     since = doubles.Clock()()
     for passed, told in ((PATIENCE - timedelta(seconds=1), [Finding.UNLISTED]), (PATIENCE, [])):
         awaited = replace(renamed(), mismatch_since=timestamp(since - passed))
-        assert [each.outcome for each in verify.faults([awaited])[FIRST]] == told
-    assert [each.outcome for each in verify.faults([renamed()])[FIRST]] == [Finding.UNLISTED]
+        assert [each.outcome for each in verify.faults([awaited]).wrong[FIRST]] == told
+    assert [each.outcome for each in verify.faults([renamed()]).wrong[FIRST]] == [Finding.UNLISTED]
 
 
 def test_renamed_copies_of_which_ica_cannot_be_asked_now_are_looked_at_again(ica: SmallIca) -> None:
@@ -237,10 +238,10 @@ def test_of_a_failed_job_what_skip_would_skip_is_not_missing(ica: SmallIca) -> N
 def test_of_a_job_that_is_copied_part_by_part_only_what_should_be_there_by_now_is_compared(ica: SmallIca) -> None:
     part = replace(job(1), batch_limit=1)
     del ica.data["/out 1/b"]
-    assert verifier(ica).faults([part]) == {FIRST: []}
+    assert verifier(ica).faults([part]).wrong == {FIRST: []}
     last = replace(part, copied=frozenset(part.due_by_now))
     del ica.data["/out 1/a"]
-    (found,) = verifier(ica).faults([last]).values()
+    (found,) = verifier(ica).faults([last]).wrong.values()
     assert [each.source for each in found] == list(part.sources)
 
 
@@ -293,7 +294,7 @@ def test_a_file_that_was_there_before_an_attempt_that_should_have_made_it_is_tol
     """ICA's lists may still show what is not there any more."""
     list_as_made(ica, {"/out 1/a": SINCE, "/out 1/b": BEFORE})
     verify = verifier(ica)
-    (found,) = verify.faults([began(job(1, action_on_exist=action), attempt=attempt)]).values()
+    (found,) = verify.faults([began(job(1, action_on_exist=action), attempt=attempt)]).wrong.values()
     assert [(each.source[-1], each.outcome) for each in found] == [(name, Finding.OLDER) for name in older]
 
 
@@ -321,7 +322,7 @@ def test_of_sources_that_an_earlier_attempt_has_copied_nothing_is_told_as_older(
     left = ["icav2://from/run/b", "icav2://from/run/other/"]
     second = replace(second, copied=frozenset(second.sources) - set(left))
     verify = verifier(ica)
-    found = verify.faults([second])[FIRST] + whole(verify.compare_trees(second, lambda: True))
+    found = verify.faults([second]).wrong[FIRST] + whole(verify.compare_trees(second, lambda: True))
     assert [(each.source, each.outcome) for each in found] == [(source, Finding.OLDER) for source in left]
 
 
@@ -332,7 +333,7 @@ def test_nothing_is_told_as_older_once_icas_lists_cannot_be_behind(ica: SmallIca
     awaited = began(job(1, "/run/a", "/run/tree/", action_on_exist="OVERWRITE"), mismatch_since=timestamp(clock()))
     for passed, told in ((PATIENCE - timedelta(seconds=1), [Finding.OLDER]), (PATIENCE, [])):
         clock.now = datetime.fromisoformat(str(awaited.mismatch_since)) + passed
-        assert [each.outcome for each in verify.faults([awaited])[FIRST]] == told
+        assert [each.outcome for each in verify.faults([awaited]).wrong[FIRST]] == told
         assert [each.outcome for each in whole(verify.compare_trees(awaited, lambda: True))] == told
 
 
@@ -426,3 +427,35 @@ def test_a_project_of_which_ica_refuses_everything_is_the_fault_of_each_job_in_i
     found = faults(ica, job(1), job(2, project="other"))
     assert found[FIRST] == []
     assert len(found[SECOND]) == 2
+
+
+# --- what was found right --------------------------------------------------------------------------------------------
+
+
+def test_a_copy_that_is_as_it_should_be_is_known_by_its_own_size_and_etag(ica: SmallIca) -> None:
+    ica.data["/out 1/a"] = IcaData("x", "/out 1/a", "AVAILABLE", 7, "an ETag of its own")
+    ica.data["/out 1/b"] = IcaData("y", "/out 1/b", "PARTIAL", 7)
+    found = {"icav2://from/run/a": Fingerprint(7, "an ETag of its own")}
+    assert verifier(ica).faults([job(1)]).right == {FIRST: found}
+    assert verifier(ica).missing([job(1)]).right == {FIRST: found}
+
+
+def test_a_tree_that_is_as_it_should_be_is_known_by_its_bytes(ica: SmallIca) -> None:
+    ica.add("/run/other/", "/run/other/e")
+    verify, both = verifier(ica), job(1, "/run/tree/", "/run/other/")
+    assert verify.compare_trees(both, lambda: True).right == {"icav2://from/run/tree/": Fingerprint(14)}
+
+
+def test_a_tree_that_is_compared_in_portions_is_known_by_the_bytes_of_all(
+    ica: SmallIca, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "MOST_FILES", 1)
+    assert verifier(ica).compare_trees(job(1, "/run/tree/"), lambda: True).right == {
+        "icav2://from/run/tree/": Fingerprint(14)
+    }
+
+
+def test_of_a_tree_of_which_another_has_compared_a_part_the_bytes_are_not_known(ica: SmallIca) -> None:
+    begun = replace(job(1, "/run/tree/"), verified_up_to="0:deeper/")
+    compared = verifier(ica).compare_trees(begun, lambda: True)
+    assert (compared.wrong, compared.right) == ([], {})

@@ -124,6 +124,7 @@ def _facts(copy: CopySummary) -> Iterator[tuple[str, object]]:
     yield "total_jobs", copy.total_jobs
     for word, count in counts_of(copy).items():
         yield f"{word}_jobs", count
+    yield "passed_bytes", copy.passed_bytes
     if copy.redriven_as:
         yield "redriven_as", ",".join(copy.redriven_as)
     for word in ("redrive_of", "manifest_uri", "result_uri"):
@@ -162,7 +163,7 @@ def copy_view(copy: CopySummary, jobs: Sequence[JobSummary] = (), now: datetime 
     """A copy with its bar and counts, and what its jobs have done and wait for, as far as they are given."""
     facts = Table.grid(padding=(0, 2))
     for key, value in _facts(copy):
-        if key not in ("copy_id", "status", "total_jobs") and not key.endswith("_jobs"):
+        if key not in ("copy_id", "status") and not key.endswith("_jobs") and value != 0:
             facts.add_row(Text(key.removesuffix("_at").replace("_", " "), style="dim"), Text(_shown(key, value)))
     head = Text.assemble((copy.copy_id, "bold"), "  ", status_text(copy.status, is_paused=bool(copy.paused_at)))
     parts: list[RenderableType] = [head, _bar(copy), facts]
@@ -199,6 +200,8 @@ def common_folder(uris: Sequence[str]) -> str:
 
 
 def _shown(key: str, value: object) -> str:
+    if isinstance(value, int):
+        return in_bytes(value)
     return short_time(str(value)) if key.endswith("_at") else str(value)
 
 
@@ -220,7 +223,8 @@ def _progress_in_words(copy: CopySummary, jobs: Sequence[JobSummary], now: datet
     passed = [job for job in jobs if job.status == "PASSED"]
     parts = [f"{sum(job.sources for job in passed):,} of {number(sum(job.sources for job in jobs), 'source')} copied"]
     if size := sum(job.total_bytes or 0 for job in passed):
-        parts.append(in_bytes(size))
+        known = [job.total_bytes for job in jobs if job.total_bytes is not None]
+        parts.append(f"{in_bytes(size)} of {in_bytes(sum(known))}" if len(known) == len(jobs) else in_bytes(size))
     parts.append(number(sum(max(len(job.attempts), job.attempt) for job in jobs), "attempt"))
     if left := _seconds_left(copy, now):
         parts.append(f"about {duration(left)} left")

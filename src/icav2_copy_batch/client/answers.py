@@ -74,6 +74,8 @@ class CopySummary:
     passed_jobs: int = 0
     failed_jobs: int = 0
     cancelled_jobs: int = 0
+    passed_bytes: int = 0
+    """Bytes of the jobs that have passed, as far as they are known."""
     manifest_uri: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     redrive_of: str | None = None
@@ -128,6 +130,7 @@ class JobSummary:
     running_at: str | None = None
     ended_at: str | None = None
     total_bytes: int | None = None
+    """Bytes of the files among its sources; known once it was launched."""
     redriven_as: str | None = None
     """The copy that does this job again."""
 

@@ -333,6 +333,7 @@ def _added_up(totals: Totals) -> Detail:
         "ica_jobs": totals.ica_jobs,
         "files": totals.files,
         "folders": totals.folders,
+        "bytes": totals.bytes,
         "outcomes": totals.outcomes,
     }
 

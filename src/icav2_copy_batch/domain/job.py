@@ -9,7 +9,7 @@ from enum import Enum, StrEnum
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
-from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.uri import parse_uri
 
 Clock = Callable[[], datetime]
@@ -187,6 +187,15 @@ class Attempt:
     reason: str | None = None
     outcomes: tuple[SourceOutcome, ...] = ()
     """What became of the sources that this attempt did not copy, in the order of the job's sources."""
+    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
+    """Source → what its copy was, as far as that was found right. Only the attempt that ended its job has it."""
+    held_for: str | None = None
+    """Why the job waited before this attempt: the last ``HoldReason``; ``NO_SLOT`` where it just waited its turn."""
+
+    @property
+    def bytes_copied(self) -> int:
+        """Bytes of the copies that were found right, as far as they are known."""
+        return sum(each.size or 0 for each in self.fingerprints.values())
 
     @property
     def has_passed(self) -> bool:
@@ -251,6 +260,10 @@ class Job(OpenJob):
     options: CopyOptions = field(default_factory=CopyOptions)
     attempts: tuple[Attempt, ...] = ()
     """The attempts that have ended, oldest first."""
+    total_bytes: int | None = None
+    """Bytes of the files among its sources, as its first launch found them; None before that."""
+    held_for: str | None = None
+    """Why it waited for its last launch message: see ``Attempt``."""
     former: tuple[Attempt, ...] = ()
     """The attempts of the job that it redrives: what they have left at ICA is its own to clear away."""
     ended_at: str | None = None
@@ -331,10 +344,20 @@ class Job(OpenJob):
         """What became of the sources that the last attempt to end did not copy, as far as ICA has said."""
         return list(self.attempts[-1].outcomes) if self.attempts else []
 
+    @property
+    def fingerprints(self) -> Mapping[str, Fingerprint]:
+        """Source → what its copy was when the job ended, as far as that was found right."""
+        return self.attempts[-1].fingerprints if self.attempts else {}
+
     def ended_attempt(
-        self, outcome: str, reason: str | None, now: datetime, uncopied: Sequence[SourceOutcome] = ()
+        self,
+        outcome: str,
+        reason: str | None,
+        now: datetime,
+        uncopied: Sequence[SourceOutcome] = (),
+        fingerprints: Mapping[str, Fingerprint] | None = None,
     ) -> Attempt:
-        """The attempt under way, as it ends now."""
+        """The attempt under way, as it ends now; with ``fingerprints`` where the job ends with it."""
         by_source = {each.source: each for each in uncopied}
         return Attempt(
             number=self.attempt,
@@ -348,6 +371,8 @@ class Job(OpenJob):
             ica_created_at=self.ica_created_at,
             reason=reason and reason[:MAX_REASON_CHARACTERS],
             outcomes=tuple(by_source[source] for source in self.sources if source in by_source),
+            fingerprints=fingerprints or {},
+            held_for=self.held_for,
         )
 
 
@@ -374,6 +399,8 @@ class Copy:
     passed_jobs: int = 0
     failed_jobs: int = 0
     cancelled_jobs: int = 0
+    passed_bytes: int = 0
+    """Bytes of the jobs that have passed, as far as they are known."""
     status: CopyStatus = CopyStatus.OPEN
     task_tokens: frozenset[str] = frozenset()
     """Step Functions task tokens to answer when it settles."""
@@ -431,6 +458,7 @@ class ListedCopy:
     delayed_at: str | None = None
     paused_at: str | None = None
     cancelled_at: str | None = None
+    passed_bytes: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -30,6 +30,16 @@ NOT_YET = frozenset({Finding.OLDER, Finding.UNLISTED})
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What the copy of a source was when it was found as it should be: later it can be seen whether it has changed."""
+
+    size: int | None
+    """Bytes: of a file, or of all files in a folder."""
+    etag: str | None = None
+    """The file's ETag; None of a folder, and where ICA does not say."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceOutcome:
     """A source that an attempt did not copy: ICA's item status or a ``Finding``, and why."""
 

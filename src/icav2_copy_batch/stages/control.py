@@ -207,7 +207,7 @@ def _settled_at(copy: Copy | ListedCopy) -> str | None:
 
 def _job(copy: Copy, job: Job) -> Answer:
     """A job as it is shown."""
-    keys = ("job_id", "status", "attempt", "due_at", "ica_job_id", "reason", "redriven_as")
+    keys = ("job_id", "status", "attempt", "due_at", "ica_job_id", "reason", "redriven_as", "total_bytes")
     times = ("queued_at", "claimed_at", "running_at", "ended_at")
     attempt_keys = ("number", "outcome", "ended_at", "ica_job_id", "reason")
     return {

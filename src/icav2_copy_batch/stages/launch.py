@@ -300,7 +300,7 @@ class Launch:
         now, job = self.clock(), one.claim.job
         intent = Intent.of(timestamp(now), one.folder_id, one.source_ids)
         # Before ICA is asked: what was started is then known by it, whoever dies.
-        if not self.table.record_intent(job, intent, now + ANSWER_AGE):
+        if not self.table.record_intent(job, intent, now + ANSWER_AGE, one.total_bytes):
             raise MovedOn
         batch = self.ica.start_copy_batch(one.claim.project_id, one.folder_id, one.source_ids, job.options)
         fields = fields_of(job, ica_job_id=batch.job_id, ica_batch_id=batch.batch_id)

@@ -66,13 +66,23 @@ class Prepared:
     """A claimed job with what is needed to start it."""
 
     claim: Claimed
-    source_ids: list[str]
+    sources: list[IcaData]
+    """What its sources are now, in order."""
     folder_id: str | None
     """None for the root of a project."""
     incomplete: list[IcaData] | None = None
     """What an earlier attempt may have left, if it has just been looked for."""
     is_clear: bool = True
     """Whether all of that is gone."""
+
+    @property
+    def source_ids(self) -> list[str]:
+        return [source.data_id for source in self.sources]
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the files among its sources."""
+        return sum(source.size or 0 for source in self.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +113,11 @@ class Prepare:
             partial(self._ask_leftovers, retried),
         ]
         data, folders, leftovers = self.spread(lambda ask: ask(), asks)
-        ids = _ask_each({claim.request: claim for claim in claims}, lambda key, claim: _source_ids(claim, data[key]))
-        first = [claim for claim in claims if not claim.is_retried and not isinstance(ids[claim.request], IcaError)]
+        known = _ask_each({claim.request: claim for claim in claims}, lambda key, claim: _sources(claim, data[key]))
+        first = [claim for claim in claims if not claim.is_retried and not isinstance(known[claim.request], IcaError)]
         folders |= self._ask_folders(first)
         return [
-            _prepared(claim, ids[claim.request], folders.get(claim.request, {}), leftovers.get(claim.request))
+            _prepared(claim, known[claim.request], folders.get(claim.request, {}), leftovers.get(claim.request))
             for claim in claims
         ]
 
@@ -163,20 +173,20 @@ class Prepare:
 
 def _prepared(
     claim: Claimed,
-    source_ids: list[str] | IcaError,
+    sources: list[IcaData] | IcaError,
     folders: Mapping[str, Folders | IcaError],
     incomplete: list[IcaData] | IcaError | None,
 ) -> Prepared | Troubled:
     """A claimed job with the answers about it, or with the first trouble among them."""
-    if isinstance(source_ids, IcaError):
-        return Troubled(claim, source_ids)
+    if isinstance(sources, IcaError):
+        return Troubled(claim, sources)
     in_project = folders[claim.project_id]
     folder_id = in_project if isinstance(in_project, IcaError) else in_project[claim.destination.path]
     if isinstance(folder_id, IcaError):
         return Troubled(claim, folder_id)
     if isinstance(incomplete, IcaError):
         return Troubled(claim, incomplete)
-    return Prepared(claim, source_ids, folder_id, incomplete, is_clear=not claim.is_retried)
+    return Prepared(claim, sources, folder_id, incomplete, is_clear=not claim.is_retried)
 
 
 def _divided(prepared: Iterable[Prepared | Troubled]) -> tuple[list[Prepared | Troubled], list[Prepared]]:
@@ -228,14 +238,14 @@ def _by_project(uris: Iterable[IcaUri]) -> dict[str, list[str]]:
     return paths
 
 
-def _source_ids(claim: Claimed, data: Found) -> list[str]:
-    """The ids of a job's sources, in order. Raises ``IcaRefused`` where some cannot be copied."""
+def _sources(claim: Claimed, data: Found) -> list[IcaData]:
+    """A job's sources, in order. Raises ``IcaRefused`` where some cannot be copied."""
     found = [(uri, _known(data[uri.project]).get(uri.path)) for uri in claim.sources]
     faults = [fault for uri, source in found if (fault := _source_fault(uri, source))]
     if faults:
         more = f" (and {len(faults) - 1} more sources)" if len(faults) > 1 else ""
         raise IcaRefused(faults[0] + more)
-    return [source.data_id for _, source in found if source]
+    return [source for _, source in found if source]
 
 
 def _known(answer: R | IcaError) -> R:

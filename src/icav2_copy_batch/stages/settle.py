@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,13 +21,13 @@ from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import ALL_THERE, NEXT_ATTEMPT, Attempt, Clock, Job, JobKey, OpenJob
 from icav2_copy_batch.domain.outage import OUTAGE, wait_in_outage
-from icav2_copy_batch.domain.outcomes import NOT_YET, Finding, SourceOutcome
+from icav2_copy_batch.domain.outcomes import NOT_YET, Finding, Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.ports import Table
 from icav2_copy_batch.stages.items import BatchItems
 from icav2_copy_batch.stages.logs import fields_of
-from icav2_copy_batch.stages.verify import TreesCompared, Verify, has_shown
+from icav2_copy_batch.stages.verify import FilesCompared, TreesCompared, Verify, has_shown
 
 AWAITED_SHARE, FIRST_AWAITED_SECONDS, LONGEST_AWAITED_SECONDS = 0.25, 1.5, 15.0
 """Awaited files are compared again after this share of the time for which they have been awaited, within the bounds."""
@@ -73,11 +73,13 @@ class Findings:
     """The sources that its copy batch has not copied, by its items; None where these are not known."""
     up_to: str | None = None
     """How far its trees have been compared."""
+    right: Mapping[str, Fingerprint] = field(default_factory=dict)
+    """Source → its copy, as far as that is as it should be."""
 
     def with_trees(self, trees: TreesCompared) -> Findings:
         """These, and what was found in its trees."""
         wrong = None if self.wrong is None else [*self.wrong, *(trees.wrong or ())]
-        return replace(self, wrong=wrong, up_to=trees.up_to)
+        return replace(self, wrong=wrong, up_to=trees.up_to, right={**self.right, **trees.right})
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +183,12 @@ class Settle:
         """What is found of the files of such jobs, and of their items where ICA does not call them succeeded."""
         jobs = [each.job for each in group]
         if group[0].has_succeeded:
-            wrong = self.verify.faults(jobs)
-            return {job.key: Findings(wrong.get(job.key)) for job in jobs}
+            compared = self.verify.faults(jobs)
+            return {job.key: _findings(compared, job) for job in jobs}
         asks: list[Callable[[Sequence[Job]], Any]] = [self.verify.missing, self.items.read]
         missing, items = self.spread(lambda ask: ask(jobs), asks)
         uncopied = self.items.uncopied(jobs, items, missing.data_ids)
-        return {job.key: Findings(missing.wrong.get(job.key), uncopied.get(job.key)) for job in jobs}
+        return {job.key: _findings(missing, job, uncopied.get(job.key)) for job in jobs}
 
     def _settle_trees(self, ended: Sequence[EndedJob], seconds: float, outages: set[str]) -> Happenings:
         """Move jobs whose folders have to be compared, one after the other, as far as time allows."""
@@ -234,21 +236,22 @@ class Settle:
         job = each.job
         match decide(each, found, self.clock(), self.max_attempts):
             case Passed() as passed:
-                return self._pass(job, passed)
+                return self._pass(job, passed, found.right)
             case Failed() as failed:
-                return self._fail(job, failed, job.ica_project_id in outages)
+                return self._fail(job, failed, found.right, job.ica_project_id in outages)
             case Awaited(wrong):
                 return self._await(job, wrong[0], found.up_to)
             case None:
                 logger.warning("ICA could not be asked for the copied files", extra=fields_of(job))
                 return Happening.UNREADABLE
 
-    def _pass(self, job: Job, passed: Passed) -> Happening:
+    def _pass(self, job: Job, passed: Passed, right: Mapping[str, Fingerprint]) -> Happening:
         """The job has passed, or goes on with its next part."""
         now = self.clock()
-        ended = job.ended_attempt(passed.outcome, passed.reason, now)
         if job.later:
+            ended = job.ended_attempt(passed.outcome, passed.reason, now)
             return self._launch_again(Happening.PART_PASSED, job, ended, frozenset(job.due_by_now))
+        ended = job.ended_attempt(passed.outcome, passed.reason, now, fingerprints=right)
         return _log(Happening.PASSED, job, ended, self.table.mark_passed(job, ended, now))
 
     def _await(self, job: Job, wrong: SourceOutcome, up_to: str | None) -> Happening:
@@ -260,12 +263,13 @@ class Settle:
         self.table.note_comparison(job, now + timedelta(seconds=pause), since, up_to)
         return Happening.AWAITED
 
-    def _fail(self, job: Job, failed: Failed, in_outage: bool) -> Happening:
+    def _fail(self, job: Job, failed: Failed, right: Mapping[str, Fingerprint], in_outage: bool) -> Happening:
         """Launch another attempt for the sources that this one did not copy, unless it was the last."""
         now, uncopied = self.clock(), failed.uncopied
         left = [*(uncopied or ()), *(SourceOutcome(source, Finding.NOT_TRIED) for source in job.later)]
         ended = job.ended_attempt(failed.outcome, failed.reason, now, left if uncopied else ())
         if _is_last(job, self.max_attempts):
+            ended = replace(ended, fingerprints=right)
             return _log(Happening.GIVEN_UP, job, ended, self.table.give_up(job, ended, now))
         copied = job.copied if uncopied is None else frozenset(job.sources) - {each.source for each in left}
         if in_outage and (wait := wait_in_outage(job)):
@@ -310,6 +314,11 @@ class Settle:
         if outage := outcomes.is_outage(now):
             logger.warning("ICA fails most attempts into a project", extra={"project_id": project_id})
         return outage
+
+
+def _findings(compared: FilesCompared, job: Job, uncopied: list[SourceOutcome] | None = None) -> Findings:
+    """What was found of a job, without its trees."""
+    return Findings(compared.wrong.get(job.key), uncopied, right=compared.right.get(job.key, {}))
 
 
 def decide(ended: EndedJob, found: Findings, now: datetime, max_attempts: int) -> Decision:

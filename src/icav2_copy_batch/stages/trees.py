@@ -85,6 +85,8 @@ class Walk:
         self.up_to = up_to
         """All before this is as it should be: a source's number and, after a colon, a folder in it. The files in that
         folder itself are; where a slash follows, so is all below it."""
+        self.bytes: dict[int, int] = {}
+        """Bytes of the source's files, by its number; of no source that an earlier walk has begun."""
         self.pages = 0
         """How many pages were listed."""
         self.number = 0
@@ -109,6 +111,8 @@ class Walk:
             is_begun = up_to is not None and tree.number == int(first)
             self.number = tree.number
             self._is_empty = not is_begun
+            if not is_begun:
+                self.bytes[tree.number] = 0
             yield from self._compare(tree, "", done if is_begun else None)
             if self._is_empty:
                 self._note_fault(tree, tree.copy, "cannot be compared: its source holds no file any more")
@@ -148,11 +152,12 @@ class Walk:
         shown = yield from self._shown(here, pages, most)
         if shown is None:
             return None
-        compared = 0
+        compared = seen_bytes = 0
         suspects: list[IcaData] = []
         for page in pages(here.source.project, here.source.path):
             files = [data for data in page if not data.path.rpartition("/")[2].startswith(NOISE_PREFIX)]
             compared += len(files)
+            seen_bytes += sum(data.size or 0 for data in files)
             self._is_empty = self._is_empty and not files
             suspects += [data for data in files if not self._is_shown(data, shown, here)]
             if len(suspects) >= MOST_SUSPECTS:
@@ -161,6 +166,8 @@ class Walk:
             if most and compared > most:
                 return None
         self._look_up(here, suspects)
+        if here.number in self.bytes:
+            self.bytes[here.number] += seen_bytes
         return compared
 
     def _shown(self, here: Tree, pages: Pages, most: int | None) -> Generator[None, None, Shown | None]:

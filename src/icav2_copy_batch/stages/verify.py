@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from icav2_copy_batch.domain.ica import IcaData, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Clock, Job, JobKey
-from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
+from icav2_copy_batch.domain.outcomes import Finding, Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.uri import IcaUri, copied_into, parse_uri
 from icav2_copy_batch.ports import Ica
@@ -61,8 +61,10 @@ class FilesCompared:
 
     wrong: dict[JobKey, list[SourceOutcome]]
     """By job what is not as it should be. A job is left out where ICA could not be asked: it is compared again."""
-    data_ids: dict[str, str]
+    data_ids: dict[str, str] = field(default_factory=dict)
     """The data ids of the sources that were found, by URI."""
+    right: dict[JobKey, dict[str, Fingerprint]] = field(default_factory=dict)
+    """By job and source the copies that are as they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class TreesCompared:
     """Where to go on, should somebody else have to."""
     has_older: bool = False
     """While not all is compared: whether something is OLDER, so that the time begins for which that is found."""
+    right: dict[str, Fingerprint] = field(default_factory=dict)
+    """By source the trees that are as they should be, as far as one comparison has seen all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,22 +95,22 @@ class Verify:
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def faults(self, jobs: Sequence[Job]) -> dict[JobKey, list[SourceOutcome]]:
+    def faults(self, jobs: Sequence[Job]) -> FilesCompared:
         """For each job that ICA calls succeeded, the files that are not as they should be.
 
         A job is left out where ICA could not be asked: it is compared again. For folder sources see ``compare_trees``.
         """
         if self.verification is Verification.NONE:
-            return {job.key: [] for job in jobs}
+            return FilesCompared({job.key: [] for job in jobs})
         renamed = [job for job in jobs if job.options.action_on_exist == "RENAME"]
         others = [job for job in jobs if job.options.action_on_exist != "RENAME"]
-        wrong = self._compare(others, failed=False).wrong
+        compared = self._compare(others, failed=False)
         for job in renamed:
             try:
-                wrong[job.key] = self._faults_of_renamed(job)
+                compared.wrong[job.key] = self._faults_of_renamed(job)
             except IcaError as error:
                 logger.warning("ICA could not be asked for renamed files", extra=fields_of(job, reason=str(error)))
-        return wrong
+        return compared
 
     def missing(self, jobs: Sequence[Job]) -> FilesCompared:
         """For each job with SKIP that ICA does not call succeeded, the files that another attempt would have to copy.
@@ -119,7 +123,7 @@ class Verify:
     def _compare(self, jobs: Sequence[Job], failed: bool) -> FilesCompared:
         pairs = {job.key: [pair for pair in pairs_of(job) if not pair.source.is_folder] for job in jobs}
         together = self._look_up([pair for each in pairs.values() for pair in each])
-        compared = FilesCompared({}, {})
+        compared = FilesCompared({})
         for job in jobs:
             each = pairs[job.key]
             projects = {uri.project for pair in each for uri in (pair.source, pair.copy)}
@@ -127,8 +131,14 @@ class Verify:
             alone = len(jobs) > 1 and any(together.refusal(project) for project in projects)
             found = self._look_up(each) if alone else together
             if found.tells_of(projects):
-                wrong = [outcome for pair in each if (outcome := self._outcome(pair, found))]
+                outcomes = {str(pair.source): self._outcome(pair, found) for pair in each}
+                wrong = [outcome for outcome in outcomes.values() if outcome]
                 compared.wrong[job.key] = wrong or ([] if failed else self._older(job, each, found))
+                compared.right[job.key] = {
+                    source: Fingerprint(copy.size, copy.etag)
+                    for pair in each
+                    if not outcomes[source := str(pair.source)] and (copy := found.at(pair.copy))
+                }
             there = {str(pair.source): found.at(pair.source) for pair in each}
             compared.data_ids.update({source: data.data_id for source, data in there.items() if data})
         return compared
@@ -248,7 +258,7 @@ class Verify:
         try:
             while has_time():
                 if not walk.step():
-                    return TreesCompared(_outcomes(walk, pairs), walk.up_to)
+                    return TreesCompared(_outcomes(walk, pairs), walk.up_to, right=_right(walk, pairs))
         except IcaRefused as error:
             if known:
                 # The listing was left for a while: ICA may not go on with it.
@@ -296,3 +306,10 @@ def _outcomes(walk: Walk, pairs: Sequence[Pair]) -> list[SourceOutcome]:
     """What a comparison of trees has found; what is wrong comes first."""
     faults = [_mismatch(pairs[number].source, fault.copy, fault.what) for number, fault in walk.faults.items()]
     return [*faults, *(_older(pairs[number].source, copy) for number, copy in walk.older.items())]
+
+
+def _right(walk: Walk, pairs: Sequence[Pair]) -> dict[str, Fingerprint]:
+    """The trees that are as they should be, and that this comparison has seen whole."""
+    return {
+        str(pairs[number].source): Fingerprint(size) for number, size in walk.bytes.items() if number not in walk.faults
+    }

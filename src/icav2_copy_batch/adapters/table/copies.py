@@ -214,6 +214,7 @@ def _listed(item: CopyItem) -> ListedCopy:
         delayed_at=item.delayed_at,
         paused_at=item.paused_at,
         cancelled_at=item.cancelled_at,
+        passed_bytes=int(item.passed_bytes or 0),
         tags=item.tags.as_dict() if item.tags else {},
     )
 
@@ -229,6 +230,7 @@ def _copy(item: CopyItem) -> Copy:
         passed_jobs=int(item.passed_jobs),
         failed_jobs=int(item.failed_jobs),
         cancelled_jobs=int(item.cancelled_jobs or 0),
+        passed_bytes=int(item.passed_bytes or 0),
         status=CopyStatus(item.status),
         task_tokens=frozenset(item.task_tokens or ()),
         project_names=item.project_names.as_dict() if item.project_names else {},

@@ -23,9 +23,11 @@ from icav2_copy_batch.adapters.table.models import (
 )
 from icav2_copy_batch.adapters.table.packing import (
     INLINE_SOURCES_BYTES,
+    pack_fingerprints,
     pack_outcomes,
     pack_sources,
     unpack_copied,
+    unpack_fingerprints,
     unpack_outcomes,
     unpack_sources,
 )
@@ -158,6 +160,8 @@ def _job_of(item: JobItem, packed_sources: bytes) -> Job:
         batch_limit=None if item.batch_limit is None else int(item.batch_limit),
         options=CopyOptions(**item.options.as_dict()),
         attempts=tuple(_attempt(sources, each) for each in item.attempts or ()),
+        total_bytes=None if item.total_bytes is None else int(item.total_bytes),
+        held_for=item.held_for,
         former=tuple(_attempt((), each) for each in item.former or ()),
         ended_at=item.ended_at,
         lease_until=item.lease_until,
@@ -197,12 +201,17 @@ def _intent(item: IntentMap) -> Intent:
 
 
 def attempt_map(sources: Sequence[str], attempt: Attempt) -> AttemptMap:
-    """An attempt as a job's item has it; its outcomes are those of these sources."""
-    kept = {field.name: getattr(attempt, field.name) for field in fields(attempt) if field.name != "outcomes"}
-    return AttemptMap(**kept, packed_outcomes=pack_outcomes(sources, attempt.outcomes) or None)
+    """An attempt as a job's item has it; its outcomes and fingerprints are those of these sources."""
+    names = [each.name for each in fields(attempt) if each.name not in ("outcomes", "fingerprints")]
+    return AttemptMap(
+        **{name: getattr(attempt, name) for name in names},
+        packed_outcomes=pack_outcomes(sources, attempt.outcomes) or None,
+        packed_fingerprints=pack_fingerprints(sources, attempt.fingerprints) or None,
+    )
 
 
 def _attempt(sources: Sequence[str], item: AttemptMap) -> Attempt:
     kept = {name: value for name, value in item.as_dict().items() if value is not None}
     outcomes = unpack_outcomes(sources, kept.pop("packed_outcomes", b""))
-    return Attempt(**{**kept, "number": int(item.number), "outcomes": outcomes})
+    fingerprints = unpack_fingerprints(sources, kept.pop("packed_fingerprints", b""))
+    return Attempt(**{**kept, "number": int(item.number), "outcomes": outcomes, "fingerprints": fingerprints})

@@ -1,7 +1,6 @@
 """The table's items and its indexes, as pynamodb models.
 
-What is in an index cannot be changed once the table is deployed: DynamoDB adds no attribute to a projection. So the
-index ``listed`` projects ``total_bytes`` of a copy, which nothing writes yet.
+What is in an index cannot be changed once the table is deployed: DynamoDB adds no attribute to a projection.
 
 What is paused or cancelled stands as two sets in the item that counts the slots. Each claim has a condition on that
 item anyway, so that a claim after a pause or a cancel is refused, and costs nothing more.
@@ -100,7 +99,7 @@ class ListedIndex(GlobalSecondaryIndex["CopyItem"]):
                 "tags",
                 "paused_at",
                 "cancelled_at",
-                "total_bytes",
+                "passed_bytes",
             ]
         )
 
@@ -120,6 +119,8 @@ class AttemptMap(MapAttribute[str, Any]):
     ica_created_at = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     packed_outcomes = BinaryAttribute(legacy_encoding=False, null=True)
+    packed_fingerprints = BinaryAttribute(legacy_encoding=False, null=True)
+    held_for = UnicodeAttribute(null=True)
 
 
 class IntentMap(MapAttribute[str, Any]):
@@ -154,6 +155,7 @@ class CopyItem(Model):
     passed_jobs = NumberAttribute()
     failed_jobs = NumberAttribute()
     cancelled_jobs = NumberAttribute(null=True)
+    passed_bytes = NumberAttribute(null=True)
     task_tokens = UnicodeSetAttribute(null=True)
     project_names: MapAttribute[str, str] = MapAttribute(null=True)
     max_sources_per_job = NumberAttribute(null=True)
@@ -205,6 +207,8 @@ class JobItem(Model):
     verified_up_to = UnicodeAttribute(null=True)
     hold_reason = UnicodeAttribute(null=True)
     hold_detail = UnicodeAttribute(null=True)
+    held_for = UnicodeAttribute(null=True)
+    total_bytes = NumberAttribute(null=True)
     deferrals = NumberAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     redriven_as = UnicodeAttribute(null=True)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from pynamodb.attributes import NumberAttribute
 from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
@@ -186,11 +185,14 @@ class Moves:
 
     def mark_passed(self, job: Job, ended: Attempt, now: datetime) -> bool:
         """RUNNING → PASSED, and one open job less."""
-        return self._end("mark_passed", job, ended, now, CopyItem.passed_jobs)
+        copied = ended.bytes_copied or job.total_bytes or 0
+        return self._end(
+            "mark_passed", job, ended, now, [CopyItem.passed_jobs.add(1), CopyItem.passed_bytes.add(copied)]
+        )
 
     def give_up(self, job: Job, ended: Attempt, now: datetime) -> bool:
         """LAUNCHING or RUNNING → FAILED with the attempt's reason, and one open job less."""
-        return self._end("give_up", job, ended, now, CopyItem.failed_jobs)
+        return self._end("give_up", job, ended, now, [CopyItem.failed_jobs.add(1)])
 
     def cancel(self, job: OpenJob, now: datetime) -> bool:
         """QUEUED, or LAUNCHING before ICA is asked for anything → CANCELLED, and one open job less."""
@@ -201,7 +203,7 @@ class Moves:
             *set_hold(None),
             *_forget_launch(),
         ]
-        copy_actions = _count_end(CopyItem.cancelled_jobs, now)
+        copy_actions = _count_end([CopyItem.cancelled_jobs.add(1)], now)
         if job.status is JobStatus.LAUNCHING:
             # The race: the launch is about to ask ICA, or has asked.
             return self._leave("cancel", job, now, job_actions, copy_actions, JobItem.intent.does_not_exist())
@@ -223,7 +225,7 @@ class Moves:
         )
         return accepted(lambda: self._item_of(job).update([JobItem.redriven_as.set(copy_id)], condition))
 
-    def _end(self, verb: str, job: Job, ended: Attempt, now: datetime, counter: NumberAttribute) -> bool:
+    def _end(self, verb: str, job: Job, ended: Attempt, now: datetime, counts: Sequence[Action]) -> bool:
         """End a job and count it, in one transaction: the count of open jobs is right at every moment."""
         job_actions: list[Action] = [
             JobItem.ended_at.set(timestamp(now)),
@@ -232,7 +234,7 @@ class Moves:
             *([JobItem.reason.set(ended.reason)] if ended.reason else []),
             *_forget_launch(),
         ]
-        return self._leave(verb, job, now, job_actions, _count_end(counter, now))
+        return self._leave(verb, job, now, job_actions, _count_end(counts, now))
 
     def _leave(
         self,
@@ -278,14 +280,16 @@ class Moves:
         actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), *(set_hold(hold) if hold else [])]
         return accepted(lambda: self._item_of(job).update(actions, condition))
 
-    def record_intent(self, job: OpenJob, intent: Intent, due_at: datetime) -> bool:
+    def record_intent(self, job: OpenJob, intent: Intent, due_at: datetime, total_bytes: int) -> bool:
         """No move: a launch is about to ask ICA for this. False when the claim is not its own any more: it must not.
 
-        From ``due_at`` on it is searched for in ICA.
+        From ``due_at`` on it is searched for in ICA. The first ``total_bytes`` is kept: a later attempt has fewer
+        sources.
         """
         actions: list[Action] = [
             JobItem.intent.set(_intent_map(intent)),
             JobItem.due_at.set(timestamp(due_at)),
+            JobItem.total_bytes.set(JobItem.total_bytes | total_bytes),
         ]
         return accepted(lambda: self._item_of(job).update(actions, _same_claim(job)))
 
@@ -386,9 +390,9 @@ def _forget_launch() -> list[Action]:
     return [each.remove() for each in kept]
 
 
-def _count_end(counter: NumberAttribute, now: datetime) -> list[Action]:
+def _count_end(counts: Sequence[Action], now: datetime) -> list[Action]:
     """What the end of a job changes of its copy."""
-    return [CopyItem.open_jobs.add(-1), counter.add(1), CopyItem.settled_at.set(timestamp(now))]
+    return [CopyItem.open_jobs.add(-1), *counts, CopyItem.settled_at.set(timestamp(now))]
 
 
 def _not_stopped(copy_id: str, ica_project_id: str) -> Condition:

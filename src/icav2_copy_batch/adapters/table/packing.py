@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
 
 INLINE_SOURCES_BYTES = 256
 """Packed sources of more bytes are an item of their own: with them a job's item would exceed the 1 KB of a write unit.
@@ -21,6 +21,9 @@ See https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints
 """
 REASON_CHARACTERS = (300, 80, 0)
 """How much is kept of each source's reason; the next of these where the outcomes would not fit otherwise."""
+
+MAX_FINGERPRINTS_BYTES = 100_000
+"""Packed fingerprints of a job; beside its attempts in the 400 KB of an item."""
 
 
 def pack_sources(sources: Sequence[str]) -> bytes:
@@ -68,6 +71,27 @@ def unpack_outcomes(sources: Sequence[str], packed: bytes) -> tuple[SourceOutcom
         for number in range(first, last + 1)
     }
     return tuple(found[number] for number in sorted(found))
+
+
+def pack_fingerprints(sources: Sequence[str], fingerprints: Mapping[str, Fingerprint]) -> bytes:
+    """A line for each source: size and ETag. Without the ETags where these are too many; empty where sizes are too."""
+    found = [fingerprints.get(source) for source in sources]
+    for with_etag in (True, False) if fingerprints else ():
+        lines = ["" if each is None else f"{_text(each.size)} {_text(with_etag and each.etag)}" for each in found]
+        if len(packed := zlib.compress("\n".join(lines).encode())) <= MAX_FINGERPRINTS_BYTES:
+            return packed
+    return b""
+
+
+def unpack_fingerprints(sources: Sequence[str], packed: bytes) -> dict[str, Fingerprint]:
+    """The fingerprints that were packed, by source."""
+    lines = zlib.decompress(packed).decode().split("\n") if packed else []
+    parts = {source: line.partition(" ") for source, line in zip(sources, lines, strict=False) if line}
+    return {source: Fingerprint(int(size) if size else None, etag or None) for source, (size, _, etag) in parts.items()}
+
+
+def _text(value: object) -> str:
+    return "" if value is None or value is False else str(value)
 
 
 def _ranges(numbers: Iterable[int]) -> list[list[int]]:

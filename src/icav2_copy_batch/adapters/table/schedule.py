@@ -24,6 +24,7 @@ from icav2_copy_batch.adapters.table.models import (
 from icav2_copy_batch.adapters.table.moves import set_hold, still_queued
 from icav2_copy_batch.adapters.table.writes import PARALLEL_WRITES, accepted, retried
 from icav2_copy_batch.domain.job import (
+    HoldReason,
     JobStatus,
     OpenJob,
     job_id_of,
@@ -66,7 +67,8 @@ class Schedule:
         request = waiting.request
         # The race: two that find the same job waiting; one of them is to send.
         as_seen = JobItem.due_at == waiting.due_at if waiting.due_at else JobItem.due_at.does_not_exist()
-        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), *set_hold(None)]
+        held_for = JobItem.held_for.set(JobItem.hold_reason | HoldReason.NO_SLOT)
+        actions: list[Action] = [JobItem.due_at.set(timestamp(due_at)), held_for, *set_hold(None)]
         if waiting.waited_for_a_slot:
             actions.append(JobItem.queued_at.set(timestamp(now)))
         return accepted(

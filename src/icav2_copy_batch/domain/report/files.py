@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from icav2_copy_batch.domain.job import Attempt, Job, JobStatus
+from icav2_copy_batch.domain.outcomes import Fingerprint
 
 COPIED = "COPIED"
 
@@ -23,6 +24,13 @@ class FileEnd:
     attempt: Attempt | None = None
     """The last attempt that it was part of, as far as that is known: the one that has copied it, if any has."""
     reason: str | None = None
+    fingerprint: Fingerprint | None = None
+    """What the copy was when the job ended, where that was found right."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of a copied file, or of all files in a copied folder; None where that is not known."""
+        return self.fingerprint.size if self.fingerprint else None
 
     @property
     def is_copied(self) -> bool:
@@ -40,6 +48,8 @@ class Totals:
     files: int = 0
     folders: int = 0
     """Folders that were copied as a whole, whose files are not counted."""
+    bytes: int = 0
+    """Bytes of what was copied, as far as they are known."""
     outcomes: Counter[str] = field(default_factory=Counter)
     attempts: int = 0
     ica_jobs: int = 0
@@ -61,6 +71,7 @@ class Totals:
         self.first_launched_at = min(filter(None, [self.first_launched_at, *began]), default=None)
         for end in ends:
             self.outcomes[end.outcome] += 1
+            self.bytes += end.size or 0
             if end.source.endswith("/"):
                 self.folders += 1
             else:
@@ -72,6 +83,7 @@ def ends_of(job: Job) -> list[FileEnd]:
     tries, last = _tried(job)
     ended = job.attempts[-1] if job.attempts else None
     said = {each.source: each for each in job.last_outcomes} if job.status is not JobStatus.PASSED else {}
+    fingerprints = job.fingerprints
     ends = []
     for source in job.sources:
         outcome, reason = COPIED, None
@@ -80,7 +92,8 @@ def ends_of(job: Job) -> list[FileEnd]:
         elif job.status is not JobStatus.PASSED and source not in job.copied and not said:
             outcome = ended.outcome if ended and job.status is JobStatus.FAILED else job.status.value
             reason = job.reason
-        ends.append(FileEnd(source, outcome, tries.get(source), last.get(source), reason))
+        found = fingerprints.get(source) if outcome == COPIED else None
+        ends.append(FileEnd(source, outcome, tries.get(source), last.get(source), reason, found))
     return ends
 
 

@@ -41,6 +41,13 @@
     return minutes < 2880 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${(minutes / 1440).toFixed(1)} d`;
   }
 
+  function bytes(count) {
+    const units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+    let unit = 0, value = count;
+    while (value >= 999.5 && unit < units.length - 1) { value /= 1000; unit += 1; }
+    return `${unit ? value.toPrecision(3) : value} ${units[unit]}`;
+  }
+
   function button(words, act) {
     const made = el("button", { type: "button" }, words);
     made.addEventListener("click", act);
@@ -83,6 +90,7 @@
       [number(totals.attempts), "attempts"],
     ];
     if (!sources) tiles.splice(0, 3, tiles[1]);
+    if (totals.bytes) tiles.splice(1, 0, [bytes(totals.bytes), "copied"]);
     if (settled !== null) tiles.push([lasting(settled), "from submission to settlement"]);
     byId("tiles").append(...tiles.map(([value, of]) => el("div", { class: "tile" }, el("b", {}, value), el("span", {}, of))));
     const facts = [
@@ -110,23 +118,32 @@
   // --- timeline ------------------------------------------------------------------------------------------------------
 
   const KINDS = [
-    ["wait", "waits for its turn"], ["again", "waits for another attempt"], ["launch", "is launched"],
+    ["wait", "waits for its turn"], ["pause", "is paused"], ["busy", "waits for its folder, where another copy is"],
+    ["later", "waits for ICA, which limits calls or fails"], ["launch", "is launched"],
     ["ok", "ICA copies: succeeded"], ["part", "copied in part"], ["bad", "failed"], ["stop", "stopped or not started"],
   ];
   const PASSING = { SUCCEEDED: "ok", ALL_THERE: "ok", PARTIALLY_SUCCEEDED: "part", STOPPED: "stop", STOPPING: "stop", REFUSED: "stop" };
 
+  const WAITING = { PAUSED: "pause", FOLDER_BUSY: "busy", THROTTLED: "later", ICA_UNAVAILABLE: "later", OUTAGE: "later", BATCH_TOO_LARGE: "later" };
+  const IS_WAITING = new Set(["wait", "pause", "busy", "later"]);
+
   // What a job did: [kind, from, to, attempt's index]; the moments that are not known are left out.
+  // Until "queued" it waited for its turn, or was paused; from then on for whatever else held it.
   function spans(job) {
     const found = [];
     const add = (kind, from, to, index) => { if (from !== null && to !== null && to >= from) found.push([kind, from, to, index]); };
-    job.attempts.forEach(([outcome, queued, claimed, running, ended], index) => {
-      add(index ? "again" : "wait", queued, claimed ?? running ?? ended, index);
+    let before = 0;
+    job.attempts.forEach(([outcome, queued, claimed, running, ended, , , heldFor], index) => {
+      const cause = WAITING[heldFor] || "wait", begun = claimed ?? running ?? ended, turn = queued ?? begun;
+      if (turn > before) add(cause === "pause" ? cause : "wait", before, turn, index);
+      add(cause === "pause" ? "wait" : cause, turn, begun, index);
+      before = ended ?? before;
       add("launch", claimed, running ?? ended, index);
       add(PASSING[outcome] || "bad", running ?? ended, ended, index);
     });
     const last = job.attempts.length ? job.attempts[job.attempts.length - 1][4] : null;
     if (job.status !== "PASSED" && job.ended !== null && (last === null || last < job.ended)) {
-      add(job.attempts.length ? "again" : "wait", job.queued ?? last, job.ended, job.attempts.length);
+      add("wait", last ?? job.queued, job.ended, job.attempts.length);
     }
     return found;
   }
@@ -193,7 +210,7 @@
   function overview() {
     const box = byId("overview"), width = box.clientWidth, height = 110, bins = 240;
     const layers = [["launch", "run", "wait"], new Float64Array(bins + 1), new Float64Array(bins + 1), new Float64Array(bins + 1)];
-    const layerOf = { wait: 3, again: 3, launch: 1 };
+    const layerOf = { launch: 1, ...Object.fromEntries([...IS_WAITING].map((kind) => [kind, 3])) };
     for (const job of jobs) for (const [kind, from, to] of spans(job)) {
       const layer = layers[layerOf[kind] || 2];
       layer[Math.min(bins, Math.ceil((from / until) * bins))] += 1;
@@ -241,7 +258,7 @@
         svg("rect", { class: "hit", x: 0, y, width, height: row }),
         svg("text", { x: 0, y: y + 10 }, short),
         ...spans(job).map(([kind, from, to], index) => {
-          const thin = kind === "wait" || kind === "again";
+          const thin = IS_WAITING.has(kind);
           return svg("rect", {
             class: kind, "data-span": index, x: line.x(from).toFixed(1), y: y + (thin ? 4 : 1),
             width: Math.max(1.5, line.x(to) - line.x(from)).toFixed(1), height: thin ? row - 8 : row - 3,
@@ -302,15 +319,15 @@
 
   function rowsOf(job) {
     const last = job.attempts.length - 1;
-    return job.files.map((file) => {
+    return job.files.map((file, at) => {
       const [name, outcome, tries, index, reason] = typeof file === "string" ? [file, COPIED, last + 1, last, null] : file;
       const attempt = index === null ? null : job.attempts[index];
-      return { job, source: job.from + name, outcome, tries, ica: attempt && attempt[5], reason };
+      return { job, source: job.from + name, outcome, tries, ica: attempt && attempt[5], reason, size: job.sizes ? job.sizes[at] : null };
     });
   }
   const COLUMNS = [
     ["Job", (row) => row.job.number], ["Outcome", (row) => row.outcome], ["Source", (row) => row.source],
-    ["Destination", (row) => row.job.to], ["Attempts", (row) => row.tries ?? -1], ["ICA job", (row) => row.ica || ""],
+    ["Destination", (row) => row.job.to], ["Size", (row) => row.size ?? -1], ["Attempts", (row) => row.tries ?? -1], ["ICA job", (row) => row.ica || ""],
   ];
   let rows = [], found = [], sorted = { column: 0, up: true }, pages = null;
 
@@ -345,6 +362,7 @@
       el("td", {}, el("span", { class: row.outcome === COPIED ? "outcome good" : "outcome" }, row.outcome)),
       el("td", {}, short(row.source, row.source.lastIndexOf("/", row.source.length - 2) + 1), row.reason ? el("div", { class: "soft" }, row.reason) : null),
       el("td", {}, short(row.job.to)),
+      row.size === null ? el("td") : el("td", { title: `${number(row.size)} bytes` }, bytes(row.size)),
       el("td", {}, row.tries === null ? "" : number(row.tries)),
       el("td", {}, id(row.ica)))));
   }

@@ -66,6 +66,7 @@ class Page:
             "files": totals.files,
             "folders": totals.folders,
             "copied": totals.copied,
+            "bytes": totals.bytes,
             "outcomes": totals.outcomes,
             "attempts": totals.attempts,
             "ica_jobs": totals.ica_jobs,
@@ -117,16 +118,18 @@ def _job(copy: Copy, job: Job, ends: Sequence[FileEnd]) -> dict[str, Any]:
             for source, each in zip(sources, ends, strict=True)
         ],
     }
+    if any(each.size is not None for each in ends):
+        told["sizes"] = [each.size for each in ends]
     if job.status is not JobStatus.PASSED:
         told |= {"reason": job.reason, "advice": advice(job)}
     return told
 
 
 def _attempt(copy: Copy, attempt: Attempt) -> list[Any]:
-    """Outcome, moments, ICA's job, and why it did not pass."""
+    """Outcome, moments, ICA's job, why it did not pass, and for what its job had waited before."""
     moments = (attempt.queued_at, attempt.claimed_at, attempt.running_at, attempt.ended_at)
     reason = None if attempt.has_passed else attempt.reason
-    return [attempt.outcome, *(_after(copy, each) for each in moments), attempt.ica_job_id, reason]
+    return [attempt.outcome, *(_after(copy, each) for each in moments), attempt.ica_job_id, reason, attempt.held_for]
 
 
 def _file(name: str, end: FileEnd, numbers: dict[int, int], attempts: int) -> str | list[Any]:

@@ -10,7 +10,7 @@ from icav2_copy_batch.domain.job import Copy, Job
 from icav2_copy_batch.domain.projects import as_spelled
 from icav2_copy_batch.domain.report.files import FileEnd
 
-COLUMNS = ("source", "destination", "size", "outcome", "attempts", "ica_job", "reason", "job")
+COLUMNS = ("source", "destination", "size", "outcome", "attempts", "ica_job", "reason", "job", "etag")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """With these a spreadsheet begins a formula, which it would carry out: https://owasp.org/www-community/attacks/CSV_Injection."""
 
@@ -27,12 +27,13 @@ def rows(copy: Copy, job: Job, ends: Iterable[FileEnd]) -> str:
         (
             as_spelled(each.source, copy.project_names),
             destination,
-            "",  # not known yet
+            "" if each.size is None else str(each.size),
             each.outcome,
             "" if each.tries is None else str(each.tries),
             each.ica_job_id or "",
             each.reason or "",
             job.job_id,
+            (each.fingerprint and each.fingerprint.etag) or "",
         )
         for each in ends
     )
