@@ -5,6 +5,7 @@ double         stands for                          held by
 =============  ==================================  ======================================
 Table          ``adapters.table.CopyTable``        ``integration/test_table_contract.py``
 Queue          ``adapters.aws.LaunchQueue``        ``integration/test_doubles.py``
+Poller         ``adapters.aws.Poller``             nothing: it only counts
 Bus            ``adapters.aws.EventBus``           ``integration/test_doubles.py``
 Bucket         ``adapters.bucket.ManifestBucket``  ``integration/test_doubles.py``
 Tasks          ``adapters.aws.TaskTokens``         ``integration/test_doubles.py``
@@ -22,7 +23,7 @@ bucket, bus and tasks are these.
 A request to a double goes over a ``Line``, which can be cut after the n-th: so a test kills a stage anywhere.
 """
 
-from tests.doubles.aws import Bucket, Bus, Event, Failed, Queue, Succeeded, Tasks
+from tests.doubles.aws import Bucket, Bus, Event, Failed, Poller, Queue, Succeeded, Tasks
 from tests.doubles.clock import Clock, in_turn
 from tests.doubles.ica import SmallIca
 from tests.doubles.line import Line, LineCut
@@ -41,6 +42,7 @@ __all__ = [
     "Failed",
     "Line",
     "LineCut",
+    "Poller",
     "Queue",
     "SmallIca",
     "SmallSetup",

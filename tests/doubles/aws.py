@@ -25,6 +25,16 @@ class Queue:
                 self.sent.append(request)
 
 
+@dataclass
+class Poller:
+    """Counts how often the poll function was triggered."""
+
+    triggers: int = 0
+
+    def trigger(self) -> None:
+        self.triggers += 1
+
+
 class Event(NamedTuple):
     detail_type: str
     detail: Detail

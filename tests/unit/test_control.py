@@ -61,7 +61,7 @@ class Decisions:
 class World(doubles.World):
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.submissions, self.decisions = Submissions(), Decisions()
+        self.submissions, self.decisions, self.poller = Submissions(), Decisions(), doubles.Poller()
 
     @property
     def ingest(self) -> Ingest:
@@ -87,6 +87,7 @@ class World(doubles.World):
             reconcile=lambda: self.decisions,  # type: ignore[arg-type,return-value]
             subscribe=not_asked,
             submissions=self.submissions,
+            poller=self.poller,
             bucket_name="our-bucket",
             clock=self.clock,
         )
@@ -194,6 +195,7 @@ def test_a_request_that_is_not_right_names_what_is_wrong(world: World, request_:
         reconcile=not_asked,
         subscribe=not_asked,
         submissions=world.submissions,
+        poller=world.poller,
         bucket_name="our-bucket",
         clock=world.clock,
     ).answer(request_)
@@ -405,7 +407,9 @@ def test_what_is_paused_is_not_launched_until_it_is_resumed(world: World, subjec
     world.send()
     assert world.queue.sent == [first]
     assert not world.dispatch.anything_waits(timedelta(seconds=60))
+    assert world.poller.triggers == 0
     world.ok("resume", **subject)
+    assert world.poller.triggers == 1, "it sends what has waited, and not a minute later"
     world.slots = Slots()
     world.send()
     assert {request.job_id for request in world.queue.sent} == {"000001", "000002", "000003"}
@@ -602,6 +606,10 @@ def test_systems_cancel_pause_and_resume_by_a_message(world: World) -> None:
     assert [pause.subject for pause in world.table.pauses()] == ["all"]
     world.receive({"command": "resume", "all": True})
     assert world.table.pauses() == []
+    world.submit("held", hold=True)
+    before = len(world.queue.sent)
+    world.receive({"command": "resume", "copy_id": "held"})
+    assert {request.copy_id for request in world.queue.sent[before:]} == {"held"}
     world.receive({"command": "cancel", "copy_id": "run"})
     assert set(world.statuses()) == {JobStatus.CANCELLED}
     assert "CopyRejected" not in world.types()

@@ -69,18 +69,10 @@ THROTTLED = IcaUnavailable("ICA answered 429", http_status=429)
 REFUSED = IcaRefused("no such thing can be seen with this token")
 
 
-@dataclass
-class Poller:
-    triggers: int = 0
-
-    def trigger(self) -> None:
-        self.triggers += 1
-
-
 @dataclass(kw_only=True)
 class World(doubles.World):
     ica: SmallIca = field(default_factory=SmallIca)
-    poller: Poller = field(default_factory=Poller)
+    poller: doubles.Poller = field(default_factory=doubles.Poller)
     seconds_left: float = 300.0
     sources: Sequence[str] = tuple(SOURCES)
     jitter: Callable[[float, float], float] = max

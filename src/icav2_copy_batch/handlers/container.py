@@ -367,6 +367,7 @@ class Container:
             reconcile=lambda: self.reconcile,  # imported and built only for a request that needs ICA
             subscribe=lambda: self.subscribe,
             submissions=self.submissions,
+            poller=self.poll_function,
             bucket_name=self.settings.required("MANIFEST_BUCKET_NAME"),
             clock=self.machine.clock,
         )

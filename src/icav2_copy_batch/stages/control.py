@@ -33,7 +33,7 @@ from icav2_copy_batch.domain.ica import IcaError, IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, ListedCopy
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import as_spelled
-from icav2_copy_batch.ports import SubmissionQueue, Table
+from icav2_copy_batch.ports import PollFunction, SubmissionQueue, Table
 from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.reconcile import NotForAPerson, Reconcile
 
@@ -58,6 +58,8 @@ class Control:
     """Gives the stage that knows ICA, which most requests do not need; and so those below."""
     subscribe: Callable[[], Subscribe]
     submissions: SubmissionQueue
+    poller: PollFunction
+    """Triggered once a pause has ended: what was paused is launched at once, and not with the next poll."""
     bucket_name: str
     clock: Clock
 
@@ -81,6 +83,7 @@ class Control:
         match request:
             case Resume():
                 self.operate.resume(request)
+                self.poller.trigger()
                 return self._pauses()
             case Pause():
                 self.operate.pause(request)
