@@ -235,6 +235,38 @@ def test_what_is_not_there_is_said(shell: Terminal, run: Callable[..., str]) -> 
         assert "run-4" in result.stderr
 
 
+def test_a_manifest_is_built_of_what_lies_in_ica(pipeline: Pipeline, shell: Terminal) -> None:
+    pipeline.manifest("x", "y/é")
+    pipeline.ica.file("/run/x/.iap_probe")
+    folders = ("--from", "icav2://source/run/", "--to", f"icav2://{pipeline.ica.destination}/to/")
+    built = shell("manifest", "build", *folders, "--keep-tree", "--exclude", "/x/a.txt")
+    assert (built.exit_code, built.stderr) == (Exit.DONE, "3 of 4 files, 5.6 MB, into 2 folders.\n")
+    submitted = shell("submit", shell.manifest(built.stdout), "--wait")
+    assert submitted.exit_code == Exit.DONE, submitted.output
+    assert set(pipeline.ica.arrived()) == {"/to/x/b c#1.txt", "/to/y/é/a.txt", "/to/y/é/b c#1.txt"}
+    clash = shell("manifest", "build", *folders)
+    assert clash.exit_code == Exit.REFUSED
+    assert "icav2://source/run/y/é/a.txt: has the same name as icav2://source/run/x/a.txt" in clash.stderr
+
+
+def test_a_manifest_of_a_folder_that_is_not_there_is_refused(pipeline: Pipeline, shell: Terminal) -> None:
+    pipeline.manifest("x")
+    for folder, says in (("source/Run", "ICA shows no file below"), ("nobody/run", "no project named 'nobody'")):
+        built = shell("manifest", "build", "--from", f"icav2://{folder}/", "--to", "icav2://destination/to/")
+        assert (built.exit_code, built.stdout) == (Exit.REFUSED, "")
+        assert says in built.stderr
+
+
+def test_what_failed_can_be_copied_by_a_manifest_of_the_report(
+    pipeline: Pipeline, shell: Terminal, run: Callable[..., str]
+) -> None:
+    path = shell.manifest({**pipeline.manifest("x"), "icav2://source/late.txt": ["icav2://destination/to/y/"]})
+    assert shell("submit", path, "--id", "run-42", "--wait").exit_code == Exit.COPY_FAILED
+    failed = shell("report", "run-42", "--format", "csv", "--failed").stdout
+    built = shell("manifest", "build", "--csv", "-", answer=failed)
+    assert json.loads(built.stdout) == {"icav2://source/late.txt": ["icav2://destination/to/y/"]}
+
+
 def test_an_answer_that_is_too_long_comes_by_the_bucket(
     shell: Terminal, run: Callable[..., str], aws: AwsCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:

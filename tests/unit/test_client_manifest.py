@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from base64 import b64encode
 
 import pytest
 
-from icav2_copy_batch.client import Manifest, Refused
+from icav2_copy_batch.client import FileSummary, Manifest, Refused
 from icav2_copy_batch.client.manifest import Checked, check_message, read_message
 from icav2_copy_batch.domain import problems
 from icav2_copy_batch.domain.manifest import Limits, flip
@@ -58,6 +59,123 @@ def test_one_project_is_refused_unless_the_stack_allows_it() -> None:
     with pytest.raises(Refused, match=r"the manifest has 1 problem$"):
         built.check()
     assert len(built.check(allow_same_project=True)) == 1
+
+
+# --- of files that are there -----------------------------------------------------------------------------------------
+
+TO = f"{DESTINATION}/archive/"
+
+
+def files(*paths: str) -> list[FileSummary]:
+    return [FileSummary(path, f"{SOURCE}/run/{path}") for path in paths]
+
+
+def targets(built: Manifest) -> dict[str, list[str]]:
+    """The manifest without what all of its URIs have in common."""
+    return {
+        source.removeprefix(f"{SOURCE}/run/"): [each.removeprefix(TO) for each in to]
+        for source, to in built.to_dict().items()
+    }
+
+
+def test_files_go_into_one_folder_or_keep_their_tree() -> None:
+    listed = files("a", "x/b", "x/y/c d")
+    assert targets(Manifest.from_files(listed, TO)) == {"a": [""], "x/b": [""], "x/y/c d": [""]}
+    kept = Manifest.from_files(listed, TO, keep_tree=True)
+    assert targets(kept) == {"a": [""], "x/b": ["x/"], "x/y/c d": ["x/y/"]}
+    assert [job.destination for job in kept.check()] == [TO, f"{TO}x/", f"{TO}x/y/"]
+
+
+def test_the_source_is_called_as_its_folder_was() -> None:
+    built = Manifest.from_files([FileSummary("x/b", "icav2://run by name/x/b")], "icav2://archive/to/", keep_tree=True)
+    assert built.to_dict() == {"icav2://run by name/x/b": ["icav2://archive/to/x/"]}
+    assert "icav2://run by name/x/b" in built
+
+
+def test_files_are_included_and_excluded_by_patterns() -> None:
+    listed = files("a.bam", "a.txt", "x/b.bam", "x/c.txt", "logs/d.bam")
+    chosen = Manifest.from_files(listed, TO, include=["*.bam", "x/"], exclude=["logs/", "c.*"])
+    assert list(targets(chosen)) == ["a.bam", "x/b.bam"]
+    assert list(targets(Manifest.from_files(listed, TO, exclude=["*.bam"]))) == ["a.txt", "x/c.txt"]
+    with pytest.raises(Refused, match="no file is left: none is included that is not excluded"):
+        Manifest.from_files(listed, TO, include=["*.cram"])
+
+
+def test_two_files_that_would_be_one_are_refused_unless_the_tree_is_kept() -> None:
+    listed = files("x/a", "y/a", "z/a", "z/b")
+    advice = r"^2 files would overwrite another of the same name: keep the tree \(--keep-tree\)"
+    with pytest.raises(Refused, match=advice) as refused:
+        Manifest.from_files(listed, TO)
+    problem = f"has the same name as {SOURCE}/run/x/a; one of the two would be lost"
+    assert [str(each) for each in refused.value.problems] == [
+        f"{SOURCE}/run/y/a: {problem}",
+        f"{SOURCE}/run/z/a: {problem}",
+    ]
+    assert len(Manifest.from_files(listed, TO, keep_tree=True)) == 4
+    assert len(Manifest.from_files(listed, TO, exclude=["/[yz]/a"])) == 2
+
+
+# --- of a table ------------------------------------------------------------------------------------------------------
+
+A, B = f"{SOURCE}/run/a", f"{SOURCE}/run/b,c"
+X, Y = f"{DESTINATION}/x/", f"{DESTINATION}/y/"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{A},{X}\n"{B}",{X}\n{A},{Y}\n',
+        f'{A}, {X}\r\n\r\n"{B}",{X}\r\n{A},{Y}',
+        f'\ufeffSource,Destination\n{A},{X}\n"{B}",{X}\n{A},{Y}\n',
+        f'size,destination,note,source\n7,{X},,{A}\n,{X},"two\nlines","{B}"\n7,{Y},,{A}\n',
+    ],
+)
+def test_a_table_is_read_with_or_without_a_header(text: str) -> None:
+    for lines in (text, io.StringIO(text, newline=""), text.splitlines(keepends=True)):
+        assert Manifest.from_csv(lines).to_dict() == {A: [X, Y], B: [X]}
+
+
+def test_every_problem_of_a_table_has_its_line() -> None:
+    text = f"{A},{X}\n{A};{X}\n{A},{X},more\nnonsense,{X}\n\n{A},{X[:-1]}\n{A},{Y}\n{A},{X}\n"
+    with pytest.raises(Refused, match=r"^runs\.csv has 5 problems$") as refused:
+        Manifest.from_csv(text.splitlines(), "runs.csv")
+    two = "put a comma between source and destination, and quotes around a cell that has one in it"
+    assert [str(each) for each in refused.value.problems] == [
+        f"line 2: has 1 cell and not 2; {two}",
+        f"line 3: has 3 cells and not 2; {two}",
+        "line 4: has the source 'nonsense', which does not start with icav2://",
+        f"line 6: has the destination '{X[:-1]}', which is no folder: end it with /",
+        "line 8: is the same as line 1",
+    ]
+
+
+def test_a_header_that_names_only_one_of_the_two_is_a_line_like_others() -> None:
+    with pytest.raises(Refused) as refused:
+        Manifest.from_csv(f"source,target\n{A},{X}\n")
+    assert str(refused.value.problems[0]).startswith("line 1: has the source 'source', which does not start")
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ([], "table: is empty: it names no source"),
+        (["\n"], "table: is empty: it names no source"),
+        (["source,destination\n"], "table: is empty: it names no source"),
+        (['"icav2://a'], "line 1: is not CSV: unexpected end of data"),
+        (['"a"b,c\n'], "line 1: is not CSV: "),
+    ],
+)
+def test_what_is_no_table_is_said(lines: list[str], problem: str) -> None:
+    with pytest.raises(Refused) as refused:
+        Manifest.from_csv(lines)
+    assert str(refused.value.problems[0]).startswith(problem)
+
+
+def test_a_table_that_is_not_utf_8_is_said() -> None:
+    binary = io.BytesIO(f"{A},{X}\n".encode() + b"\xe9,\n")
+    with pytest.raises(Refused) as refused:
+        Manifest.from_csv(io.TextIOWrapper(binary, encoding="utf-8", newline=""))
+    assert "is not UTF-8 text" in str(refused.value.problems[-1])
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -20,8 +20,10 @@ from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.stages.control import Control
 from icav2_copy_batch.stages.ingest import Ingest
+from icav2_copy_batch.stages.listing import Listing
 from icav2_copy_batch.stages.reconcile import NotForAPerson
 from tests import doubles
+from tests.doubles.ica import SmallIca
 
 MANIFEST = {
     "icav2://from/a.txt": ["icav2://to/1/", "icav2://to/2/"],
@@ -62,6 +64,7 @@ class World(doubles.World):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.submissions, self.decisions, self.poller = Submissions(), Decisions(), doubles.Poller()
+        self.ica = SmallIca()
 
     @property
     def ingest(self) -> Ingest:
@@ -86,6 +89,7 @@ class World(doubles.World):
             operate=self.operate,
             reconcile=lambda: self.decisions,  # type: ignore[arg-type,return-value]
             subscribe=not_asked,
+            listing=lambda: Listing(ica=self.ica, project_id=str, seconds_left=lambda: self.seconds_left),
             submissions=self.submissions,
             poller=self.poller,
             bucket_name="our-bucket",
@@ -186,6 +190,9 @@ def world() -> World:
         ({"command": "subscribe", "projects": "a"}, "projects"),
         ({"command": "subscribe", "projects": [""]}, "projects"),
         ({"command": "subscribe", "projects": ["a"] * 101}, "projects"),
+        ({"command": "files"}, "uri"),
+        ({"command": "files", "uri": "icav2://run/file"}, "uri"),
+        ({"command": "files", "uri": "s3://bucket/"}, "uri"),
     ],
 )
 def test_a_request_that_is_not_right_names_what_is_wrong(world: World, request_: dict[str, Any], about: str) -> None:
@@ -194,6 +201,7 @@ def test_a_request_that_is_not_right_names_what_is_wrong(world: World, request_:
         operate=world.operate,
         reconcile=not_asked,
         subscribe=not_asked,
+        listing=not_asked,
         submissions=world.submissions,
         poller=world.poller,
         bucket_name="our-bucket",
@@ -649,3 +657,14 @@ def test_what_a_person_may_not_decide_is_refused_and_trouble_with_ica_is_told_as
     assert "not undecided" in world.refused("refused", "release", copy_id="run", job_id="000001")
     world.decisions.trouble = IcaUnavailable("503")
     assert "try again" in world.refused("unavailable", "release", copy_id="run", job_id="000001")
+
+
+# --- files in ICA ----------------------------------------------------------------------------------------------------
+
+
+def test_the_files_of_a_folder_are_answered_and_so_is_icas_trouble(world: World) -> None:
+    world.ica.add("/run/a")
+    assert [each["path"] for each in world.ok("files", uri="icav2://from/run/")["files"]] == ["a"]
+    assert "no file" in world.refused("refused", "files", uri="icav2://from/else/")
+    world.ica.trouble("tree_pages", IcaUnavailable("down"))
+    assert "down" in world.refused("unavailable", "files", uri="icav2://from/run/")

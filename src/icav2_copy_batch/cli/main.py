@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from icav2_copy_batch.cli import look, report, setup, steer, submit
+from icav2_copy_batch.cli.manifest import manifest
 from icav2_copy_batch.cli.program import Commands
 
 EXIT_CODES = """Exit codes: 0 done · 1 the copy failed · 2 usage · 3 refused · 4 no such copy or job · 5 timed out ·
@@ -41,6 +42,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "subscribe": setup.subscribe,
     "env": report.env,
 }
+app.add_typer(manifest, name="manifest")
 for name, command in COMMANDS.items():
     app.command(name)(command)
 

@@ -166,6 +166,20 @@ class Redriven:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSummary:
+    """A file that lies below a folder in ICA."""
+
+    path: str
+    """Below that folder."""
+    uri: str
+    """The whole, with the project as the folder's URI calls it."""
+    size: int | None = None
+    status: str = ""
+    """``AVAILABLE``, or what keeps it from being copied."""
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """What is paused: ``all``, ``project <id>`` or ``copy <id>``; since when, by whom, and why."""
 

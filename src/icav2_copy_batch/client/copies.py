@@ -24,6 +24,7 @@ from icav2_copy_batch.client.answers import (
     Cancelled,
     Change,
     CopySummary,
+    FileSummary,
     JobSummary,
     Pause,
     Redriven,
@@ -148,6 +149,15 @@ class CopyClient:
             limit=limit,
         )
         return [read(CopySummary, each) for each in answer.get("copies") or ()]
+
+    def files(self, folder: str) -> list[FileSummary]:
+        """The files below a folder in ICA, given by its URI, sorted by their paths: for ``Manifest.from_files``.
+
+        Raises ``Refused`` where there is no file, and where there are more than 200,000.
+        """
+        answer = self._control.ask("files", uri=folder)
+        listed = answer.get("files") or ()
+        return [read(FileSummary, {**each, "uri": f"{folder}{each.get('path', '')}"}) for each in listed]
 
     def wait(self, copy_id: str, *, timeout: float | None = None) -> CopySummary:
         """Wait until a copy has settled. Raises ``WaitTimedOut``, ``NoSuchCopy``, or ``Refused`` if it was rejected."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from icav2_copy_batch.client.errors import Refused
+from icav2_copy_batch.client.answers import FileSummary
+from icav2_copy_batch.client.errors import Refused, number
+from icav2_copy_batch.client.globs import matcher
+from icav2_copy_batch.client.table import read_table
 from icav2_copy_batch.domain import problems
 from icav2_copy_batch.domain.commands import is_message, read_submit
 from icav2_copy_batch.domain.json_text import decode_b64gz, read_json
 from icav2_copy_batch.domain.manifest import Limits, PlannedJob, flip
+from icav2_copy_batch.domain.problems import PROBLEMS_LISTED, Problem
 from icav2_copy_batch.domain.projects import Projects
 
 
@@ -24,6 +29,50 @@ class Manifest:
     def __init__(self, entries: Mapping[str, Sequence[str]] | None = None) -> None:
         self._entries: dict[str, list[str]] = {source: list(to) for source, to in (entries or {}).items()}
 
+    @classmethod
+    def from_files(
+        cls,
+        files: Iterable[FileSummary],
+        to: str,
+        *,
+        keep_tree: bool = False,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+    ) -> Manifest:
+        """Files of ``CopyClient.files`` into the folder ``to``; to keep the tree, each into its own folder below that.
+
+        ``include`` and ``exclude`` are patterns of paths (see ``client.globs``): without ``include`` all files are, and
+        ``exclude`` counts for more. Raises ``Refused`` where no file is left, and where two would be one.
+        """
+        is_included, is_excluded = matcher(include or ["**"]), matcher(exclude)
+        chosen = [each for each in files if is_included(each.path) and not is_excluded(each.path)]
+        if not chosen:
+            raise Refused("no file is left: none is included that is not excluded")
+        if not keep_tree:
+            _refuse_equal_names(chosen)
+        manifest = cls()
+        for each in chosen:
+            folder = each.path.rpartition("/")[0] if keep_tree else ""
+            manifest.add(each.uri, f"{to}{folder}/" if folder else to)
+        return manifest
+
+    @classmethod
+    def from_csv(cls, lines: Iterable[str], about: str = "the table") -> Manifest:
+        """A table of sources and destinations, a line for each pair, its cells separated by a comma.
+
+        A first line that names columns ``source`` and ``destination`` may have others beside them. ``lines`` are text:
+        an open file, lines, or all in one; ``about`` is what the table is called where it is refused. Raises
+        ``Refused`` with every problem, each with the number of its line.
+        """
+        try:
+            pairs = read_table(io.StringIO(lines, newline="") if isinstance(lines, str) else lines)
+        except problems.Refused as refused:
+            raise Refused.by_check(refused, about) from None
+        manifest = cls()
+        for source, destination in pairs:
+            manifest.add(source, destination)
+        return manifest
+
     def add(self, source: str, *destinations: str) -> Manifest:
         """Copy a source into these folders too. Returns this manifest."""
         self._entries.setdefault(source, []).extend(destinations)
@@ -31,6 +80,9 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __contains__(self, source: object) -> bool:
+        return source in self._entries
 
     def to_dict(self) -> dict[str, list[str]]:
         return {source: list(destinations) for source, destinations in self._entries.items()}
@@ -44,6 +96,19 @@ class Manifest:
             return flip(self._entries, Limits(allow_same_project=allow_same_project))
         except problems.Refused as refused:
             raise Refused.by_check(refused, "the manifest") from None
+
+
+def _refuse_equal_names(files: Iterable[FileSummary]) -> None:
+    """Raise ``Refused`` for files that would overwrite each other in one folder."""
+    first: dict[str, FileSummary] = {}
+    found = []
+    for each in files:
+        other = first.setdefault(each.path.rpartition("/")[2], each)
+        if other is not each:
+            found.append(Problem(each.uri, f"has the same name as {other.uri}; one of the two would be lost"))
+    if found:
+        what = f"{number(len(found), 'file')} would overwrite another of the same name: keep the tree (--keep-tree)"
+        raise Refused(what, found[:PROBLEMS_LISTED], len(found))
 
 
 @dataclass(frozen=True, slots=True)

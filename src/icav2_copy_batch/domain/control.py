@@ -16,6 +16,7 @@ from icav2_copy_batch.domain.commands import COMMAND_KEY, is_copy_id, is_tags
 from icav2_copy_batch.domain.job import CopyStatus
 from icav2_copy_batch.domain.problems import Problem, refuse_if_any, type_name
 from icav2_copy_batch.domain.stops import ALL, copy_subject, project_subject
+from icav2_copy_batch.domain.uri import uri_fault
 
 MAX_TEXT_CHARACTERS = 500
 MOST_PROJECTS = 100
@@ -152,7 +153,27 @@ class SubscribeProjects:
     by: str | None = None
 
 
-Request = Cancel | Pause | Resume | Redrive | Adopt | Release | ListCopies | ShowCopy | ListPauses | SubscribeProjects
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListFiles:
+    """Show the files below a folder in ICA."""
+
+    uri: str
+    by: str | None = None
+
+
+Request = (
+    Cancel
+    | Pause
+    | Resume
+    | Redrive
+    | Adopt
+    | Release
+    | ListCopies
+    | ShowCopy
+    | ListPauses
+    | SubscribeProjects
+    | ListFiles
+)
 
 REQUESTS: Mapping[str, type[Request]] = {
     "cancel": Cancel,
@@ -165,6 +186,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "status": ShowCopy,
     "pauses": ListPauses,
     "subscribe": SubscribeProjects,
+    "files": ListFiles,
 }
 """The word by which each request is asked for."""
 BY_QUEUE = (Cancel, Pause, Resume, Redrive)
@@ -250,6 +272,10 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
+def _is_folder(value: object) -> bool:
+    return isinstance(value, str) and uri_fault(value) is None and value.endswith("/")
+
+
 _IS_JOB_ID = _matches(_JOB_ID), "must be a job's id, such as 000001"
 _MOMENT = _is_moment, "must be a moment with its time zone in ISO 8601, such as 2026-11-25T03:00:00Z"
 _TEXT = _is_text, f"must be a string of 1 to {MAX_TEXT_CHARACTERS} characters"
@@ -270,5 +296,6 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "status": (set(CopyStatus).__contains__, f"must be one of {', '.join(CopyStatus)}"),
     "tags": (is_tags, "must be an object of strings"),
     "projects": (_is_projects, f"must be a list of 1 to {MOST_PROJECTS} projects, each by its name or its id"),
+    "uri": (_is_folder, "must be the URI of a folder, such as icav2://project/run 42/"),
     "limit": (_is_count, f"must be a whole number from 1 to {MAX_LISTED}"),
 }

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from icav2_copy_batch.stages.control import Control
     from icav2_copy_batch.stages.ingest import Ingest
     from icav2_copy_batch.stages.launch import Launch
+    from icav2_copy_batch.stages.listing import Listing
     from icav2_copy_batch.stages.operate import Operate
     from icav2_copy_batch.stages.poll import Poll
     from icav2_copy_batch.stages.reconcile import Reconcile
@@ -350,6 +351,12 @@ class Container:
         return Reconcile(table=self.table, ica=self.ica, clock=self.machine.clock)
 
     @cached_property
+    def listing(self) -> Listing:
+        from icav2_copy_batch.stages.listing import Listing
+
+        return Listing(ica=self.ica, project_id=self.ica.project_id, seconds_left=self.seconds_left)
+
+    @cached_property
     def operate(self) -> Operate:
         from icav2_copy_batch.stages.operate import Operate
 
@@ -366,6 +373,7 @@ class Container:
             operate=self.operate,
             reconcile=lambda: self.reconcile,  # imported and built only for a request that needs ICA
             subscribe=lambda: self.subscribe,
+            listing=lambda: self.listing,
             submissions=self.submissions,
             poller=self.poll_function,
             bucket_name=self.settings.required("MANIFEST_BUCKET_NAME"),

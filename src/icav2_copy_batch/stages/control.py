@@ -18,6 +18,7 @@ from icav2_copy_batch.domain.control import (
     CannotDo,
     Failure,
     ListCopies,
+    ListFiles,
     ListPauses,
     Pause,
     Redrive,
@@ -34,6 +35,7 @@ from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, ListedCopy
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import as_spelled
 from icav2_copy_batch.ports import PollFunction, SubmissionQueue, Table
+from icav2_copy_batch.stages.listing import Listing
 from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.reconcile import NotForAPerson, Reconcile
 
@@ -57,6 +59,7 @@ class Control:
     reconcile: Callable[[], Reconcile]
     """Gives the stage that knows ICA, which most requests do not need; and so those below."""
     subscribe: Callable[[], Subscribe]
+    listing: Callable[[], Listing]
     submissions: SubmissionQueue
     poller: PollFunction
     """Triggered once a pause has ended: what was paused is launched at once, and not with the next poll."""
@@ -92,16 +95,24 @@ class Control:
                 return self._cancel(request)
             case Redrive():
                 return self._redrive(request)
-            case Adopt() | Release():
-                return self._decide(request)
             case ListCopies():
                 return {"copies": [_listed(copy) for copy in islice(self._copies(request), request.limit)]}
             case ShowCopy():
                 return self._show(request)
             case ListPauses():
                 return self._pauses()
+            case _:
+                return self._answer_of_ica(request)
+
+    def _answer_of_ica(self, request: Adopt | Release | SubscribeProjects | ListFiles) -> Answer:
+        """The same for requests that need ICA: each stage is built when it is first asked."""
+        match request:
+            case Adopt() | Release():
+                return self._decide(request)
             case SubscribeProjects():
                 return self.subscribe().subscribe(request)
+            case ListFiles():
+                return self.listing().files(request)
 
     # --- shown -------------------------------------------------------------------------------------------------------
 

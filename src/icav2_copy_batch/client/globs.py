@@ -1,0 +1,53 @@
+"""Patterns for paths below a folder, as in .gitignore files.
+
+- ``*`` stands for any characters within a name, ``?`` for one of them, ``[ab]`` and ``[!ab]`` for one of a set, ``**``
+  for any characters, also across folders.
+- A pattern without a slash is compared with each file's name: ``*.bam``.
+- A pattern with a slash is compared with the whole path below the folder: ``Reports/*.html``, ``/*.txt`` for the files
+  directly in it.
+- A pattern that ends in a slash means everything below such a folder: ``logs/`` at any depth, ``/logs/`` at the top.
+
+Upper and lower case differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from icav2_copy_batch.domain.uri import nfc
+
+_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+_MEANINGS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a path matches any of these patterns."""
+    compiled = [re.compile(_expression(nfc(pattern)), re.DOTALL) for pattern in patterns]
+    return lambda path: any(each.fullmatch(path) for each in compiled)
+
+
+def _expression(pattern: str) -> str:
+    folder = pattern.endswith("/")
+    inside = pattern.removesuffix("/")
+    anywhere = "" if "/" in inside else "(?:.*/)?"
+    below = "/.*" if folder else ""
+    return f"{anywhere}{''.join(_translated(inside.removeprefix('/')))}{below}"
+
+
+def _translated(pattern: str) -> Iterator[str]:
+    for token in _TOKEN.findall(pattern):
+        if token in _MEANINGS:
+            yield _MEANINGS[token]
+        elif len(token) > 1:
+            yield _set_of(token)
+        else:
+            yield re.escape(token)
+
+
+def _set_of(token: str) -> str:
+    """``[a-c]`` or ``[!a-c]`` as a regular expression; a slash is in neither."""
+    body = token[1:-1]
+    is_negated = body.startswith("!")
+    members = body.removeprefix("!").replace("\\", "\\\\").replace("[", "\\[").replace("^", "\\^").replace("]", "\\]")
+    return f"(?!/)[{'^' if is_negated else ''}{members}]"
