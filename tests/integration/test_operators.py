@@ -281,3 +281,23 @@ def test_a_request_that_the_stack_does_not_understand_is_a_usage_error(shell: Te
     result = shell("status", "no id")
     assert result.exit_code == Exit.USAGE
     assert "must be the id of a copy" in result.stderr
+
+
+def test_a_plan_says_what_then_happens(pipeline: Pipeline, shell: Terminal, run: Callable[..., str]) -> None:
+    run("x")
+    path = shell.manifest({**pipeline.manifest("x", "y"), "icav2://source/late.txt": ["icav2://destination/to/z/"]})
+    result = shell("plan", path, "--json")
+    assert result.exit_code == Exit.REFUSED
+    planned = json.loads(result.stdout)
+    assert planned["finding_counts"] == {"SOURCE_MISSING": 1, "EXISTS_SAME": 2}
+    assert (planned["jobs"], planned["refused_jobs"], planned["files"]) == (3, 1, 5)
+    pipeline.ica.file("/late.txt")
+    planned = shown(shell, "plan", path)
+    assert planned["finding_counts"] == {"EXISTS_SAME": 2}
+    assert shown(shell, "list") == shown(shell, "list", "--status", "completed")
+    assert shell("submit", path, "--id", "run-43", "--wait").exit_code == Exit.DONE
+    assert shown(shell, "report", "run-43")["files"] == planned["files"] == 5
+    unknown = shell("plan", shell.manifest({"icav2://nobody/a": ["icav2://destination/to/"]}))
+    assert (unknown.exit_code, lines(unknown.stdout)[-1][:3]) == (
+        Exit.REFUSED, ["finding", "UNKNOWN_PROJECT", "icav2://nobody/a"],
+    )  # fmt: skip

@@ -254,7 +254,7 @@ USES = {
     "Launch": ("launch", "source_queue"),
     "Poll": ("poll",),
     "Notify": ("poll",),
-    "Control": ("control", "ica", "subscribe"),
+    "Control": ("control", "ica", "plan", "subscribe"),
     "Publish": ("publish", "dead_letters"),
 }
 """What each handler takes from the container."""

@@ -90,6 +90,7 @@ class World(doubles.World):
             reconcile=lambda: self.decisions,  # type: ignore[arg-type,return-value]
             subscribe=not_asked,
             listing=lambda: Listing(ica=self.ica, project_id=str, seconds_left=lambda: self.seconds_left),
+            plan=not_asked,
             submissions=self.submissions,
             poller=self.poller,
             bucket_name="our-bucket",
@@ -193,6 +194,11 @@ def world() -> World:
         ({"command": "files"}, "uri"),
         ({"command": "files", "uri": "icav2://run/file"}, "uri"),
         ({"command": "files", "uri": "s3://bucket/"}, "uri"),
+        ({"command": "plan"}, "request"),
+        ({"command": "plan", "manifest": {}, "action_on_exist": "FAIL"}, "action_on_exist"),
+        ({"command": "plan", "manifest": {}, "limit": 1}, "limit"),
+        ({"command": "plan", "manifest": {}, "by": ""}, "by"),
+        ({"command": "plan", "manifest_uri": "s3://bucket/key"}, "manifest_uri"),
     ],
 )
 def test_a_request_that_is_not_right_names_what_is_wrong(world: World, request_: dict[str, Any], about: str) -> None:
@@ -202,6 +208,7 @@ def test_a_request_that_is_not_right_names_what_is_wrong(world: World, request_:
         reconcile=not_asked,
         subscribe=not_asked,
         listing=not_asked,
+        plan=not_asked,
         submissions=world.submissions,
         poller=world.poller,
         bucket_name="our-bucket",

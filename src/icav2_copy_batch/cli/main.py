@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from icav2_copy_batch.cli import look, report, setup, steer, submit
+from icav2_copy_batch.cli import look, plan, report, setup, steer, submit
 from icav2_copy_batch.cli.manifest import manifest
 from icav2_copy_batch.cli.program import Commands
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "validate": submit.validate,
+    "plan": plan.plan,
     "submit": submit.submit,
     "list": look.list_copies,
     "status": look.status,

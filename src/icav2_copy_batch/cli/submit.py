@@ -38,9 +38,9 @@ def validate(
     """
     out = Program.of(context).output(as_json)
     try:
-        checked = check_message(_message(file), file, allow_same_project=allow_same_project)
+        checked = check_message(read_file(file), file, allow_same_project=allow_same_project)
     except Refused as refused:
-        _print_problems(out, refused)
+        print_problems(out, refused)
         raise typer.Exit(Exit.REFUSED) from None
     if as_json:
         counts = {"jobs": checked.jobs, "sources": checked.sources} if checked else {}
@@ -74,7 +74,7 @@ def submit(
     out, limit = program.output(as_json), values.seconds(timeout)
     if limit is not None and not wait:
         raise typer.BadParameter("--timeout needs --wait")
-    message = _message(file)
+    message = read_file(file)
     if copy_id:
         message["copy_id"] = copy_id
     if tag:
@@ -93,7 +93,8 @@ def submit(
         wait_for_all(program, client, out, [submitted], limit)
 
 
-def _message(file: str) -> dict[str, Any]:
+def read_file(file: str) -> dict[str, Any]:
+    """The message that a file holds, or its manifest as one."""
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
@@ -101,7 +102,7 @@ def _message(file: str) -> dict[str, Any]:
     return read_message(data, file)
 
 
-def _print_problems(out: Output, refused: Refused) -> None:
+def print_problems(out: Output, refused: Refused) -> None:
     """The problems are what was asked for: they go to stdout."""
     if out.as_json:
         problems = [{"about": each.about, "problem": each.problem} for each in refused.problems]

@@ -34,6 +34,7 @@ from icav2_copy_batch.client.events import (
     parse_event,
 )
 from icav2_copy_batch.client.manifest import Manifest
+from icav2_copy_batch.client.plan import Forecast, Plan, PlanFinding, PlannedCost, PlannedProject
 from icav2_copy_batch.domain.problems import Problem
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "CopyStarted",
     "CopySummary",
     "FileSummary",
+    "Forecast",
     "HoldSummary",
     "Invalid",
     "JobSummary",
@@ -58,6 +60,10 @@ __all__ = [
     "NoSuchCopy",
     "NoSuchJob",
     "Pause",
+    "Plan",
+    "PlanFinding",
+    "PlannedCost",
+    "PlannedProject",
     "Problem",
     "Redriven",
     "Refused",

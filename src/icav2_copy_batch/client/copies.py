@@ -35,8 +35,9 @@ from icav2_copy_batch.client.aws import Aws, asked, code_of
 from icav2_copy_batch.client.control import Control
 from icav2_copy_batch.client.errors import Invalid, Refused
 from icav2_copy_batch.client.manifest import Manifest, check_message
+from icav2_copy_batch.client.plan import Plan
 from icav2_copy_batch.client.stack import STACK_VARIABLE, Stack, find_stack
-from icav2_copy_batch.client.submission import Submission, Submissions, new_copy_id
+from icav2_copy_batch.client.submission import Submission, Submissions, new_copy_id, zipped
 from icav2_copy_batch.client.waiting import Follow, Time
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.s3 import parse_s3_uri
@@ -107,6 +108,19 @@ class CopyClient:
         submission_id = self._submissions.send(sent)
         self._sent[copy_id] = Submission(copy_id, submission_id, sent_at, is_of_new_id=not given)
         return copy_id
+
+    def plan(self, manifest: Manifest | Mapping[str, Sequence[str]], **options: Any) -> Plan:
+        """What a submission would do: what stands in its way, what it costs, how long it takes. Nothing is written.
+
+        ``options`` are as for ``submit``. Raises ``Refused`` with every problem for which it would be rejected.
+        """
+        entries = manifest.to_dict() if isinstance(manifest, Manifest) else dict(manifest)
+        return self.plan_message({"manifest": entries, **options})
+
+    def plan_message(self, message: Mapping[str, Any], about: str = "message") -> Plan:
+        """What a message of the ingest queue would do; as ``plan``. Its manifest has to be in it."""
+        check_message(message, about, allow_same_project=True)  # the stack knows whether it allows that
+        return read(Plan, self._control.ask("plan", **zipped(message)))
 
     def rejection(self, copy_id: str, submission_id: str | None = None) -> Refused | None:
         """Why the last submission of this copy id was refused; None if it was not, or was another submission."""

@@ -48,11 +48,7 @@ class Submissions:
 
     def send(self, message: Mapping[str, Any]) -> str:
         """Send a message in the smallest form that it needs; the id by which the product knows it."""
-        text = _text(message)
-        if len(text) > PLAIN_BYTES and "manifest" in message:
-            rest = {key: value for key, value in message.items() if key != "manifest"}
-            zipped = b64encode(compress(_text(message["manifest"]))).decode()
-            text = _text({"manifest_b64gz": zipped, **rest})
+        text = _text(zipped(message))
         return self._queue(text) if len(text) <= MESSAGE_BYTES else self._upload(message)
 
     def rejection(self, copy_id: str, submission_id: str | None = None) -> Refused | None:
@@ -86,6 +82,14 @@ class Submissions:
 def new_copy_id(now: datetime) -> str:
     """An id that no other copy has: the date, so that people know it again, and chance."""
     return f"{now:%Y%m%d}-{secrets.token_hex(4)}"
+
+
+def zipped(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message; with its manifest gzipped, if it is large."""
+    if "manifest" not in message or len(_text(message)) <= PLAIN_BYTES:
+        return message
+    rest = {key: value for key, value in message.items() if key != "manifest"}
+    return {"manifest_b64gz": b64encode(compress(_text(message["manifest"]))).decode(), **rest}
 
 
 def _text(value: object) -> bytes:

@@ -6,15 +6,15 @@ A request is checked here, whole, before anything is done about it. ``REQUESTS``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from icav2_copy_batch.domain.commands import COMMAND_KEY, is_copy_id, is_tags
+from icav2_copy_batch.domain.commands import COMMAND_KEY, Submit, is_copy_id, is_tags, read_submit
 from icav2_copy_batch.domain.job import CopyStatus
-from icav2_copy_batch.domain.problems import Problem, refuse_if_any, type_name
+from icav2_copy_batch.domain.problems import Problem, Refused, refuse_if_any, type_name
 from icav2_copy_batch.domain.stops import ALL, copy_subject, project_subject
 from icav2_copy_batch.domain.uri import uri_fault
 
@@ -30,6 +30,8 @@ ANSWER_URI = "answer_uri"
 """The key of an answer that says where the answer itself lies."""
 ANSWERS_PREFIX = "answers/"
 """Where such answers lie in the bucket."""
+
+PLAN = "plan"
 
 _REDRIVEN = re.compile(r"(.+)\.r(\d{1,4})")
 _JOB_ID = re.compile(r"\d{6,9}")
@@ -52,9 +54,10 @@ class Failure(StrEnum):
 class CannotDo(Exception):
     """What was asked for cannot be done. The message says why, and what to do."""
 
-    def __init__(self, failure: Failure, message: str) -> None:
+    def __init__(self, failure: Failure, message: str, problems: Iterable[Problem] = ()) -> None:
         super().__init__(message)
         self.failure = failure
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +164,14 @@ class ListFiles:
     by: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanCopy:
+    """Say what a submission would do. Its keys are those of a message of the ingest queue."""
+
+    submit: Submit
+    by: str | None = None
+
+
 Request = (
     Cancel
     | Pause
@@ -173,6 +184,7 @@ Request = (
     | ListPauses
     | SubscribeProjects
     | ListFiles
+    | PlanCopy
 )
 
 REQUESTS: Mapping[str, type[Request]] = {
@@ -187,6 +199,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "pauses": ListPauses,
     "subscribe": SubscribeProjects,
     "files": ListFiles,
+    PLAN: PlanCopy,
 }
 """The word by which each request is asked for."""
 BY_QUEUE = (Cancel, Pause, Resume, Redrive)
@@ -208,6 +221,8 @@ def is_command(body: object) -> bool:
 
 def read_request(body: object) -> Request:
     """The request that a JSON document holds. Raises ``Refused`` with every problem."""
+    if isinstance(body, dict) and body.get(COMMAND_KEY) == PLAN:
+        return _read_plan(body)
     refuse_if_any(_problems_in(body))
     assert isinstance(body, dict)  # noqa: S101 # for the type checker: checked just before
     given = {key: value for key, value in body.items() if key != COMMAND_KEY and value is not None}
@@ -218,6 +233,16 @@ def read_request(body: object) -> Request:
         given["status"] = CopyStatus(given["status"])
     request: Request = REQUESTS[body[COMMAND_KEY]](**given)
     return request
+
+
+def _read_plan(body: Mapping[str, Any]) -> PlanCopy:
+    """The submission that is to be planned, as ingest reads it. Its manifest has to be in the request."""
+    by = body.get("by")
+    refuse_if_any([Problem("by", _TEXT[1])] if by is not None and not _is_text(by) else [])
+    if "manifest_uri" in body:
+        raise Refused([Problem("manifest_uri", "cannot be planned: give the manifest itself")])
+    message = {key: value for key, value in body.items() if key not in (COMMAND_KEY, "by")}
+    return PlanCopy(submit=read_submit(message, "request"), by=by)
 
 
 def _problems_in(body: object) -> Iterator[Problem]:

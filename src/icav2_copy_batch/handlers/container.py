@@ -12,7 +12,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from icav2_copy_batch.stages.launch import Launch
     from icav2_copy_batch.stages.listing import Listing
     from icav2_copy_batch.stages.operate import Operate
+    from icav2_copy_batch.stages.plan import Plan
     from icav2_copy_batch.stages.poll import Poll
     from icav2_copy_batch.stages.reconcile import Reconcile
     from icav2_copy_batch.stages.subscribe import Subscribe
@@ -374,6 +375,7 @@ class Container:
             reconcile=lambda: self.reconcile,  # imported and built only for a request that needs ICA
             subscribe=lambda: self.subscribe,
             listing=lambda: self.listing,
+            plan=lambda: self.plan,
             submissions=self.submissions,
             poller=self.poll_function,
             bucket_name=self.settings.required("MANIFEST_BUCKET_NAME"),
@@ -389,6 +391,24 @@ class Container:
             leases=self.table,
             address=self.settings.required("NOTIFICATION_QUEUE_URL"),
             clock=self.machine.clock,
+        )
+
+    @cached_property
+    def plan(self) -> Plan:
+        from icav2_copy_batch.stages.plan import MAX_MANIFEST_BYTES, Plan
+        from icav2_copy_batch.stages.verify import Verification
+
+        return Plan(
+            table=self.table,
+            ica=self.ica,
+            project_id=self.ica.project_id,
+            clock=self.machine.clock,
+            seconds_left=self.seconds_left,
+            spread=self.machine.spread,
+            limits=replace(self.settings.limits, max_manifest_bytes=MAX_MANIFEST_BYTES),
+            slots=self.settings.slots,
+            max_attempts=self.settings.max_attempts,
+            verification=Verification(self.settings.verification),
         )
 
     @cached_property

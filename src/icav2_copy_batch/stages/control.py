@@ -21,6 +21,7 @@ from icav2_copy_batch.domain.control import (
     ListFiles,
     ListPauses,
     Pause,
+    PlanCopy,
     Redrive,
     Release,
     Request,
@@ -40,6 +41,7 @@ from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.reconcile import NotForAPerson, Reconcile
 
 if TYPE_CHECKING:
+    from icav2_copy_batch.stages.plan import Plan
     from icav2_copy_batch.stages.subscribe import Subscribe
 
 LISTED_SINCE = timedelta(days=90)
@@ -60,6 +62,7 @@ class Control:
     """Gives the stage that knows ICA, which most requests do not need; and so those below."""
     subscribe: Callable[[], Subscribe]
     listing: Callable[[], Listing]
+    plan: Callable[[], Plan]
     submissions: SubmissionQueue
     poller: PollFunction
     """Triggered once a pause has ended: what was paused is launched at once, and not with the next poll."""
@@ -74,7 +77,7 @@ class Control:
             problems = [asdict(problem) for problem in refused.problems]
             return _error(Failure.INVALID, f"the request is not right: {refused}", problems)
         except CannotDo as error:
-            return _error(error.failure, str(error))
+            return _error(error.failure, str(error), [asdict(problem) for problem in error.problems])
         except NotForAPerson as error:
             return _error(Failure.REFUSED, str(error))
         except IcaRefused as error:
@@ -104,7 +107,7 @@ class Control:
             case _:
                 return self._answer_of_ica(request)
 
-    def _answer_of_ica(self, request: Adopt | Release | SubscribeProjects | ListFiles) -> Answer:
+    def _answer_of_ica(self, request: Adopt | Release | SubscribeProjects | ListFiles | PlanCopy) -> Answer:
         """The same for requests that need ICA: each stage is built when it is first asked."""
         match request:
             case Adopt() | Release():
@@ -113,6 +116,8 @@ class Control:
                 return self.subscribe().subscribe(request)
             case ListFiles():
                 return self.listing().files(request)
+            case PlanCopy():
+                return self.plan().answer(request)
 
     # --- shown -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,258 @@
+"""Plan: what a submission would do, what stands in its way, what it costs, how long it takes. Nothing is written."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from icav2_copy_batch.domain.commands import Submit
+from icav2_copy_batch.domain.control import CannotDo, Failure, PlanCopy
+from icav2_copy_batch.domain.costs import cost_of
+from icav2_copy_batch.domain.findings import (
+    CONSEQUENCES,
+    Finding,
+    Kind,
+    busy_folders,
+    names_alike,
+    of_copy,
+    projects_of,
+)
+from icav2_copy_batch.domain.forecast import History, Load, forecast
+from icav2_copy_batch.domain.ica import IcaData, IcaRefused
+from icav2_copy_batch.domain.job import Attempt, Clock, JobStatus, OpenJob
+from icav2_copy_batch.domain.json_text import decode_b64gz
+from icav2_copy_batch.domain.manifest import Limits, PlannedJob, flip
+from icav2_copy_batch.domain.problems import Refused
+from icav2_copy_batch.domain.projects import Projects, as_spelled
+from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.spread import Spread
+from icav2_copy_batch.domain.stops import ALL, project_subject
+from icav2_copy_batch.domain.uri import SCHEME, parse_uri
+from icav2_copy_batch.ports import IcaFiles, Table
+from icav2_copy_batch.stages.survey import Survey
+from icav2_copy_batch.stages.verify import Verification
+
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+"""Of JSON: about 300,000 files, which this function's memory holds together with what ICA says of them."""
+HISTORY = timedelta(days=90)
+MOST_COPIES, MOST_ATTEMPTS = 50, 1000
+"""The history is that of the newest settled copies, up to so many, or until there are so many attempts."""
+MOST_WAITING = 10_000
+"""So many jobs that wait in backlogs are read, for their folders."""
+
+logger = logging.getLogger(__name__)
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Answers what a submission would do."""
+
+    table: Table
+    ica: IcaFiles
+    project_id: Callable[[str], str]
+    """ICA's answer to a project's name. Raises ``IcaRefused`` if the name means no project or several."""
+    clock: Clock
+    seconds_left: Callable[[], float]
+    spread: Spread
+    limits: Limits
+    slots: Slots
+    max_attempts: int
+    verification: Verification
+
+    def answer(self, request: PlanCopy) -> Answer:
+        """The plan of a submission. Raises ``CannotDo`` where ingest would refuse it, and ``IcaUnavailable``."""
+        named = _Names(self.project_id)
+        projects = Projects(named.look_up)
+        jobs = self._jobs(request.submit, projects)
+        survey = Survey(self.ica, self.seconds_left, self.spread, unknown=set(named.unknown))
+        survey.findings += named.findings(jobs)
+        survey.look_at_sources(jobs)
+        survey.look_at_copies(jobs, self._of_copy(request.submit))
+        survey.findings += [*names_alike(jobs), *busy_folders(jobs, self._folders_of_others()), *self._pauses(jobs)]
+        launched = _not_refused(jobs, survey)
+        fails = any(finding.fails for finding in survey.findings)
+        return {
+            **_counts(jobs, survey.sources),
+            "action_on_exist": request.submit.options.action_on_exist,
+            "projects": _by_project(jobs, survey.sources, projects.names),
+            "would_fail": fails,
+            "refused_jobs": len(jobs) - len(launched),
+            "finding_counts": _count(survey.findings),
+            "findings": [asdict(_spelled(each, projects.names)) for each in _in_order(survey.findings)],
+            "looked_at": {what: {"done": done, "of": of} for what, (done, of) in survey.looked_at.items()},
+            "stopped": survey.stopped,
+            **self._expected(launched, fails=fails),
+        }
+
+    # --- what is asked for -------------------------------------------------------------------------------------------
+
+    def _jobs(self, submit: Submit, projects: Projects) -> list[PlannedJob]:
+        """The jobs, as ingest would make them. Raises ``CannotDo`` with what ingest would refuse."""
+        text = submit.manifest_b64gz
+        try:
+            manifest = submit.manifest if text is None else decode_b64gz(text, self.limits.max_manifest_bytes)
+            return flip(manifest, self.limits, projects)
+        except Refused as refused:
+            problems = f"{refused.total} problem{'' if refused.total == 1 else 's'}"
+            message = f"the submission would be rejected: it has {problems}"
+            raise CannotDo(Failure.REFUSED, message, refused.problems) from None
+
+    def _of_copy(self, submit: Submit) -> Callable[[str, IcaData, IcaData], Finding]:
+        action, sizes = submit.options.action_on_exist, self.verification is not Verification.NONE
+        etags = self.verification is Verification.ETAG
+        return lambda uri, there, source: of_copy(uri, there, source, action, sizes=sizes, etags=etags)
+
+    # --- what else is under way --------------------------------------------------------------------------------------
+
+    def _folders_of_others(self) -> dict[str, str]:
+        """Folders into which open copies write or will write, each with one of these copies."""
+        return {job.destination: job.copy_id for job in self._open_jobs()}
+
+    def _open_jobs(self) -> Iterator[OpenJob]:
+        waiting = list(dict.fromkeys(backlog.copy_id for backlog in self.table.backlogs()))
+        yield from islice((job for copy_id in waiting for job in self.table.unlaunched_jobs(copy_id)), MOST_WAITING)
+        for status in (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING):
+            yield from self.table.jobs_in(status)
+
+    def _pauses(self, jobs: Sequence[PlannedJob]) -> Iterator[Finding]:
+        paused = {each.subject: each for each in self.table.pauses()}
+        subjects = {ALL: "everything"} | {project_subject(each): f"{SCHEME}{each}/" for each in projects_of(jobs)}
+        for subject, uri in subjects.items():
+            if pause := paused.get(subject):
+                by, why = f" by {pause.by}" if pause.by else "", f": {pause.reason}" if pause.reason else ""
+                yield Finding.of(Kind.PAUSED, uri, f"is paused since {pause.since}{by}{why}")
+
+    def _load(self) -> Load:
+        """The slots that are in use, and what waits for slots in the backlogs and after an attempt."""
+        waiting: Counter[str] = Counter()
+        copies = set()
+        for backlog in self.table.backlogs():
+            waiting[backlog.project] += backlog.last - backlog.next + 1
+            copies.add(backlog.copy_id)
+        for job in self.table.jobs_in(JobStatus.QUEUED):
+            waiting[job.project] += 1
+            copies.add(job.copy_id)
+        return Load(self.table.slots_in_use(), waiting, len(copies))
+
+    # --- what to expect ----------------------------------------------------------------------------------------------
+
+    def _expected(self, jobs: Sequence[PlannedJob], *, fails: bool) -> Answer:
+        """What the jobs that would be launched cost, and how long they take."""
+        history, load = self._history(), self._load()
+        of_project = Counter(parse_uri(job.destination).project for job in jobs)
+        found = forecast(of_project, load, self.slots, self.max_attempts, history)
+        return {
+            "cost": {**asdict(cost_of(len(jobs), found.failures)), "attempts": round(len(jobs) + found.failures, 1)},
+            "forecast": {
+                "p50_seconds": round(found.p50_seconds, 1),
+                "p95_seconds": round(found.p95_seconds, 1),
+                "chance_all_pass": 0.0 if fails else round(found.chance_all_pass, 4),
+                "failure_rate": round(history.failure_rate, 4),
+                "history_attempts": history.attempts,
+                "history_copies": history.copies,
+                "is_of_history": history.is_enough,
+                "jobs_in_flight": sum(load.in_flight.values()),
+                "jobs_waiting": sum(load.waiting.values()),
+                "rounds": found.rounds,
+            },
+        }
+
+    def _history(self) -> History:
+        """The attempts of the newest settled copies: of an open one only the quick attempts would have ended."""
+        now = self.clock()
+        settled = [each for each in self.table.recent_copies(now - HISTORY, now, MOST_COPIES) if not each.open_jobs]
+        seen: set[str] = set()
+
+        def attempts() -> Iterator[Attempt]:
+            for copy in settled:
+                for job in self.table.jobs(copy.copy_id):
+                    seen.add(copy.copy_id)
+                    yield from job.attempts
+
+        return replace(History.of(islice(attempts(), MOST_ATTEMPTS), 0), copies=len(seen))
+
+
+class _Names:
+    """Looks projects up by their names, and lets a plan go on where there is none."""
+
+    def __init__(self, project_id: Callable[[str], str]) -> None:
+        self._project_id = project_id
+        self.unknown: dict[str, str] = {}
+        """Names that mean no project, or several, and what ICA says."""
+
+    def look_up(self, name: str) -> str:
+        try:
+            return self._project_id(name)
+        except IcaRefused as error:
+            self.unknown[name] = str(error)
+            return name
+
+    def findings(self, jobs: Sequence[PlannedJob]) -> Iterator[Finding]:
+        """One for each unknown name, at the first URI that has it."""
+        first: dict[str, str] = {}
+        for uri in (uri for job in jobs for uri in (job.destination, *job.sources)) if self.unknown else ():
+            first.setdefault(parse_uri(uri).project, uri)
+        for name, said in self.unknown.items():
+            yield Finding.of(Kind.UNKNOWN_PROJECT, first[name], said)
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+def _counts(jobs: Sequence[PlannedJob], found: Mapping[str, IcaData]) -> dict[str, int]:
+    """Files and folders are counted as often as they are copied. What is in a folder is not counted."""
+    counts = {"jobs": len(jobs), "files": 0, "folders": 0, "bytes": 0}
+    for source in (source for job in jobs for source in job.sources):
+        if source.endswith("/"):
+            counts["folders"] += 1
+            continue
+        counts["files"] += 1
+        data = found.get(source)
+        counts["bytes"] += (data.size or 0) if data else 0
+    return counts
+
+
+def _by_project(
+    jobs: Sequence[PlannedJob], found: Mapping[str, IcaData], names: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    into: dict[str, list[PlannedJob]] = defaultdict(list)
+    for job in jobs:
+        into[parse_uri(job.destination).project].append(job)
+    return [
+        {"project": names.get(project, project), "project_id": project, **_counts(of_project, found)}
+        for project, of_project in into.items()
+    ]
+
+
+def _not_refused(jobs: Sequence[PlannedJob], survey: Survey) -> list[PlannedJob]:
+    """The jobs whose launch would not be refused at once."""
+    refused = {finding.uri for finding in survey.findings if CONSEQUENCES[finding.kind].is_refused}
+    unknown = tuple(f"{SCHEME}{project}/" for project in survey.unknown)
+
+    def is_refused(uri: str) -> bool:
+        return uri in refused or uri.startswith(unknown)
+
+    return [job for job in jobs if not any(map(is_refused, (job.destination, *job.sources)))]
+
+
+def _in_order(findings: Sequence[Finding]) -> list[Finding]:
+    order = {kind: number for number, kind in enumerate(Kind)}
+    return sorted(findings, key=lambda each: order[each.kind])
+
+
+def _count(findings: Sequence[Finding]) -> dict[str, int]:
+    counts = Counter(each.kind for each in findings)
+    return {kind.value: counts[kind] for kind in Kind if counts[kind]}
+
+
+def _spelled(finding: Finding, names: Mapping[str, str]) -> Finding:
+    if not names or not finding.uri.startswith(SCHEME):
+        return finding
+    return replace(finding, uri=as_spelled(finding.uri, names))
