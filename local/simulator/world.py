@@ -736,6 +736,8 @@ def job_as_at(job: Job, at: datetime) -> Job:
     status = [status for status, since in job.history if since <= at][-1]
     started = job.started if job.started and job.started <= at else None
     finished = job.finished if job.finished and job.finished <= at else None
+    if (status, started, finished) == (job.status, job.started, job.finished):
+        return job  # as it is still
     return dataclasses.replace(
         job, status=status, reason=job.reason if finished else None, started=started, finished=finished
     )

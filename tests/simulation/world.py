@@ -284,12 +284,13 @@ class World:
 
     def is_over(self) -> bool:
         """Everything that was submitted has been answered, and every accepted copy published."""
+        if not all(row.copy.is_published for row in self.table.copies.values()):
+            return False
         answered = self.table.copies.keys() | self.rejected()
         wanted = {submission.body["copy_id"] for submission in self.scenario.submissions}
         tokens = {submission.body.get("task_token") for submission in self.scenario.submissions}
         tokens -= {None} | self.scenario.unanswerable
-        published = all(row.copy.is_published for row in self.table.copies.values())
-        return published and self.also_over() and wanted <= answered and tokens <= self.tasks.answers.keys()
+        return self.also_over() and wanted <= answered and tokens <= self.tasks.answers.keys()
 
     def rejected(self) -> set[str]:
         return {event.detail["copy_id"] for event in self.bus.events if event.detail_type == "CopyRejected"}
