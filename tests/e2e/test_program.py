@@ -14,12 +14,13 @@ from typer.testing import CliRunner, Result
 from icav2_copy_batch.cli.exits import Exit
 from icav2_copy_batch.cli.main import app
 from icav2_copy_batch.cli.program import Program
+from icav2_copy_batch.cli.view import common_folder
 from icav2_copy_batch.client.stack import variable_name
 from icav2_copy_batch.client.waiting import Time
 from local.manifests import Manifest, bclconvert_manifest
 from local.stack import CREDENTIALS, STACK_NAME, LocalStack
 from tests.e2e.conftest import Subscriber
-from tests.e2e.steps import destinations, first_folders, place, poll, simulator, stocked
+from tests.e2e.steps import destinations, first_folders, place, poll, simulator, stocked, until
 
 
 class Shell:
@@ -40,6 +41,12 @@ class Shell:
         result = self.runner.invoke(app, arguments, obj=self.program)
         assert result.exit_code == code, result.output
         return result
+
+    def code(self, *arguments: str) -> int:
+        return self.runner.invoke(app, arguments, obj=self.program).exit_code
+
+    def logs(self, copy_id: str) -> list[Any]:
+        return [json.loads(line) for line in self("logs", copy_id, "--json").stdout.splitlines()]
 
     def shown(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "--json").stdout)
@@ -96,6 +103,21 @@ def test_a_copy_is_paused_cancelled_and_redriven(shell: Shell, stack: LocalStack
     redriven = shell("redrive", "program-2").stdout.strip()
     shell("wait", redriven, "--timeout", "6m")
     assert simulator(stack).copied(manifest) == (len(manifest), len(manifest))
+
+
+def test_a_manifest_is_built_of_a_folder_and_the_logs_of_its_copy_are_read(shell: Shell, stack: LocalStack) -> None:
+    manifest = manifest_of(stack, 904)
+    project, folder = place(common_folder(list(manifest)))
+    to = f"icav2://{place(destinations(manifest)[0])[0]}/built/"
+    built = shell("manifest", "build", "--from", f"icav2://{project}{folder}", "--to", to, "--keep-tree")
+    there = {f"icav2://{project}{path}" for path in simulator(stack).files(project, folder)}
+    assert json.loads(built.stdout).keys() == there >= manifest.keys()
+    path = shell.file(json.loads(built.stdout))
+    shell("validate", path)
+    shell("submit", path, "--id", "program-4", "--hold")
+    until(lambda: shell.code("cancel", "program-4") == Exit.DONE, "the copy is there, and cancelled")
+    wanted = {("ingest", "copy accepted"), ("control", "copy cancelled")}
+    until(lambda: wanted <= {(each["function"], each["message"]) for each in shell.logs("program-4")}, "it is logged")
 
 
 def test_what_ingest_rejects_is_told_with_its_problems(shell: Shell) -> None:

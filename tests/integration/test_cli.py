@@ -28,7 +28,7 @@ from tests.integration.shell import (
 
 COMMANDS = (
     "validate", "submit", "list", "status", "watch", "wait", "explain", "cancel", "pause", "resume", "redrive", "adopt",
-    "release", "report", "subscribe", "env", "manifest",
+    "release", "report", "subscribe", "env", "manifest", "logs",
 )  # fmt: skip
 
 

@@ -451,6 +451,15 @@ def test_a_pause_says_who_has_made_it_since_when_and_why(world: World) -> None:
     assert world.ok("resume", all=True)["pauses"] == pauses[1:]
 
 
+def test_what_is_done_to_a_copy_is_logged_under_its_id(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """By that ``icav2-copy logs`` finds it."""
+    world.submit()
+    for command in ("pause", "resume", "cancel"):
+        world.ok(command, copy_id="run")
+    logged = {record.getMessage(): getattr(record, "copy_id", None) for record in caplog.records}
+    assert logged == {"paused": "run", "resumed": "run", "copy cancelled": "run"}
+
+
 def test_a_job_whose_message_is_under_way_waits_for_the_end_of_the_pause(world: World) -> None:
     world.submit()
     world.ok("pause", all=True)

@@ -780,7 +780,9 @@ def test_of_a_rejected_submission_nothing_is_copied(world: World) -> None:
     assert world.bucket.keys() == {"rejected/sqs-1/submission", "rejected/sqs-1/problems.json"}
 
 
-def test_a_rejection_is_found_by_the_id_of_the_copy_that_was_asked_for(world: World) -> None:
+def test_a_rejection_is_found_by_the_id_of_the_copy_that_was_asked_for(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.receive({"manifest": {"nonsense": []}, "copy_id": "run-42"})
     kept = json.loads(world.bucket["rejected/copies/run-42.json"])
     assert kept == {
@@ -788,6 +790,7 @@ def test_a_rejection_is_found_by_the_id_of_the_copy_that_was_asked_for(world: Wo
         "rejected_at": timestamp(world.clock()),
         **json.loads(world.bucket["rejected/sqs-1/problems.json"]),
     }
+    assert [getattr(record, "copy_id", None) for record in caplog.records] == ["run-42"], "logs find it too"
 
 
 @pytest.mark.parametrize(

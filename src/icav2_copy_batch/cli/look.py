@@ -162,7 +162,7 @@ def explain(
         failed = list(islice(client.jobs(copy_id, failed=True), MOST_JOBS)) if copy.failed_jobs else []
         text = paragraphs.explain_copy(copy, open_jobs, failed, pauses)
     else:
-        text = paragraphs.explain_job(copy, _job(client, copy_id, values.job_id(job)), pauses)
+        text = paragraphs.explain_job(copy, job_of(client, copy_id, values.job_id(job)), pauses)
     if as_json:
         out.json({"copy_id": copy_id, **({"job_id": values.job_id(job)} if job else {}), "text": text})
     else:
@@ -221,7 +221,7 @@ def _open_jobs(client: CopyClient, copy: CopySummary) -> list[JobSummary]:
     return [job for job in islice(client.jobs(copy.copy_id), MOST_JOBS) if not job.has_ended]
 
 
-def _job(client: CopyClient, copy_id: str, job_id: str) -> JobSummary:
+def job_of(client: CopyClient, copy_id: str, job_id: str) -> JobSummary:
     """One job of a copy. Raises ``NoSuchJob``."""
     before = job_id_of(int(job_id) - 1) if job_id.isdecimal() and int(job_id) else None
     job = next(client.jobs(copy_id, after=before), None)

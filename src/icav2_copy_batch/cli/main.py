@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from icav2_copy_batch.cli import look, plan, report, setup, steer, submit
+from icav2_copy_batch.cli import logs, look, plan, report, setup, steer, submit
 from icav2_copy_batch.cli.manifest import manifest
 from icav2_copy_batch.cli.program import Commands
 
@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "watch": look.watch,
     "wait": look.wait,
     "explain": look.explain,
+    "logs": logs.logs,
     "cancel": steer.cancel,
     "pause": steer.pause,
     "resume": steer.resume,

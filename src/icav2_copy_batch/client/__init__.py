@@ -33,6 +33,7 @@ from icav2_copy_batch.client.events import (
     CopyStarted,
     parse_event,
 )
+from icav2_copy_batch.client.logs import LogLine, Logs
 from icav2_copy_batch.client.manifest import Manifest
 from icav2_copy_batch.client.plan import Forecast, Plan, PlanFinding, PlannedCost, PlannedProject
 from icav2_copy_batch.domain.problems import Problem
@@ -56,6 +57,8 @@ __all__ = [
     "Invalid",
     "JobSummary",
     "LeftJob",
+    "LogLine",
+    "Logs",
     "Manifest",
     "NoSuchCopy",
     "NoSuchJob",

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +34,7 @@ from icav2_copy_batch.client.answers import (
 from icav2_copy_batch.client.aws import Aws, asked, code_of
 from icav2_copy_batch.client.control import Control
 from icav2_copy_batch.client.errors import Invalid, Refused
+from icav2_copy_batch.client.logs import Insights, Logs
 from icav2_copy_batch.client.manifest import Manifest, check_message
 from icav2_copy_batch.client.plan import Plan
 from icav2_copy_batch.client.stack import STACK_VARIABLE, Stack, find_stack
@@ -44,6 +45,8 @@ from icav2_copy_batch.domain.s3 import parse_s3_uri
 
 REPORT_FORMATS = ("json", "csv", "html")
 CHUNK_BYTES = 1024 * 1024
+LOGS_BEFORE, LOGS_AFTER = timedelta(minutes=2), timedelta(minutes=15)
+"""How long before a copy's submission its first log line may be, and how long after its end the last."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,21 @@ class CopyClient:
         answer = self._control.ask("files", uri=folder)
         listed = answer.get("files") or ()
         return [read(FileSummary, {**each, "uri": f"{folder}{each.get('path', '')}"}) for each in listed]
+
+    def logs(
+        self, copy_id: str, job_id: str | None = None, *, since: datetime | None = None, limit: int = 1000
+    ) -> Logs:
+        """The functions' log lines about a copy, or one of its jobs: the newest ``limit``, the oldest of these first.
+
+        They are those from its submission, or from ``since``, until some minutes after it has settled, or now. Raises
+        ``NoSuchCopy``, and ``Refused`` where the logs of that time are not kept any more.
+        """
+        copy, now = self.status(copy_id), self.time.now()
+        begin = since or datetime.fromisoformat(copy.submitted_at) - LOGS_BEFORE
+        ended = None if since or copy.is_open else copy.settled_at
+        until = min(datetime.fromisoformat(ended) + LOGS_AFTER, now) if ended else now
+        groups = self.stack.output("LogGroupNames")
+        return Insights.of(self.aws, groups, self.time).about(copy_id, job_id, begin, until, limit)
 
     def wait(self, copy_id: str, *, timeout: float | None = None) -> CopySummary:
         """Wait until a copy has settled. Raises ``WaitTimedOut``, ``NoSuchCopy``, or ``Refused`` if it was rejected."""

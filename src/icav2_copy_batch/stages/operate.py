@@ -61,13 +61,15 @@ class Operate:
         pause = Paused(request.subject, timestamp(self.clock()), request.by, request.reason)
         if not self.table.pause(pause, request.copy_id):
             raise self._settled(str(request.copy_id), "paused")
-        logger.warning("paused", extra={"subject": pause.subject, "by": pause.by, "reason": pause.reason})
+        said = {"subject": pause.subject, "by": pause.by, "reason": pause.reason, "copy_id": request.copy_id}
+        logger.warning("paused", extra=said)
 
     def resume(self, request: Resume) -> None:
         """End a pause of a subject, if there is one. Raises ``CannotDo``."""
         if not self.table.resume(request.subject, request.copy_id):
             raise _no_such(str(request.copy_id))
-        logger.warning("resumed", extra={"subject": request.subject, "by": request.by})
+        said = {"subject": request.subject, "by": request.by, "copy_id": request.copy_id}
+        logger.warning("resumed", extra=said)
 
     def copy(self, copy_id: str) -> Copy:
         """A copy. Raises ``CannotDo`` where there is none."""

@@ -47,7 +47,12 @@ def reject(
         tasks.fail(task_token, events.COPY_REJECTED, detail)
     logger.warning(
         "submission rejected",
-        extra={"submission_id": submission.submission_id, "problem_count": refused.total, "first": str(refused)},
+        extra={
+            "submission_id": submission.submission_id,
+            "copy_id": copy_id,
+            "problem_count": refused.total,
+            "first": str(refused),
+        },
     )
 
 
