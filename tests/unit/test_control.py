@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -21,6 +21,7 @@ from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.stages.control import Control
 from icav2_copy_batch.stages.ingest import Ingest
 from icav2_copy_batch.stages.listing import Listing
+from icav2_copy_batch.stages.recheck import Recheck
 from icav2_copy_batch.stages.reconcile import NotForAPerson
 from tests import doubles
 from tests.doubles.ica import SmallIca
@@ -30,11 +31,6 @@ MANIFEST = {
     "icav2://from/b.txt": ["icav2://to/1/", "icav2://elsewhere/3/"],
 }
 OK = {"by": "arn:aws:iam::123456789012:role/operator"}
-
-
-def not_asked() -> NoReturn:
-    """In place of a stage of which a request needs nothing: it is not even built."""
-    pytest.fail("not asked")
 
 
 class Submissions:
@@ -63,8 +59,16 @@ class Decisions:
 class World(doubles.World):
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.submissions, self.decisions, self.poller = Submissions(), Decisions(), doubles.Poller()
+        self.submissions, self.reconcile, self.poller = Submissions(), Decisions(), doubles.Poller()
         self.ica = SmallIca()
+
+    @property
+    def recheck(self) -> Recheck:
+        return Recheck(table=self.table, ica=self.ica, spread=doubles.in_turn, seconds_left=lambda: self.seconds_left)
+
+    @property
+    def listing(self) -> Listing:
+        return Listing(ica=self.ica, project_id=str, seconds_left=lambda: self.seconds_left)
 
     @property
     def ingest(self) -> Ingest:
@@ -87,10 +91,7 @@ class World(doubles.World):
         control = Control(
             table=self.table,
             operate=self.operate,
-            reconcile=lambda: self.decisions,  # type: ignore[arg-type,return-value]
-            subscribe=not_asked,
-            listing=lambda: Listing(ica=self.ica, project_id=str, seconds_left=lambda: self.seconds_left),
-            plan=not_asked,
+            of_ica=self,  # type: ignore[arg-type]
             submissions=self.submissions,
             poller=self.poller,
             bucket_name="our-bucket",
@@ -205,10 +206,7 @@ def test_a_request_that_is_not_right_names_what_is_wrong(world: World, request_:
     answer = Control(
         table=world.table,
         operate=world.operate,
-        reconcile=not_asked,
-        subscribe=not_asked,
-        listing=not_asked,
-        plan=not_asked,
+        of_ica=None,  # type: ignore[arg-type]
         submissions=world.submissions,
         poller=world.poller,
         bucket_name="our-bucket",
@@ -228,7 +226,7 @@ def test_a_copy_that_is_not_there_is_named(world: World, command: str) -> None:
 def test_a_job_that_is_not_there_cannot_be_decided(world: World, command: str, more: dict[str, str]) -> None:
     world.submit()
     assert "000009" in world.refused("no_such_job", command, copy_id="run", job_id="000009", **more)
-    assert world.decisions.said == []
+    assert world.reconcile.said == []
 
 
 # --- shown -----------------------------------------------------------------------------------------------------------
@@ -664,14 +662,14 @@ def test_a_person_decides_an_undecided_launch(world: World) -> None:
     adopted = world.ok("adopt", copy_id="run", job_id="000001", ica_job_id="ica-1")
     assert adopted["job"]["job_id"] == "000001"
     world.ok("release", copy_id="run", job_id="000002")
-    assert world.decisions.said == [("run", "000001", "ica-1"), ("run", "000002")]
+    assert world.reconcile.said == [("run", "000001", "ica-1"), ("run", "000002")]
 
 
 def test_what_a_person_may_not_decide_is_refused_and_trouble_with_ica_is_told_as_such(world: World) -> None:
     world.submit()
-    world.decisions.trouble = NotForAPerson("job 000001 is not undecided")
+    world.reconcile.trouble = NotForAPerson("job 000001 is not undecided")
     assert "not undecided" in world.refused("refused", "release", copy_id="run", job_id="000001")
-    world.decisions.trouble = IcaUnavailable("503")
+    world.reconcile.trouble = IcaUnavailable("503")
     assert "try again" in world.refused("unavailable", "release", copy_id="run", job_id="000001")
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 from base64 import b64encode
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,10 +70,7 @@ class World(doubles.World):
         control = Control(
             table=self.table,
             operate=self.operate,
-            reconcile=lambda: pytest.fail("not asked"),
-            plan=lambda: self.stage,
-            subscribe=lambda: pytest.fail("not asked"),
-            listing=lambda: pytest.fail("not asked"),
+            of_ica=SimpleNamespace(plan=self.stage),
             poller=None,  # type: ignore[arg-type]
             submissions=None,  # type: ignore[arg-type]
             bucket_name="our-bucket",

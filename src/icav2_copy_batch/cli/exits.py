@@ -13,6 +13,8 @@ class Exit(IntEnum):
     """What was asked for is done; a copy that was waited for has completed."""
     COPY_FAILED = 1
     """A copy that was waited for has failed."""
+    PROBLEM = 1
+    """``verify`` has found one."""
     USAGE = 2
     """The command line cannot be understood, or names a stack or a file that is not there."""
     REFUSED = 3

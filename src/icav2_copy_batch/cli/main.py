@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from icav2_copy_batch.cli import logs, look, plan, report, setup, steer, submit
+from icav2_copy_batch.cli import logs, look, plan, report, setup, steer, submit, verify
 from icav2_copy_batch.cli.manifest import manifest
 from icav2_copy_batch.cli.program import Commands
 
@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "redrive": steer.redrive,
     "adopt": steer.adopt,
     "release": steer.release,
+    "verify": verify.verify,
     "report": report.report,
     "subscribe": setup.subscribe,
     "env": report.env,

@@ -4,6 +4,7 @@ from icav2_copy_batch.client.answers import (
     AttemptSummary,
     Cancelled,
     Change,
+    ChangedFile,
     CopySummary,
     FileSummary,
     HoldSummary,
@@ -12,6 +13,7 @@ from icav2_copy_batch.client.answers import (
     Pause,
     Redriven,
     Subscribed,
+    Verified,
 )
 from icav2_copy_batch.client.copies import CopyClient
 from icav2_copy_batch.client.errors import (
@@ -42,6 +44,7 @@ __all__ = [
     "AttemptSummary",
     "Cancelled",
     "Change",
+    "ChangedFile",
     "CopyBatchError",
     "CopyCancelled",
     "CopyClient",
@@ -73,6 +76,7 @@ __all__ = [
     "StackNotFound",
     "Subscribed",
     "Unavailable",
+    "Verified",
     "WaitTimedOut",
     "parse_event",
 ]

@@ -149,6 +149,31 @@ class LeftJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """A copy that is not in ICA any more as it was when its job ended."""
+
+    job_id: str
+    source: str
+    copy: str
+    """Its URI; it ends in a slash where a folder was copied as a whole."""
+    change: str
+    """``GONE`` or ``CHANGED``."""
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """How much of a settled copy is still in ICA as it was then."""
+
+    copied: int = 0
+    """Sources that were copied."""
+    same: int = 0
+    unknown: int = 0
+    """Those of which size and ETag were not kept: of RENAME copies, or where nothing was compared."""
+    changed: tuple[ChangedFile, ...] = field(default=(), metadata=many(ChangedFile))
+
+
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """What a cancel has done: so many jobs ended at once; those that are left end by themselves."""
 

@@ -29,6 +29,7 @@ from icav2_copy_batch.client.answers import (
     Pause,
     Redriven,
     Subscribed,
+    Verified,
     read,
 )
 from icav2_copy_batch.client.aws import Aws, asked, code_of
@@ -190,6 +191,22 @@ class CopyClient:
         until = min(datetime.fromisoformat(ended) + LOGS_AFTER, now) if ended else now
         groups = self.stack.output("LogGroupNames")
         return Insights.of(self.aws, groups, self.time).about(copy_id, job_id, begin, until, limit)
+
+    def verify(self, copy_id: str) -> Verified:
+        """What of a settled copy is not in ICA any more as it was. Raises ``NoSuchCopy`` and ``Refused``."""
+        whole, after = Verified(), None
+        while True:
+            answer = self._control.ask("verify", copy_id=copy_id, after=after)
+            part = read(Verified, answer)
+            whole = Verified(
+                whole.copied + part.copied,
+                whole.same + part.same,
+                whole.unknown + part.unknown,
+                (*whole.changed, *part.changed),
+            )
+            after = answer.get("next_after")
+            if not after:
+                return whole
 
     def wait(self, copy_id: str, *, timeout: float | None = None) -> CopySummary:
         """Wait until a copy has settled. Raises ``WaitTimedOut``, ``NoSuchCopy``, or ``Refused`` if it was rejected."""

@@ -165,6 +165,15 @@ class ListFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyCopy:
+    """Say what of a settled copy is not in ICA any more as it was: of its jobs after ``after``, as many as it can."""
+
+    copy_id: str
+    after: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanCopy:
     """Say what a submission would do. Its keys are those of a message of the ingest queue."""
 
@@ -184,6 +193,7 @@ Request = (
     | ListPauses
     | SubscribeProjects
     | ListFiles
+    | VerifyCopy
     | PlanCopy
 )
 
@@ -199,6 +209,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "pauses": ListPauses,
     "subscribe": SubscribeProjects,
     "files": ListFiles,
+    "verify": VerifyCopy,
     PLAN: PlanCopy,
 }
 """The word by which each request is asked for."""

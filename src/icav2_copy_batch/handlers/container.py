@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from icav2_copy_batch.stages.operate import Operate
     from icav2_copy_batch.stages.plan import Plan
     from icav2_copy_batch.stages.poll import Poll
+    from icav2_copy_batch.stages.recheck import Recheck
     from icav2_copy_batch.stages.reconcile import Reconcile
     from icav2_copy_batch.stages.subscribe import Subscribe
 
@@ -358,6 +359,12 @@ class Container:
         return Listing(ica=self.ica, project_id=self.ica.project_id, seconds_left=self.seconds_left)
 
     @cached_property
+    def recheck(self) -> Recheck:
+        from icav2_copy_batch.stages.recheck import Recheck
+
+        return Recheck(table=self.table, ica=self.ica, spread=self.machine.spread, seconds_left=self.seconds_left)
+
+    @cached_property
     def operate(self) -> Operate:
         from icav2_copy_batch.stages.operate import Operate
 
@@ -372,10 +379,7 @@ class Container:
         return Control(
             table=self.table,
             operate=self.operate,
-            reconcile=lambda: self.reconcile,  # imported and built only for a request that needs ICA
-            subscribe=lambda: self.subscribe,
-            listing=lambda: self.listing,
-            plan=lambda: self.plan,
+            of_ica=self,
             submissions=self.submissions,
             poller=self.poll_function,
             bucket_name=self.settings.required("MANIFEST_BUCKET_NAME"),

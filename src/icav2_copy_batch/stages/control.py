@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from icav2_copy_batch.domain.commands import COMMAND_KEY
 from icav2_copy_batch.domain.control import (
@@ -28,6 +28,7 @@ from icav2_copy_batch.domain.control import (
     Resume,
     ShowCopy,
     SubscribeProjects,
+    VerifyCopy,
     read_request,
     redrive_id,
 )
@@ -36,12 +37,14 @@ from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, ListedCopy
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import as_spelled
 from icav2_copy_batch.ports import PollFunction, SubmissionQueue, Table
-from icav2_copy_batch.stages.listing import Listing
 from icav2_copy_batch.stages.operate import Operate
-from icav2_copy_batch.stages.reconcile import NotForAPerson, Reconcile
+from icav2_copy_batch.stages.reconcile import NotForAPerson
 
 if TYPE_CHECKING:
+    from icav2_copy_batch.stages.listing import Listing
     from icav2_copy_batch.stages.plan import Plan
+    from icav2_copy_batch.stages.recheck import Recheck
+    from icav2_copy_batch.stages.reconcile import Reconcile
     from icav2_copy_batch.stages.subscribe import Subscribe
 
 LISTED_SINCE = timedelta(days=90)
@@ -52,17 +55,28 @@ logger = logging.getLogger(__name__)
 Answer = dict[str, Any]
 
 
+class OfIca(Protocol):
+    """The stages that need ICA. Each is built when it is first asked for, since most requests need none of them."""
+
+    @property
+    def reconcile(self) -> Reconcile: ...
+    @property
+    def subscribe(self) -> Subscribe: ...
+    @property
+    def listing(self) -> Listing: ...
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def recheck(self) -> Recheck: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Control:
     """Answers the requests of the program and of the Python client."""
 
     table: Table
     operate: Operate
-    reconcile: Callable[[], Reconcile]
-    """Gives the stage that knows ICA, which most requests do not need; and so those below."""
-    subscribe: Callable[[], Subscribe]
-    listing: Callable[[], Listing]
-    plan: Callable[[], Plan]
+    of_ica: OfIca
     submissions: SubmissionQueue
     poller: PollFunction
     """Triggered once a pause has ended: what was paused is launched at once, and not with the next poll."""
@@ -107,17 +121,21 @@ class Control:
             case _:
                 return self._answer_of_ica(request)
 
-    def _answer_of_ica(self, request: Adopt | Release | SubscribeProjects | ListFiles | PlanCopy) -> Answer:
-        """The same for requests that need ICA: each stage is built when it is first asked."""
+    def _answer_of_ica(
+        self, request: Adopt | Release | SubscribeProjects | ListFiles | VerifyCopy | PlanCopy
+    ) -> Answer:
+        """The same for requests that need ICA."""
         match request:
             case Adopt() | Release():
                 return self._decide(request)
             case SubscribeProjects():
-                return self.subscribe().subscribe(request)
+                return self.of_ica.subscribe.subscribe(request)
             case ListFiles():
-                return self.listing().files(request)
+                return self.of_ica.listing.files(request)
+            case VerifyCopy():
+                return self.of_ica.recheck.verify(request)
             case PlanCopy():
-                return self.plan().answer(request)
+                return self.of_ica.plan.answer(request)
 
     # --- shown -------------------------------------------------------------------------------------------------------
 
@@ -194,9 +212,9 @@ class Control:
         copy = self.operate.copy(request.copy_id)
         self._job(request.copy_id, request.job_id)
         if isinstance(request, Adopt):
-            self.reconcile().adopt(request.copy_id, request.job_id, request.ica_job_id)
+            self.of_ica.reconcile.adopt(request.copy_id, request.job_id, request.ica_job_id)
         else:
-            self.reconcile().release(request.copy_id, request.job_id)
+            self.of_ica.reconcile.release(request.copy_id, request.job_id)
         logger.warning("a person has decided an undecided launch", extra=asdict(request))
         return {"job": _job(copy, self._job(request.copy_id, request.job_id))}
 

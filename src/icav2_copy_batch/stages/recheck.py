@@ -1,0 +1,168 @@
+"""Recheck: whether what a settled copy has copied is still in ICA as it was found right then.
+
+Each job keeps the size and ETag of its copies, from when it ended. A copy that was replaced or deleted since differs
+from them. What ICA has of the sources now does not matter: they may be gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from icav2_copy_batch.domain.control import CannotDo, Failure, VerifyCopy
+from icav2_copy_batch.domain.ica import IcaData, IcaUnavailable
+from icav2_copy_batch.domain.job import Copy, Job
+from icav2_copy_batch.domain.outcomes import Fingerprint
+from icav2_copy_batch.domain.projects import as_spelled
+from icav2_copy_batch.domain.report.files import FileEnd, ends_of
+from icav2_copy_batch.domain.spread import Spread
+from icav2_copy_batch.domain.uri import IcaUri, copied_into, parse_uri
+from icav2_copy_batch.ports import Ica, Table
+from icav2_copy_batch.stages.lookup import Found, look_up
+from icav2_copy_batch.stages.trees import NOISE_PREFIX
+
+MOST_SOURCES = 5000
+"""After so many sources an answer ends, so that one call takes seconds; the next goes on after its last job."""
+SECONDS_TO_ANSWER = 120.0
+"""With less time left the answer ends as well."""
+
+
+class Change(StrEnum):
+    """What became of a copy since its job ended."""
+
+    GONE = "GONE"
+    CHANGED = "CHANGED"
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A copy that is not as it was."""
+
+    job_id: str
+    source: str
+    copy: str
+    """Its URI."""
+    change: Change
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A copied source, and where its copy lies."""
+
+    job: Job
+    end: FileEnd
+    copy: IcaUri
+
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        return self.end.fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recheck:
+    """Compares settled copies with ICA as it is now."""
+
+    table: Table
+    ica: Ica
+    spread: Spread
+    seconds_left: Callable[[], float]
+
+    def verify(self, request: VerifyCopy) -> dict[str, Any]:
+        """How many of a copy's sources were copied, are as they were, and are not; these by name.
+
+        The answer is of some jobs; ``next_after`` is the last of them where there are more. Of a source whose copy's
+        size was not kept nothing can be said: it counts as ``unknown``. Raises ``CannotDo`` and ``IcaError``.
+        """
+        copy = self.table.get_copy(request.copy_id)
+        if copy is None:
+            raise CannotDo(Failure.NO_SUCH_COPY, f"there is no copy {request.copy_id}: check the id")
+        if not copy.is_settled:
+            raise CannotDo(Failure.REFUSED, f"copy {copy.copy_id} has not settled: wait for it first")
+        counts = dict.fromkeys(("copied", "same", "unknown"), 0)
+        changed: list[Changed] = []
+        next_after = None
+        for jobs in _portions(self.table.jobs(copy.copy_id, request.after)):
+            if next_after and (counts["copied"] >= MOST_SOURCES or self.seconds_left() < SECONDS_TO_ANSWER):
+                return _answer(copy, counts, changed, next_after)
+            copied = [each for job in jobs for each in _copied(job)]
+            known = [each for each in copied if each.fingerprint]
+            found = self._compare(known)
+            changed += found
+            counts["copied"] += len(copied)
+            counts["same"] += len(known) - len(found)
+            counts["unknown"] += len(copied) - len(known)
+            next_after = jobs[-1].job_id
+        return _answer(copy, counts, changed, None)
+
+    def _compare(self, known: Sequence[Checked]) -> list[Changed]:
+        """Those of which the copy is not as it was."""
+        files = [each.copy for each in known if not each.copy.is_folder]
+        found = look_up(self.ica, files, self.spread)
+        for project in {uri.project for uri in files}:
+            if refusal := found.refusal(project):
+                raise refusal
+            if not found.tells_of([project]):
+                raise IcaUnavailable(f"project {project} could not be read")
+        return [changed for each in known if (changed := self._changed(each, found))]
+
+    def _changed(self, each: Checked, found: Found) -> Changed | None:
+        assert each.fingerprint  # noqa: S101 # for the type checker: only such are compared
+        if each.copy.is_folder:
+            what = self._of_folder(each.fingerprint, each.copy)
+        else:
+            what = _of_file(each.fingerprint, found.at(each.copy))
+        return what and Changed(each.job.job_id, each.end.source, str(each.copy), *what)
+
+    def _of_folder(self, then: Fingerprint, folder: IcaUri) -> tuple[Change, str] | None:
+        pages = self.ica.tree_pages(folder.project, folder.path)
+        files = {it.path: it for page in pages for it in page if not _name(it).startswith(NOISE_PREFIX)}
+        now = sum(it.size or 0 for it in files.values())
+        if not files:
+            return Change.GONE, "holds no file any more"
+        return (Change.CHANGED, f"holds {now} bytes, it held {then.size}") if now != then.size else None
+
+
+def _of_file(then: Fingerprint, now: IcaData | None) -> tuple[Change, str] | None:
+    if now is None:
+        return Change.GONE, "is not there any more"
+    if now.status == "DELETING":
+        return Change.GONE, "is being deleted"
+    if now.size != then.size:
+        return Change.CHANGED, f"has {now.size} bytes, it had {then.size}"
+    if then.etag and now.etag and now.etag != then.etag:
+        return Change.CHANGED, f"has the ETag {now.etag}, it had {then.etag}"
+    return None
+
+
+def _copied(job: Job) -> list[Checked]:
+    """The sources of an ended job that were copied. With RENAME it is not known under which names."""
+    folder = parse_uri(job.destination)
+    return [Checked(job, end, copied_into(folder, parse_uri(end.source))) for end in ends_of(job) if end.is_copied]
+
+
+def _portions(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Jobs in lists, each with so many sources as are well asked for at once."""
+    portion: list[Job] = []
+    for job in jobs:
+        portion.append(job)
+        if sum(len(each.sources) for each in portion) >= MOST_SOURCES // 5:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def _answer(copy: Copy, counts: dict[str, int], changed: Sequence[Changed], next_after: str | None) -> dict[str, Any]:
+    names = copy.project_names
+    told = [
+        asdict(each) | {"source": as_spelled(each.source, names), "copy": as_spelled(each.copy, names)}
+        for each in changed
+    ]
+    return {**counts, "changed": told, **({"next_after": next_after} if next_after else {})}
+
+
+def _name(data: IcaData) -> str:
+    return data.path.rpartition("/")[2]
