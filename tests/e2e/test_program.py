@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from time import sleep
@@ -81,9 +83,25 @@ def test_a_copy_is_submitted_and_reported(shell: Shell, stack: LocalStack, subsc
     shell("submit", path, "--id", "program-1", "--tag", "run=901", "--wait", "--timeout", "6m")
     assert simulator(stack).copied(manifest) == (len(manifest), len(manifest))
     assert [copy["copy_id"] for copy in shell.shown("list", "--tag", "run=901")] == ["program-1"]
-    assert len(shell("report", "program-1", "--format", "csv").stdout.splitlines()) == 1 + len(manifest)
     assert "Copy program-1: COMPLETED" in shell("report", "program-1", "--format", "html").stdout
     assert subscriber.settled("program-1")["detail"]["tags"] == {"run": "901"}
+    rows = list(csv.DictReader(StringIO(shell("report", "program-1", "--format", "csv").stdout)))
+    assert len(rows) == len(manifest)
+    assert sum(int(row["size"]) for row in rows) == shell.shown("report", "program-1")["bytes"]
+    assert shell.shown("status", "program-1")["passed_bytes"] == sum(int(row["size"]) for row in rows)
+
+
+def test_what_was_deleted_or_replaced_in_ica_since_is_told(shell: Shell, stack: LocalStack) -> None:
+    manifest = manifest_of(stack, 903, folders=1)
+    shell("submit", shell.file(manifest), "--id", "program-5", "--wait", "--timeout", "6m")
+    shell("verify", "program-5")
+    project, folder = place(destinations(manifest)[0])
+    gone, replaced, *_ = simulator(stack).files(project, folder)
+    simulator(stack).post("/files:delete", {"project": project, "path": gone})
+    simulator(stack).post("/files", {"project": project, "path": replaced, "size": 1})
+    found = json.loads(shell("verify", "program-5", "--json", code=Exit.PROBLEM).stdout)
+    changes = {(each["copy"], each["change"]) for each in found["changed"]}
+    assert changes == {(f"icav2://{project}{gone}", "GONE"), (f"icav2://{project}{replaced}", "CHANGED")}
 
 
 def test_a_copy_is_paused_cancelled_and_redriven(shell: Shell, stack: LocalStack, subscriber: Subscriber) -> None:
