@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from icav2_copy_batch.domain.commands import CopyOptions
+from icav2_copy_batch.domain.deployed import Alarm, Messages
 from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, StartedCopyBatch
 from icav2_copy_batch.domain.intent import Intent
@@ -32,6 +33,7 @@ from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.notifications import Channel, Subscription
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.pace import Pace
+from icav2_copy_batch.domain.rights import Permission
 from icav2_copy_batch.domain.schedule import Backlog, Dispatched, Slots, Waiting
 from icav2_copy_batch.domain.stops import Paused, Stops
 
@@ -220,6 +222,14 @@ class IcaNotifications(Protocol):
         """Let ICA catch up; False, without a pause, where no time is left for that."""
 
 
+class IcaSetup(IcaNotifications, Protocol):
+    """What operators ask of ICA: notifications, and what the token's user may do in which projects."""
+
+    def check_token(self) -> None: ...
+    def project_name(self, project_id: str) -> str: ...
+    def permissions(self, project_id: str) -> list[Permission]: ...
+
+
 class Ica(IcaFiles, IcaTrees, IcaFolders, IcaCopyBatches, IcaJobs, Protocol):
     """ICA, for a stage that needs several of these."""
 
@@ -311,6 +321,18 @@ class Metrics(Protocol):
     """CloudWatch's metrics, which are sent at the end of an invocation."""
 
     def add_metric(self, name: str, unit: str, value: float) -> None: ...
+
+
+class DeployedStack(Protocol):
+    """The stack's own resources. Each method may fail: a right may be missing, or a service be down."""
+
+    def messages(self, queue_url: str) -> Messages: ...
+    def ages(self, queue_urls: Sequence[str], since: datetime, until: datetime) -> Mapping[str, float]: ...
+    def last_run(self, function: str, since: datetime, until: datetime) -> datetime | None: ...
+    def alarms(self, names: Sequence[str]) -> list[Alarm]: ...
+    def listeners(self, topic_arn: str) -> int | None: ...
+    def rule_is_enabled(self, name: str) -> bool | None: ...
+    def bus_is_there(self, name: str) -> bool: ...
 
 
 # --- one stage for another -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaError, IcaRefused
 from icav2_copy_batch.domain.notifications import Channel, Subscription
+from icav2_copy_batch.domain.rights import Permission
 
 
 @dataclass
@@ -18,6 +19,8 @@ class SmallSetup:
     known_channels: list[Channel] = field(default_factory=list)
     subscribed: defaultdict[str, list[Subscription]] = field(default_factory=lambda: defaultdict(list))
     """Project id → its subscriptions."""
+    members: dict[str, list[Permission]] = field(default_factory=dict)
+    """Project id → who may do what in it."""
     calls: list[tuple[str, ...]] = field(default_factory=list)
     """Method and arguments of each call."""
     waited: list[float] = field(default_factory=list)
@@ -52,6 +55,20 @@ class SmallSetup:
         if project in known:
             return known[project]
         raise IcaRefused(f"no project named {project!r} can be seen with this token")
+
+    def check_token(self) -> None:
+        self._call("check_token")
+
+    def project_name(self, project_id: str) -> str:
+        self._call("project_name", project_id)
+        names = {project_id: name for name, project_id in self.projects.items()}
+        if project_id in names:
+            return names[project_id]
+        raise IcaRefused(f"no project {project_id}", http_status=404)
+
+    def permissions(self, project_id: str) -> list[Permission]:
+        self._call("permissions", project_id)
+        return self.members.get(project_id, [])
 
     def channels(self) -> list[Channel]:
         self._call("channels")

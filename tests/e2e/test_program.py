@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -20,9 +22,11 @@ from icav2_copy_batch.cli.view import common_folder
 from icav2_copy_batch.client.stack import variable_name
 from icav2_copy_batch.client.waiting import Time
 from local.manifests import Manifest, bclconvert_manifest
-from local.stack import CREDENTIALS, STACK_NAME, LocalStack
+from local.stack import CREDENTIALS, STACK_NAME, TOKEN, LocalStack
 from tests.e2e.conftest import Subscriber
 from tests.e2e.steps import destinations, first_folders, place, poll, simulator, stocked, until
+
+BAD = ("warning", "problem")
 
 
 class Shell:
@@ -146,7 +150,36 @@ def test_what_ingest_rejects_is_told_with_its_problems(shell: Shell) -> None:
     shell("status", "program-3", code=Exit.NO_SUCH_COPY)
 
 
-def test_projects_are_subscribed_once(shell: Shell, stack: LocalStack) -> None:
-    names = [simulator(stack).post("/projects", {"name": name})["name"] for name in ("subscribed-1", "subscribed-2")]
+def test_projects_are_subscribed_once_and_a_broken_stack_is_examined(shell: Shell, stack: LocalStack) -> None:
+    first, second, third = (simulator(stack).post("/projects", {"name": f"new-{each}"})["id"] for each in range(3))
     for status in ("subscribed", "there"):
-        assert [each["status"] for each in shell.shown("subscribe", *names)] == [status, status]
+        assert [each["status"] for each in shell.shown("subscribe", first, second)] == [status, status]
+    examine = ("doctor", "--project", first, "--project", third)
+    assert told(shell, *examine) == {("subscription", third): "warning", ("alarm_listeners", None): "warning"}
+
+    dead_letters = stack.outputs["LaunchDeadLetterQueueUrl"]
+    stack.client("sqs").send_message(QueueUrl=dead_letters, MessageBody="{}")
+    with token(stack, "the wrong one"):
+        broken = told(shell, *examine, code=Exit.PROBLEM)
+    stack.client("sqs").purge_queue(QueueUrl=dead_letters)
+    assert broken == {
+        ("ica", None): "problem",
+        ("dead_letters", "launch"): "problem",
+        ("alarm_listeners", None): "warning",
+    }
+    assert told(shell, *examine) == {("subscription", third): "warning", ("alarm_listeners", None): "warning"}
+
+
+def told(shell: Shell, *arguments: str, code: Exit = Exit.DONE) -> dict[tuple[str, str | None], str]:
+    """The warnings and problems that a doctor finds. Of some things it cannot be told how they are on the local AWS."""
+    findings = json.loads(shell(*arguments, "--json", code=code).stdout)
+    return {(each["check"], each["about"]): each["status"] for each in findings if each["status"] in BAD}
+
+
+@contextmanager
+def token(stack: LocalStack, text: str) -> Iterator[None]:
+    """Store another token meanwhile."""
+    secrets = stack.client("secretsmanager")
+    secrets.put_secret_value(SecretId="ICAv2JWTKey-local", SecretString=json.dumps({"token": text.replace(" ", "-")}))
+    yield
+    secrets.put_secret_value(SecretId="ICAv2JWTKey-local", SecretString=TOKEN)

@@ -272,6 +272,8 @@ def pipeline_of(aws: AwsCalls, ica: SimulatedIca) -> Iterator[Pipeline]:
     clients.s3().create_bucket(Bucket=BUCKET)
     clients.s3().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     heard = create_queue("Heard")
+    resources = template.template()["Resources"]
+    alarms = {name: name for name, each in resources.items() if each["Type"] == "AWS::CloudWatch::Alarm"}
     clients.events().put_rule(Name="hear", EventPattern=json.dumps({"source": ["icav2-copy-batch"]}))
     clients.events().put_targets(
         Rule="hear", Targets=[{"Id": "heard", "Arn": "arn:aws:sqs:us-east-1:123456789012:Heard"}]
@@ -285,8 +287,12 @@ def pipeline_of(aws: AwsCalls, ica: SimulatedIca) -> Iterator[Pipeline]:
         "LaunchQueue": create_queue("LaunchQueue"),
         "PublishDeadLetterQueue": create_queue("PublishDeadLetterQueue"),
         "NotificationQueue": create_queue("NotificationQueue"),
+        "IngestDeadLetterQueue": create_queue("IngestDeadLetterQueue"),
+        "LaunchDeadLetterQueue": create_queue("LaunchDeadLetterQueue"),
+        "PollFunctionEveryMinute": "poll-rule",
         "PollFunction": "poll-function",
         "IcaBaseUrl": ica.stage.base,
+        **alarms,
         "IcaTokenSecretArnParameter": clients.secrets().create_secret(Name="token", SecretString=f"{TOKEN}\n")["ARN"],
     }
     product = logging.getLogger("icav2_copy_batch")

@@ -88,6 +88,9 @@ def _resolved(value: Any, values: Mapping[str, str]) -> str:
     if not isinstance(value, dict):
         return str(value)
     (name,) = value.values()
+    if isinstance(name, list):  # !Join
+        separator, parts = name
+        return str(separator).join(_resolved(part, values) for part in parts)
     if name == "AWS::StackName":
         return "the-stack"
     return values[name] if name in values else str(template()["Parameters"][name]["Default"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import pytest
 
 from icav2_copy_batch.cli.exits import Exit
+from icav2_copy_batch.domain.version import VERSION
 from tests.integration.aws_calls import AwsCalls
 from tests.integration.operators import describe_stacks
 from tests.integration.shell import (
@@ -22,13 +24,14 @@ from tests.integration.shell import (
     lines,
     without_style,
 )
+from tests.integration.template import TEMPLATE
 
 # --- what all have in common -----------------------------------------------------------------------------------------
 
 
 COMMANDS = (
     "validate", "submit", "list", "status", "watch", "wait", "explain", "cancel", "pause", "resume", "redrive", "adopt",
-    "release", "report", "subscribe", "env", "manifest", "logs",
+    "release", "report", "subscribe", "doctor", "env", "manifest", "logs",
 )  # fmt: skip
 
 
@@ -45,7 +48,9 @@ def test_without_a_command_its_help_is_shown(shell: Terminal) -> None:
 
 
 def test_the_version_is_printed(shell: Terminal) -> None:
-    assert shell("--version").exit_code == Exit.DONE
+    result = shell("--version")
+    assert (result.exit_code, result.stdout) == (Exit.DONE, f"{VERSION}\n")
+    assert tomllib.loads((TEMPLATE.parent / "pyproject.toml").read_text())["project"]["version"] == VERSION
 
 
 @pytest.mark.parametrize(

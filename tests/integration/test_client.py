@@ -24,6 +24,7 @@ from botocore.session import Session
 from icav2_copy_batch.client import (
     CopyBatchError,
     CopyClient,
+    Finding,
     HoldSummary,
     Invalid,
     Manifest,
@@ -41,6 +42,7 @@ from icav2_copy_batch.client.submission import MESSAGE_BYTES, PLAIN_BYTES
 from icav2_copy_batch.domain.commands import read_submit
 from icav2_copy_batch.domain.control import MAX_BYTES
 from icav2_copy_batch.domain.submission import Upload, rejection_key
+from icav2_copy_batch.domain.version import VERSION
 from tests.doubles.clock import Clock
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, error, json_answer, xml_answer
@@ -508,6 +510,53 @@ def test_projects_are_subscribed(client: CopyClient, control: ScriptedControl) -
     assert client.subscribe(["archive"]) == [Subscribed("archive", "refused", None, "no")]
     assert control.requests[0]["projects"] == ["archive"]
     assert control.requests[0]["by"]
+
+
+def test_a_doctors_findings_come_after_those_of_the_control_function_and_the_versions(
+    client: CopyClient, control: ScriptedControl
+) -> None:
+    found = {"check": "bus", "about": "b", "status": "problem", "what": "gone", "fix": "make it", "since": "later"}
+    control.ok("doctor", version=VERSION, findings=[found])
+    answers, version, bus = client.doctor()
+    assert (answers.check, answers.status, version.check, version.status) == ("control", "ok", "version", "ok")
+    assert bus == Finding("bus", "problem", "gone", "b", "make it")
+    assert control.requests == [{"command": "doctor"}]
+    client.doctor(["archive"])
+    assert control.requests[1]["projects"] == ["archive"]
+
+
+def test_another_version_is_a_warning(client: CopyClient, control: ScriptedControl) -> None:
+    control.ok("doctor", version="0.9.0", findings=[])
+    _, version = client.doctor()
+    assert (version.status, version.what) == ("warning", f"the program is {VERSION}, and the stack 0.9.0")
+    assert version.fix
+
+
+def test_a_stack_that_is_too_old_for_a_doctor_is_a_problem(client: CopyClient, control: ScriptedControl) -> None:
+    control.fail("doctor", "invalid", "the request is not right: command: must be one of cancel")
+    (version,) = client.doctor()
+    assert (version.check, version.status) == ("version", "problem")
+    assert "is older than this program" in version.what
+
+
+def test_a_control_function_that_does_not_answer_is_a_problem(client: CopyClient, aws: AwsCalls) -> None:
+    aws.refuse("Invoke", "AccessDeniedException")
+    (found,) = client.doctor()
+    assert (found.check, found.status) == ("control", "problem")
+    assert found.what.startswith(f"AWS did not call the control function {FUNCTION} in us-east-1: ")
+    assert str(found.fix).startswith("have this role given the right")
+    failed = {"X-Amz-Function-Error": "Unhandled"}
+    aws.answer("Invoke", lambda request: json_answer(request, {"errorMessage": "no module"}, 200, failed))
+    (found,) = client.doctor()
+    assert "has failed" in found.what
+    assert found.fix == "see its log, then try again"
+
+
+def test_a_stack_without_a_control_function_is_a_problem(aws: AwsCalls) -> None:
+    deploy({"IngestQueueUrl": "the url"})
+    (found,) = CopyClient.from_stack(session=clients.session(), environment={}).doctor()
+    assert (found.check, found.status) == ("control", "problem")
+    assert found.fix == "deploy the stack's newest version"
 
 
 def test_pauses_have_one_subject(client: CopyClient, control: ScriptedControl) -> None:

@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 
 import pytest
 
+from icav2_copy_batch.adapters.ica import setup
 from icav2_copy_batch.adapters.ica.http import Http
-from icav2_copy_batch.adapters.ica.setup import IcaSetup
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.notifications import Channel, Subscription
-from icav2_copy_batch.ports import IcaNotifications
+from icav2_copy_batch.domain.rights import Permission
+from icav2_copy_batch.ports import IcaSetup
+from local.simulator.bodies import OWNER
 from local.simulator.model import ChannelRequest, SubscriptionRequest
 from tests import doubles
 from tests.doubles.simulated_ica import SimulatedIca, Tokens
@@ -18,10 +20,12 @@ from tests.doubles.simulated_ica import SimulatedIca, Tokens
 QUEUE = "https://sqs.ap-southeast-2.amazonaws.com/123456789012/copy-ica"
 CHANNELS = "/api/notificationChannels"
 SUBSCRIPTIONS = "/api/projects/{project_id}/notificationSubscriptions"
+USER = frozenset({OWNER, "simulator@example.com"})
+MEMBER = Permission("CONTRIBUTOR", may_upload=True, names=USER)
 NOBODYS = "5fa5cdd5-9e8f-4ab2-8a0c-3a0f3f4d5a11"
 
 
-def setup_of(ica: SimulatedIca, seconds: float = 300) -> IcaSetup:
+def setup_of(ica: SimulatedIca, seconds: float = 300) -> setup.IcaSetup:
     start = ica.clock()
     http = Http(
         base_url=ica.stage.base,
@@ -31,7 +35,7 @@ def setup_of(ica: SimulatedIca, seconds: float = 300) -> IcaSetup:
         monotonic=lambda: ica.clock.now.timestamp(),
         clock=ica.clock,
     )
-    return IcaSetup(http=http)
+    return setup.IcaSetup(http=http)
 
 
 # --- what is true of both --------------------------------------------------------------------------------------------
@@ -40,7 +44,7 @@ def setup_of(ica: SimulatedIca, seconds: float = 300) -> IcaSetup:
 class Either(ABC):
     """An ICA with a project called *destination*."""
 
-    ica: IcaNotifications
+    ica: IcaSetup
     destination: str
 
     @abstractmethod
@@ -55,6 +59,7 @@ class Either(ABC):
 class Small(Either):
     def __init__(self) -> None:
         self.double = doubles.SmallSetup(projects={"destination": "destination-id"})
+        self.double.members["destination-id"] = [MEMBER]
         self.ica, self.destination = self.double, "destination-id"
 
     def disable(self, what: str) -> None:
@@ -134,31 +139,42 @@ def test_a_project_is_known_by_its_name_and_id(either: Either) -> None:
     assert either.ica.project_id("destination") == either.ica.project_id(either.destination) == either.destination
     with pytest.raises(IcaRefused, match="nobody"):
         either.ica.project_id("nobody's")
+    assert either.ica.project_name(either.destination) == "destination"
+    with pytest.raises(IcaRefused):
+        either.ica.project_name(NOBODYS)
+
+
+def test_a_token_that_is_taken_needs_no_more(either: Either) -> None:
+    either.ica.check_token()
+
+
+def test_the_members_of_a_project_are_told(either: Either) -> None:
+    assert either.ica.permissions(either.destination) == [MEMBER]
 
 
 # --- of our client ---------------------------------------------------------------------------------------------------
 
 
 def test_only_what_tells_a_queue_of_jobs_is_listed(ica: SimulatedIca) -> None:
-    setup = setup_of(ica)
+    client = setup_of(ica)
     mail = ica.world.add_channel(ChannelRequest(True, "MAIL", QUEUE))
     queue = ica.world.add_channel(ChannelRequest(True, "SQS", QUEUE))
     for code, channel in (("ICA_JOB_001", mail), ("ICA_DATA_100", queue), ("ICA_JOB_001", queue)):
         wanted = SubscriptionRequest(True, code, channel.id, filter_expression="a filter")
         ica.world.subscribe(ica.destination, wanted)
-    assert setup.channels() == [Channel(queue.id, QUEUE)]
-    (known,) = setup.subscriptions(ica.destination)
+    assert client.channels() == [Channel(queue.id, QUEUE)]
+    (known,) = client.subscriptions(ica.destination)
     assert (known.channel, known.filter) == (Channel(queue.id, QUEUE), "a filter")
-    assert setup.subscriptions(ica.source) == []
+    assert client.subscriptions(ica.source) == []
 
 
 def test_to_enable_changes_nothing_else(ica: SimulatedIca) -> None:
-    setup = setup_of(ica)
+    client = setup_of(ica)
     channel = ica.world.add_channel(ChannelRequest(False, "SQS", QUEUE, "ap-southeast-2"))
     wanted = SubscriptionRequest(False, "ICA_JOB_001", channel.id, "a filter")
     subscription = ica.world.subscribe(ica.destination, wanted)
-    setup.enable_channel(channel.id)
-    setup.enable_subscription(ica.destination, subscription.id)
+    client.enable_channel(channel.id)
+    client.enable_subscription(ica.destination, subscription.id)
     assert channel.asked == ChannelRequest(True, "SQS", QUEUE, "ap-southeast-2")
     assert subscription.asked == SubscriptionRequest(True, "ICA_JOB_001", channel.id, "a filter")
 
@@ -190,13 +206,13 @@ def test_an_address_that_ica_does_not_take_is_refused_before_it_is_sent(ica: Sim
 def test_what_may_have_been_made_is_not_made_twice(
     ica: SimulatedIca, fault: str, details: dict[str, int], error: type[IcaError], method: str
 ) -> None:
-    setup = setup_of(ica)
+    client = setup_of(ica)
     path = CHANNELS if method == "create_channel" else SUBSCRIPTIONS
-    arguments = [QUEUE] if method == "create_channel" else [ica.destination, setup.create_channel(QUEUE)]
+    arguments = [QUEUE] if method == "create_channel" else [ica.destination, client.create_channel(QUEUE)]
     before = ica.calls("POST", path)
     ica.fault(fault, "POST", **details)  # type: ignore[arg-type]
     with pytest.raises(error):
-        getattr(setup, method)(*arguments)
+        getattr(client, method)(*arguments)
     assert ica.calls("POST", path) == before + 1
 
 
@@ -215,3 +231,26 @@ def test_there_is_a_pause_only_where_time_is_left_for_it(ica: SimulatedIca) -> N
     assert setup_of(ica).wait(5)
     assert ica.slept == [5]
     assert not setup_of(ica, seconds=20).wait(5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), [("USER", USER), ("EMAIL", USER), ("WORKGROUP", frozenset())], ids=["user", "email", "workgroup"]
+)
+def test_members_are_users_by_all_their_names_or_workgroups(
+    ica: SimulatedIca, kind: str, names: frozenset[str]
+) -> None:
+    ica.set(permission_of=kind, project_role="VIEWER", upload_allowed=False)
+    assert setup_of(ica).permissions(ica.destination) == [Permission("VIEWER", may_upload=False, names=names)]
+
+
+def test_members_that_are_not_shown_are_refused(ica: SimulatedIca) -> None:
+    ica.set(read_permissions="refused")
+    with pytest.raises(IcaRefused, match="403"):
+        setup_of(ica).permissions(ica.destination)
+
+
+def test_a_token_that_is_not_taken_is_told(ica: SimulatedIca) -> None:
+    ica.sim.replace_token("another")
+    with pytest.raises(IcaUnavailable) as refused:
+        setup_of(ica).check_token()
+    assert refused.value.http_status == 401

@@ -15,6 +15,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from icav2_copy_batch.cli.exits import Exit
 from icav2_copy_batch.cli.program import Program
+from tests.integration import clients
 from tests.integration.aws_calls import AwsCalls, json_answer, text_of
 from tests.integration.operators import BUCKET, FUNCTION, ScriptedControl, client_of, deploy, time_of
 from tests.integration.pipeline import Pipeline, available
@@ -206,6 +207,30 @@ def test_projects_are_subscribed_once(pipeline: Pipeline, shell: Terminal) -> No
     refused = shell("subscribe", "source")
     assert refused.exit_code == Exit.REFUSED
     assert "ICA answered 403" in refused.stdout
+
+
+def test_a_broken_stack_is_examined(pipeline: Pipeline, shell: Terminal) -> None:
+    """By the control function, in the environment that the template gives it. Of some things moto has none."""
+    shell("subscribe", "destination")
+    clients.sqs().send_message(QueueUrl=pipeline.references["LaunchDeadLetterQueue"], MessageBody="x")
+    result = shell("doctor", "--project", "source", "--project", "destination", "--json")
+    assert result.exit_code == Exit.PROBLEM
+    found = {(each["check"], each["about"]): each for each in json.loads(result.stdout)}
+    assert found["version", None]["status"] == "ok"
+    assert found["ica", None]["status"] == "ok"
+    assert found["project", "source"]["what"] == f"its id is {pipeline.ica.source}"
+    assert found["subscription", "source"]["status"] == "warning"
+    assert found["subscription", "destination"]["status"] == "ok"
+    assert found["rights", "source"]["status"] == "unknown"
+    assert found["dead_letters", "launch"]["what"] == "1 dead letter"
+    assert found["poller", None]["what"] == "its schedule, the rule poll-rule, is not there"
+    assert found["bus", "default"]["status"] == "ok"
+    assert found["alarms", None]["status"] == "warning"
+    assert not [each for each in found.values() if "could not be looked at" in each["what"]]
+    pipeline.ica.sim.replace_token("another")
+    seen = {each["check"]: each for each in json.loads(shell("doctor", "--json").stdout)}
+    assert (seen["token"]["status"], seen["ica"]["status"]) == ("ok", "problem")
+    assert "ICA does not take the token" in seen["ica"]["what"]
 
 
 MISSING = [

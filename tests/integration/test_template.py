@@ -209,8 +209,8 @@ def test_a_refused_token_is_counted_by_the_very_text_that_is_logged(function: st
 
 
 MADE = ["CopyTable", "ManifestBucket", "LaunchQueue", "IngestQueue", "PublishDeadLetterQueue", "PollFunction"]
-MADE += ["NotificationQueue"]
-REFERENCES = dict.fromkeys(MADE, "made") | {
+MADE += ["NotificationQueue", "IngestDeadLetterQueue", "LaunchDeadLetterQueue", "PollFunctionEveryMinute"]
+REFERENCES = dict.fromkeys([*MADE, *ALARMS], "made") | {
     "MaxRunningJobs": "7",
     "MaxRunningJobsPerProject": "5",
     "DelayedAfterMinutes": "90",
@@ -237,6 +237,23 @@ def test_without_an_environment_the_settings_are_the_templates_defaults() -> Non
     assert settings.max_attempts == 1 + defaults["MaxRedeploys"]
 
 
+def test_the_doctor_is_told_what_the_stacks_resources_are_called() -> None:
+    queues = {name: name for name in QUEUES}
+    alarms = {alarm: alarm for alarm in ALARMS}
+    found = wiring.Settings(environment("ControlFunction", {**REFERENCES, **queues, **alarms})).names
+    assert set(found.alarms) == ALARMS
+    assert {*found.queues.values(), *found.dead_letter_queues.values()} == QUEUES
+
+
+def test_the_doctor_may_look_at_whatever_it_looks_at() -> None:
+    may = {action: each["Resource"] for each in statements("ControlRole") for action in listed(each["Action"])}
+    assert str(may["sqs:GetQueueAttributes"]).count("Queue.Arn") == len(QUEUES)
+    assert may["events:DescribeRule"] == {"GetAtt": "PollFunctionEveryMinute.Arn"}
+    assert "event-bus/${EventBusName}" in str(may["events:DescribeEventBus"])
+    assert may["sns:ListSubscriptionsByTopic"] == {"Ref": "AlarmTopicArn"}
+    assert may["cloudwatch:GetMetricData"] == may["cloudwatch:DescribeAlarms"] == "*"
+
+
 class Noted(dict[str, str]):
     """An environment that notes which of its variables are read."""
 
@@ -254,7 +271,7 @@ USES = {
     "Launch": ("launch", "source_queue"),
     "Poll": ("poll",),
     "Notify": ("poll",),
-    "Control": ("control", "ica", "plan", "subscribe"),
+    "Control": ("control", "ica", "plan", "subscribe", "doctor"),
     "Publish": ("publish", "dead_letters"),
 }
 """What each handler takes from the container."""
@@ -328,6 +345,8 @@ EVERYWHERE = {
     *("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"),
     # What CloudWatch Logs asks of a state machine that logs; log deliveries have no resource.
     *("logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery"),
+    # CloudWatch's metrics have no resource, and several alarms are looked up in one call.
+    *("cloudwatch:GetMetricData", "cloudwatch:DescribeAlarms"),
     *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"),
 }
 

@@ -187,6 +187,7 @@ def world() -> World:
         ({"command": "list", "limit": True}, "limit"),
         ({"command": "list", "tags": {"run": 1}}, "tags"),
         ({"command": "status", "copy_id": "run", "jobs": 1}, "jobs"),
+        ({"command": "doctor", "projects": "a"}, "projects"),
         ({"command": "subscribe"}, "projects"),
         ({"command": "subscribe", "projects": []}, "projects"),
         ({"command": "subscribe", "projects": "a"}, "projects"),

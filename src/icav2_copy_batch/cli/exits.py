@@ -14,7 +14,7 @@ class Exit(IntEnum):
     COPY_FAILED = 1
     """A copy that was waited for has failed."""
     PROBLEM = 1
-    """``verify`` has found one."""
+    """``doctor`` has found one, or ``verify`` that something has changed."""
     USAGE = 2
     """The command line cannot be understood, or names a stack or a file that is not there."""
     REFUSED = 3

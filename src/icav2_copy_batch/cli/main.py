@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from icav2_copy_batch.cli import logs, look, plan, report, setup, steer, submit, verify
 from icav2_copy_batch.cli.manifest import manifest
 from icav2_copy_batch.cli.program import Commands
+from icav2_copy_batch.domain.version import VERSION
 
 EXIT_CODES = """Exit codes: 0 done · 1 the copy failed · 2 usage · 3 refused · 4 no such copy or job · 5 timed out ·
 6 cancelled · 7 AWS or ICA unavailable"""
@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "verify": verify.verify,
     "report": report.report,
     "subscribe": setup.subscribe,
+    "doctor": setup.doctor,
     "env": report.env,
 }
 app.add_typer(manifest, name="manifest")
@@ -53,10 +54,7 @@ for name, command in COMMANDS.items():
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
-    try:
-        typer.echo(version("icav2-copy-batch"))
-    except PackageNotFoundError:
-        typer.echo("not installed as a package")
+    typer.echo(VERSION)
     raise typer.Exit
 
 

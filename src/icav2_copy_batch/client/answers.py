@@ -226,6 +226,22 @@ class Subscribed:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a doctor has looked at."""
+
+    check: str
+    """What kind of thing."""
+    status: str
+    """``ok``, ``warning``, ``problem``, or ``unknown``: what could not be looked at, or does not tell."""
+    what: str = ""
+    """What was seen."""
+    about: str | None = None
+    """Which project, or which queue, where there are several."""
+    fix: str | None = None
+    """What to do, where it is not ok."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A copy as it is now, where something has changed; with the jobs that have, where they were asked for."""
 

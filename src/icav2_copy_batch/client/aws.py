@@ -65,7 +65,7 @@ WHAT_TO_DO: Mapping[type[BotoCoreError], str] = {
 WHAT_TO_DO_BY_CODE: Mapping[str, str] = {
     **dict.fromkeys(
         ("AccessDenied", "AccessDeniedException", "AuthorizationError"),
-        "have this role given the right; the template's policies for submitters and operators name it",
+        "have this role given the right (the template's policies for submitters and operators name it)",
     ),
     **dict.fromkeys(
         ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"), SIGN_IN_AGAIN

@@ -25,6 +25,7 @@ from icav2_copy_batch.client.answers import (
     Change,
     CopySummary,
     FileSummary,
+    Finding,
     JobSummary,
     Pause,
     Redriven,
@@ -34,6 +35,7 @@ from icav2_copy_batch.client.answers import (
 )
 from icav2_copy_batch.client.aws import Aws, asked, code_of
 from icav2_copy_batch.client.control import Control
+from icav2_copy_batch.client.doctor import examine
 from icav2_copy_batch.client.errors import Invalid, Refused
 from icav2_copy_batch.client.logs import Insights, Logs
 from icav2_copy_batch.client.manifest import Manifest, check_message
@@ -301,6 +303,14 @@ class CopyClient:
         """
         answer = self._order("subscribe", projects=list(projects))
         return [read(Subscribed, each) for each in answer.get("projects") or ()]
+
+    def doctor(self, projects: Sequence[str] = ()) -> list[Finding]:
+        """What is as it should be with the stack and with ICA, what is not, and what to do about it.
+
+        ``projects``, by name or id, are looked at too; without any, those into which the newest copies go. Where the
+        stack does not answer, that is a finding.
+        """
+        return examine(lambda: self._control.ask("doctor", projects=list(projects) or None))
 
     def _switch(
         self, command: str, copy_id: str | None, project_id: str | None, everything: bool, reason: str | None

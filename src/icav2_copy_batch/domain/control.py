@@ -181,6 +181,17 @@ class PlanCopy:
     by: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examine:
+    """Look at all that the stack needs, also in these projects, which are given by name or id.
+
+    Without projects these are the destinations of the copies that are open or recent.
+    """
+
+    projects: Sequence[str] = ()
+    by: str | None = None
+
+
 Request = (
     Cancel
     | Pause
@@ -195,6 +206,7 @@ Request = (
     | ListFiles
     | VerifyCopy
     | PlanCopy
+    | Examine
 )
 
 REQUESTS: Mapping[str, type[Request]] = {
@@ -211,6 +223,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "files": ListFiles,
     "verify": VerifyCopy,
     PLAN: PlanCopy,
+    "doctor": Examine,
 }
 """The word by which each request is asked for."""
 BY_QUEUE = (Cancel, Pause, Resume, Redrive)

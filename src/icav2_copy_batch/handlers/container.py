@@ -26,6 +26,7 @@ from icav2_copy_batch.adapters import aws
 from icav2_copy_batch.adapters.bucket import ManifestBucket
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.adapters.table import CopyTable
+from icav2_copy_batch.domain.deployed import Names
 from icav2_copy_batch.domain.job import Clock
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.schedule import Slots
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica.http import Http
     from icav2_copy_batch.adapters.ica.setup import IcaSetup
     from icav2_copy_batch.stages.control import Control
+    from icav2_copy_batch.stages.doctor import Doctor
     from icav2_copy_batch.stages.ingest import Ingest
     from icav2_copy_batch.stages.launch import Launch
     from icav2_copy_batch.stages.listing import Listing
@@ -118,6 +120,19 @@ class Settings:
         return Slots(
             total=int(self._environment.get("MAX_RUNNING_JOBS", defaults.total)),
             per_project=int(self._environment.get("MAX_RUNNING_JOBS_PER_PROJECT", defaults.per_project)),
+        )
+
+    @property
+    def names(self) -> Names:
+        """What the stack's resources are called."""
+        queues, fed = ("INGEST", "LAUNCH", "NOTIFICATION"), ("INGEST", "LAUNCH", "PUBLISH")
+        return Names(
+            queues={name.lower(): self.required(f"{name}_QUEUE_URL") for name in queues},
+            dead_letter_queues={name.lower(): self.required(f"{name}_DEAD_LETTER_QUEUE_URL") for name in fed},
+            alarms=tuple(self.required("ALARM_NAMES").split(",")),
+            poll_rule=self.required("POLL_RULE_NAME"),
+            poll_function=self.required("POLL_FUNCTION_NAME"),
+            event_bus=self.required("EVENT_BUS_NAME"),
         )
 
     @property
@@ -395,6 +410,29 @@ class Container:
             leases=self.table,
             address=self.settings.required("NOTIFICATION_QUEUE_URL"),
             clock=self.machine.clock,
+        )
+
+    @property
+    def doctor(self) -> Doctor:
+        """A new one for each request: it remembers what it has seen."""
+        from icav2_copy_batch.adapters.deployed import DeployedStack
+        from icav2_copy_batch.adapters.ica.setup import IcaSetup
+        from icav2_copy_batch.stages.doctor import Doctor
+        from icav2_copy_batch.stages.doctor_ica import IcaLooks
+        from icav2_copy_batch.stages.doctor_stack import StackLooks
+
+        clock, required = self.machine.clock, self.settings.required
+        return Doctor(
+            ica=IcaLooks(
+                ica=IcaSetup(http=self.http.impatient()),
+                tokens=self.tokens,
+                address=required("NOTIFICATION_QUEUE_URL"),
+                base_url=required("ICA_BASE_URL"),
+                clock=clock,
+            ),
+            stack=StackLooks(deployed=DeployedStack(), leases=self.table, names=self.settings.names, clock=clock),
+            table=self.table,
+            clock=clock,
         )
 
     @cached_property

@@ -16,6 +16,7 @@ from icav2_copy_batch.domain.control import (
     Adopt,
     Cancel,
     CannotDo,
+    Examine,
     Failure,
     ListCopies,
     ListFiles,
@@ -41,6 +42,7 @@ from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.reconcile import NotForAPerson
 
 if TYPE_CHECKING:
+    from icav2_copy_batch.stages.doctor import Doctor
     from icav2_copy_batch.stages.listing import Listing
     from icav2_copy_batch.stages.plan import Plan
     from icav2_copy_batch.stages.recheck import Recheck
@@ -68,6 +70,8 @@ class OfIca(Protocol):
     def plan(self) -> Plan: ...
     @property
     def recheck(self) -> Recheck: ...
+    @property
+    def doctor(self) -> Doctor: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +126,7 @@ class Control:
                 return self._answer_of_ica(request)
 
     def _answer_of_ica(
-        self, request: Adopt | Release | SubscribeProjects | ListFiles | VerifyCopy | PlanCopy
+        self, request: Adopt | Release | SubscribeProjects | Examine | ListFiles | VerifyCopy | PlanCopy
     ) -> Answer:
         """The same for requests that need ICA."""
         match request:
@@ -130,6 +134,8 @@ class Control:
                 return self._decide(request)
             case SubscribeProjects():
                 return self.of_ica.subscribe.subscribe(request)
+            case Examine():
+                return self.of_ica.doctor.examine(request)
             case ListFiles():
                 return self.of_ica.listing.files(request)
             case VerifyCopy():
