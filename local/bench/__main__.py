@@ -20,16 +20,17 @@ from local.bench.ingest import ingest
 from local.bench.makespan import makespan
 from local.bench.meter import Meter, metered
 from local.bench.pace import pace
+from local.bench.plan import plan
 from local.bench.tables import Steps, Table
 from local.bench.timeline import timeline
 from local.demo import subscribed
 from local.stack import REPOSITORY, StackError, StackOptions, local_stack
 
-PARTS = ("makespan", "pace", "ingest", "scale", "coldstart", "cost")
+PARTS = ("plan", "makespan", "pace", "ingest", "scale", "coldstart", "cost")
 
 
 class Bench:
-    """The parts, and the one deployed stack that four of them share; it comes up when it is first needed."""
+    """The parts, and the one deployed stack that five of them share; it comes up when it is first needed."""
 
     def __init__(self, options: argparse.Namespace, steps: Steps, running: ExitStack) -> None:
         self._options, self._steps, self._running = options, steps, running
@@ -55,6 +56,8 @@ class Bench:
         """A part's tables, and the settings that it was measured with."""
         options, steps = self._options, self._steps
         match part:
+            case "plan":  # the first, so that no other copies are in its history
+                return plan(self._deployed, options.planned, steps), {"copies": options.planned}
             case "makespan":
                 tables, shown = makespan(self._deployed, options.seeds, steps)
                 report.DOCS.mkdir(exist_ok=True)
@@ -99,6 +102,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--seeds", type=_numbers, default=[1, 2, 3], help="of the makespan runs")
+    parser.add_argument("--planned", type=int, default=20, help="copies of part plan")
     parser.add_argument("--limits", type=_numbers, default=[0, 6, 20], help="calls a second, of part pace")
     parser.add_argument("--entries", type=_numbers, default=[10**3, 10**4, 10**5, 10**6], help="of the manifests")
     parser.add_argument("--jobs", type=_numbers, default=[100, 1_000, 3_000], help="of the copies of part scale")
