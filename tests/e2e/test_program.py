@@ -84,6 +84,8 @@ def test_a_copy_is_submitted_and_reported(shell: Shell, stack: LocalStack, subsc
     manifest = manifest_of(stack, 901)
     path = shell.file(manifest)
     shell("validate", path)
+    planned = shell.shown("plan", path)
+    assert (planned["files"], planned["findings"], planned["stopped"]) == (len(manifest), [], None)
     shell("submit", path, "--id", "program-1", "--tag", "run=901", "--wait", "--timeout", "6m")
     assert simulator(stack).copied(manifest) == (len(manifest), len(manifest))
     assert [copy["copy_id"] for copy in shell.shown("list", "--tag", "run=901")] == ["program-1"]
@@ -93,6 +95,8 @@ def test_a_copy_is_submitted_and_reported(shell: Shell, stack: LocalStack, subsc
     assert len(rows) == len(manifest)
     assert sum(int(row["size"]) for row in rows) == shell.shown("report", "program-1")["bytes"]
     assert shell.shown("status", "program-1")["passed_bytes"] == sum(int(row["size"]) for row in rows)
+    assert planned["bytes"] == sum(int(row["size"]) for row in rows)
+    assert shell.shown("plan", path)["finding_counts"] == {"EXISTS_SAME": len(manifest)}
 
 
 def test_what_was_deleted_or_replaced_in_ica_since_is_told(shell: Shell, stack: LocalStack) -> None:

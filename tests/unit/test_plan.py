@@ -22,7 +22,7 @@ from icav2_copy_batch.domain.stops import ALL, Paused, project_subject
 from icav2_copy_batch.stages import survey
 from icav2_copy_batch.stages.control import Control
 from icav2_copy_batch.stages.plan import Plan
-from icav2_copy_batch.stages.survey import MOST_OF_A_FOLDER, PORTION, SECONDS_TO_FINISH, portions_of
+from icav2_copy_batch.stages.survey import MOST_OF_A_FOLDER, PORTION, SECONDS_TO_FINISH, SIDE_BY_SIDE, portions_of
 from icav2_copy_batch.stages.verify import Verification
 from tests import doubles
 
@@ -355,13 +355,13 @@ def test_where_time_runs_out_it_says_how_far_it_came(world: World, monkeypatch: 
         return find(project_id, paths)
 
     monkeypatch.setattr(world.ica, "find", slow)
-    world.seconds_left = SECONDS_TO_FINISH + 60
+    world.seconds_left = SECONDS_TO_FINISH + (2 * SIDE_BY_SIDE - 1) * 60
     found = world.plan(manifest)
-    assert found["looked_at"] == {"sources": {"done": 8, "of": 20}, "copies": {"done": 0, "of": 20}}
+    assert found["looked_at"] == {"sources": {"done": 2 * SIDE_BY_SIDE, "of": 20}, "copies": {"done": 0, "of": 20}}
     assert found["stopped"] == "the time was up"
     assert found["finding_counts"] == {"SOURCE_MISSING": 1}
     assert found["would_fail"] is True
-    assert (found["jobs"], found["files"], found["bytes"]) == (20, 20, 7 * 7)
+    assert (found["jobs"], found["files"], found["bytes"]) == (20, 20, 7 * (2 * SIDE_BY_SIDE - 1))
 
 
 def test_where_ica_stops_answering_what_was_looked_at_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

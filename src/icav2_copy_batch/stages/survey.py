@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from icav2_copy_batch.domain.findings import Finding, Kind, of_source
 from icav2_copy_batch.domain.ica import IcaData, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.manifest import PlannedJob
-from icav2_copy_batch.domain.spread import PARALLEL, Spread
+from icav2_copy_batch.domain.spread import Spread
 from icav2_copy_batch.domain.uri import SCHEME, IcaUri, copied_into, parent_path, parse_uri
 from icav2_copy_batch.ports import IcaFiles
 
 PORTION = 1000
 """So many paths are looked up at once, or more where they lie in one folder, whose list has them all."""
 MOST_OF_A_FOLDER = 20_000
+SIDE_BY_SIDE = 4
+"""So many portions are looked up at once: copies under way need ICA as well."""
 SECONDS_TO_FINISH = 150.0
 """With less time left nothing more is looked up: what is under way has to end, and then the copy is simulated."""
 
@@ -97,11 +99,11 @@ class Survey:
     def _find(self, paths: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Sequence[str], Mapping[str, IcaData]]]:
         """Each portion of a project's paths that could be looked up, with what was found there."""
         portions = [(project, each) for project, of_project in paths.items() for each in portions_of(of_project)]
-        for start in range(0, len(portions), PARALLEL):
+        for start in range(0, len(portions), SIDE_BY_SIDE):
             if self.stopped or self.seconds_left() < SECONDS_TO_FINISH:
                 self.stopped = self.stopped or "the time was up"
                 return
-            wave = portions[start : start + PARALLEL]
+            wave = portions[start : start + SIDE_BY_SIDE]
             for (project, portion), answer in zip(wave, self.spread(self._ask, wave), strict=True):
                 if isinstance(answer, IcaUnavailable):
                     self._stop(answer)
