@@ -64,7 +64,7 @@ def test_findings_are_lines(shell: Terminal) -> None:
     [
         (["ok"], 0, "3 ok.\n"),
         (["warning", "unknown"], 0, "1 warning, 1 unknown, 2 ok.\n"),
-        (["warning", "problem"], 1, "1 problem, 1 warning, 2 ok.\n"),
+        (["warning", "problem", "problem"], 1, "2 problems, 1 warning, 2 ok.\n"),
     ],
 )
 def test_only_a_problem_is_an_exit_code(shell: Terminal, statuses: list[str], code: int, said: str) -> None:

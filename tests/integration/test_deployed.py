@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from icav2_copy_batch.adapters.deployed import DeployedStack
 from icav2_copy_batch.domain.deployed import Alarm, Messages
 from tests.integration import clients
-from tests.integration.aws_calls import AwsCalls
+from tests.integration.aws_calls import AwsCalls, xml_answer
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 AGO = NOW - timedelta(hours=1)
@@ -91,6 +91,18 @@ def test_the_listeners_of_a_topic_are_counted(deployed: DeployedStack) -> None:
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:ears")
     assert deployed.listeners(topic) == 1
     assert deployed.listeners(f"{topic}-gone") is None
+
+
+def test_who_has_not_confirmed_a_subscription_hears_nothing(deployed: DeployedStack, aws: AwsCalls) -> None:
+    members = "".join(
+        f"<member><SubscriptionArn>{arn}</SubscriptionArn></member>" for arn in ("PendingConfirmation", "arn:aws:sns:x")
+    )
+    listed = (
+        f"<ListSubscriptionsByTopicResult><Subscriptions>{members}</Subscriptions></ListSubscriptionsByTopicResult>"
+    )
+    body = f"<ListSubscriptionsByTopicResponse>{listed}</ListSubscriptionsByTopicResponse>"
+    aws.answer("ListSubscriptionsByTopic", lambda request: xml_answer(request, 200, body))
+    assert deployed.listeners("arn:aws:sns:us-east-1:123456789012:alarms") == 1
 
 
 def test_a_rule_is_enabled_or_not_or_not_there(deployed: DeployedStack) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -317,6 +318,13 @@ def test_without_a_project_the_destinations_of_open_and_recent_copies_are_looked
     assert [each["about"] for each in world.examine() if each["check"] == "project"] == ["waiting", "running"]
 
 
+def test_a_project_of_which_no_slot_is_in_use_any_more_is_not_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.table, "slots_in_use", lambda: Counter({"once": 0, "now": 1}))
+    assert [each["about"] for each in world.examine() if each["check"] == "project"] == ["now"]
+
+
 def test_without_any_copy_no_project_is_looked_at(world: World) -> None:
     (found,) = [each for each in world.examine() if each["status"] != "ok"]
     assert (found["check"], found["about"], found["status"]) == ("project", None, "unknown")
@@ -516,6 +524,8 @@ def test_undecided_launches_are_a_problem(world: World) -> None:
     now = world.clock()
     for job in jobs:
         assert world.table.claim_for_launch(job, "project-1", now, now, Slots()) is Claim.CLAIMED
+    assert world.finding("undecided")["status"] == "ok", "a launch that is under way is none"
+    for job in jobs:
         claimed = world.now(job)
         assert world.table.record_intent(claimed, Intent.of("", "fol.1", ["fil.1"]), now, 0)
         assert world.table.mark_undecided(world.now(job), now, doubles.hold("two fit", HoldReason.UNDECIDED))

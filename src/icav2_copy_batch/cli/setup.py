@@ -13,6 +13,7 @@ from rich.text import Text
 from icav2_copy_batch.cli.exits import Exit
 from icav2_copy_batch.cli.program import AsJson, Program, StackName
 from icav2_copy_batch.client import Finding
+from icav2_copy_batch.client.errors import number
 
 Projects = Annotated[list[str], typer.Argument(metavar="PROJECT…", help="By name or id.", show_default=False)]
 SomeProjects = Annotated[
@@ -63,9 +64,13 @@ def doctor(
         for each in findings:
             out.line(each.status, each.check, each.about, each.what, each.fix)
     counts = Counter(each.status for each in findings)
-    out.say(", ".join(f"{counts[status]} {status}" for status in STYLES if counts[status]) + ".")
+    out.say(", ".join(_counted(counts[status], status) for status in STYLES if counts[status]) + ".")
     if counts["problem"]:
         raise typer.Exit(Exit.PROBLEM)
+
+
+def _counted(count: int, status: str) -> str:
+    return number(count, status) if status in ("problem", "warning") else f"{count:,} {status}"
 
 
 def _shown(finding: Finding) -> RenderableType:

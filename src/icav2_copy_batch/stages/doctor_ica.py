@@ -18,6 +18,7 @@ from icav2_copy_batch.ports import IcaSetup, TokenSource
 EXPIRES_SOON = timedelta(days=7)
 NEW_TOKEN = "make a JWT and store it in the secret (docs/deploy.md, The token)"  # noqa: S105 # what to do about a token
 ADD_USER = "add the token's user to the project in ICA, with the role Contributor and upload allowed"
+GIVE_RIGHTS = "give the token's user the role Contributor, with upload allowed, in this project in ICA"
 LOOK_AT_TEAM = "look in ICA, Project › Team, whether the token's user is a Contributor with upload allowed"
 ASK_ICA = "see the finding on ica"
 
@@ -122,7 +123,7 @@ class IcaLooks:
             case Rights.ENOUGH:
                 return ok(told)
             case Rights.TOO_FEW:
-                return problem(f"the token's user has {told}", ADD_USER)
+                return problem(f"the token's user has {told}", GIVE_RIGHTS)
             case Rights.UNKNOWN:
                 why = (
                     f"the user's own permission is {told}; workgroups may do more"
@@ -140,7 +141,9 @@ class IcaLooks:
                 f"{what}: ICA cannot tell this stack of jobs, and only the poller asks",
                 f"deploy the stack under a name that is shorter by {excess}",
             )
-        return ok(f"it has {len(self.address)} of {LONGEST_ADDRESS} characters")
+        return ok(
+            f"the notification queue's has {len(self.address)} of the {LONGEST_ADDRESS} characters that ICA takes"
+        )
 
     def _channel(self) -> Seen:
         if not self._answers:
