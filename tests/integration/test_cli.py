@@ -39,7 +39,7 @@ def test_help_names_every_command_and_exit_code(shell: Terminal) -> None:
     printed = shell("--help").stdout
     for command in COMMANDS:
         assert f"  {command} " in printed
-    assert "0 done · 1 the copy failed · 2 usage · 3 refused" in printed
+    assert "0 done · 1 the copy failed, or a problem was found · 2 usage · 3" in printed
     assert "--install-completion" in printed
 
 

@@ -26,7 +26,7 @@ def test_a_copy_that_is_as_it_was_is_done(shell: Terminal) -> None:
     shell.control.ok("verify", copied=3, same=3, unknown=0, changed=[])
     result = shell("verify", "run-42")
     assert (result.exit_code, result.stdout) == (Exit.DONE, "")
-    assert result.stderr == "3 of 3 copied sources are as then.\n"
+    assert result.stderr == "3 of 3 copied sources are unchanged.\n"
     assert shell.asked("verify") == {"copy_id": "run-42"}
 
 
@@ -38,7 +38,7 @@ def test_what_has_changed_or_gone_is_a_line_each(shell: Terminal) -> None:
         "GONE\t000001\ticav2://archive/to/[1]\tis not there any more\ticav2://run/[1]",
         "CHANGED\t000001\ticav2://archive/to/[2]\tis not there any more\ticav2://run/[2]",
     ]
-    said = "1 of 9 copied sources is as then, 1 gone, 1 changed, 6 unknown, since their sizes were not kept."
+    said = "1 of 9 copied sources is unchanged, 1 gone, 1 changed, 6 cannot be compared."
     assert result.stderr == f"{said}\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -113,9 +113,28 @@ def test_a_file_that_was_archived_since_or_of_which_no_etag_was_kept_is_the_same
 def test_a_folder_is_compared_by_its_bytes(world: World) -> None:
     world.settle()
     del world.ica.data["/out 0/tree/c"]
-    assert world.changed() == [("icav2://to/out 0/tree/", "CHANGED", "holds 7 bytes, it held 14")]
-    del world.ica.data["/out 0/tree/deeper/d"]
+    assert world.changed() == [("icav2://to/out 0/tree/", "CHANGED", "holds 7 bytes, and 14 were copied into it")]
+    world.ica.add("/out 0/tree/deeper/d", status="DELETING")
     assert world.changed() == [("icav2://to/out 0/tree/", "GONE", "holds no file any more")]
+
+
+def test_a_folder_may_hold_more_than_was_copied_into_it(world: World) -> None:
+    world.settle()
+    world.ica.add("/out 0/tree/of another copy")
+    assert world.changed() == []
+
+
+def test_a_folder_that_takes_too_long_is_unknown_and_the_next_answer_goes_on_after_its_job(world: World) -> None:
+    world.settle(jobs=2)
+    list_tree = world.ica.tree_pages
+
+    def slow(project_id: str, folder: str) -> Iterator[list[IcaData]]:
+        for page in list_tree(project_id, folder):
+            world.seconds_left -= 900
+            yield page
+
+    world.ica.tree_pages = slow  # type: ignore[method-assign]
+    assert world.verify() == {"copied": 3, "same": 2, "unknown": 1, "changed": [], "next_after": "000001"}
 
 
 def test_of_what_nothing_was_kept_nothing_is_said(world: World) -> None:
@@ -137,7 +156,7 @@ def test_an_answer_is_of_as_many_jobs_as_it_has_room_and_time_for(
     world: World, seconds_left: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.seconds_left = seconds_left
-    monkeypatch.setattr(recheck, "MOST_SOURCES", 5 if seconds_left == 900 else 10)
+    monkeypatch.setattr(recheck, "MOST_SOURCES", 5 if seconds_left == 900 else 1000)
     world.settle(jobs=5)
     pages: list[dict[str, Any]] = []
     after = None

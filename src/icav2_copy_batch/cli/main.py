@@ -12,8 +12,8 @@ from icav2_copy_batch.cli.manifest import manifest
 from icav2_copy_batch.cli.program import Commands
 from icav2_copy_batch.domain.version import VERSION
 
-EXIT_CODES = """Exit codes: 0 done · 1 the copy failed · 2 usage · 3 refused · 4 no such copy or job · 5 timed out ·
-6 cancelled · 7 AWS or ICA unavailable"""
+EXIT_CODES = """Exit codes: 0 done · 1 the copy failed, or a problem was found · 2 usage · 3 refused ·
+4 no such copy or job · 5 timed out · 6 cancelled · 7 AWS or ICA unavailable"""
 
 app = typer.Typer(
     name="icav2-copy",

@@ -44,10 +44,10 @@ def verify(context: typer.Context, *, copy_id: CopyId, stack: StackName = None, 
 def _in_words(found: Verified) -> str:
     gone = sum(each.change == "GONE" for each in found.changed)
     parts = [
-        f"{found.same:,} of {number(found.copied, 'copied source')} {'is' if found.same == 1 else 'are'} as then",
+        f"{found.same:,} of {number(found.copied, 'copied source')} {'is' if found.same == 1 else 'are'} unchanged",
         *([f"{gone:,} gone"] if gone else []),
         *([f"{len(found.changed) - gone:,} changed"] if len(found.changed) > gone else []),
-        *([f"{found.unknown:,} unknown, since their sizes were not kept"] if found.unknown else []),
+        *([f"{found.unknown:,} cannot be compared"] if found.unknown else []),
     ]
     return f"{', '.join(parts)}."
 

@@ -167,7 +167,7 @@ def copy_view(copy: CopySummary, jobs: Sequence[JobSummary] = (), now: datetime 
             facts.add_row(Text(key.removesuffix("_at").replace("_", " "), style="dim"), Text(_shown(key, value)))
     head = Text.assemble((copy.copy_id, "bold"), "  ", status_text(copy.status, is_paused=bool(copy.paused_at)))
     parts: list[RenderableType] = [head, _bar(copy), facts]
-    if jobs:
+    if len(jobs) == copy.total_jobs:  # of some of them nothing can be said of the copy
         parts.append(Text(_progress_in_words(copy, jobs, now), style="dim"))
     if holds := holds_of(jobs):
         table = Table("held by", "jobs", "detail of the first", box=None, header_style="bold", pad_edge=False)

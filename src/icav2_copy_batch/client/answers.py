@@ -169,7 +169,7 @@ class Verified:
     """Sources that were copied."""
     same: int = 0
     unknown: int = 0
-    """Those of which size and ETag were not kept: of RENAME copies, or where nothing was compared."""
+    """Those that cannot be compared: RENAME copies, what was not compared then, and folders that are too large."""
     changed: tuple[ChangedFile, ...] = field(default=(), metadata=many(ChangedFile))
 
 

@@ -1,7 +1,8 @@
-"""Recheck: whether what a settled copy has copied is still in ICA as it was found right then.
+"""Recheck: answers ``icav2-copy verify``, which asks whether a settled copy is still in ICA as it was.
 
 Each job keeps the size and ETag of its copies, from when it ended. A copy that was replaced or deleted since differs
-from them. What ICA has of the sources now does not matter: they may be gone.
+from them. What ICA has of the sources now does not matter: they may be gone. A folder is compared by its bytes alone,
+and may hold more than was copied into it.
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ MOST_SOURCES = 5000
 """After so many sources an answer ends, so that one call takes seconds; the next goes on after its last job."""
 SECONDS_TO_ANSWER = 120.0
 """With less time left the answer ends as well."""
+SECONDS_TO_LIST = 60.0
+"""With less time left a folder is listed no further."""
 
 
-class Change(StrEnum):
-    """What became of a copy since its job ended."""
+class Difference(StrEnum):
+    """How a copy differs from what it was when its job ended."""
 
     GONE = "GONE"
     CHANGED = "CHANGED"
+    UNKNOWN = "UNKNOWN"
+    """A folder that is too large to be listed in the time of one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +49,12 @@ class Changed:
     source: str
     copy: str
     """Its URI."""
-    change: Change
+    change: Difference
     what: str
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CopiedSource:
     """A copied source, and where its copy lies."""
 
     job: Job
@@ -90,14 +95,15 @@ class Recheck:
             copied = [each for job in jobs for each in _copied(job)]
             known = [each for each in copied if each.fingerprint]
             found = self._compare(known)
-            changed += found
+            different = [each for each in found if each.change is not Difference.UNKNOWN]
+            changed += different
             counts["copied"] += len(copied)
             counts["same"] += len(known) - len(found)
-            counts["unknown"] += len(copied) - len(known)
+            counts["unknown"] += len(copied) - len(known) + len(found) - len(different)
             next_after = jobs[-1].job_id
         return _answer(copy, counts, changed, None)
 
-    def _compare(self, known: Sequence[Checked]) -> list[Changed]:
+    def _compare(self, known: Sequence[CopiedSource]) -> list[Changed]:
         """Those of which the copy is not as it was."""
         files = [each.copy for each in known if not each.copy.is_folder]
         found = look_up(self.ica, files, self.spread)
@@ -108,7 +114,7 @@ class Recheck:
                 raise IcaUnavailable(f"project {project} could not be read")
         return [changed for each in known if (changed := self._changed(each, found))]
 
-    def _changed(self, each: Checked, found: Found) -> Changed | None:
+    def _changed(self, each: CopiedSource, found: Found) -> Changed | None:
         assert each.fingerprint  # noqa: S101 # for the type checker: only such are compared
         if each.copy.is_folder:
             what = self._of_folder(each.fingerprint, each.copy)
@@ -116,39 +122,46 @@ class Recheck:
             what = _of_file(each.fingerprint, found.at(each.copy))
         return what and Changed(each.job.job_id, each.end.source, str(each.copy), *what)
 
-    def _of_folder(self, then: Fingerprint, folder: IcaUri) -> tuple[Change, str] | None:
-        pages = self.ica.tree_pages(folder.project, folder.path)
-        files = {it.path: it for page in pages for it in page if not _name(it).startswith(NOISE_PREFIX)}
-        now = sum(it.size or 0 for it in files.values())
+    def _of_folder(self, then: Fingerprint, folder: IcaUri) -> tuple[Difference, str] | None:
+        files = now = 0
+        for page in self.ica.tree_pages(folder.project, folder.path):
+            if self.seconds_left() < SECONDS_TO_LIST:
+                return Difference.UNKNOWN, "is too large"
+            there = [it for it in page if it.status != "DELETING" and not _name(it).startswith(NOISE_PREFIX)]
+            files += len(there)
+            now += sum(it.size or 0 for it in there)
         if not files:
-            return Change.GONE, "holds no file any more"
-        return (Change.CHANGED, f"holds {now} bytes, it held {then.size}") if now != then.size else None
+            return Difference.GONE, "holds no file any more"
+        if now < (then.size or 0):
+            return Difference.CHANGED, f"holds {now} bytes, and {then.size} were copied into it"
+        return None
 
 
-def _of_file(then: Fingerprint, now: IcaData | None) -> tuple[Change, str] | None:
+def _of_file(then: Fingerprint, now: IcaData | None) -> tuple[Difference, str] | None:
     if now is None:
-        return Change.GONE, "is not there any more"
+        return Difference.GONE, "is not there any more"
     if now.status == "DELETING":
-        return Change.GONE, "is being deleted"
+        return Difference.GONE, "is being deleted"
     if now.size != then.size:
-        return Change.CHANGED, f"has {now.size} bytes, it had {then.size}"
+        return Difference.CHANGED, f"has {now.size} bytes, it had {then.size}"
     if then.etag and now.etag and now.etag != then.etag:
-        return Change.CHANGED, f"has the ETag {now.etag}, it had {then.etag}"
+        return Difference.CHANGED, f"has the ETag {now.etag}, it had {then.etag}"
     return None
 
 
-def _copied(job: Job) -> list[Checked]:
+def _copied(job: Job) -> list[CopiedSource]:
     """The sources of an ended job that were copied. With RENAME it is not known under which names."""
     folder = parse_uri(job.destination)
-    return [Checked(job, end, copied_into(folder, parse_uri(end.source))) for end in ends_of(job) if end.is_copied]
+    return [CopiedSource(job, end, copied_into(folder, parse_uri(end.source))) for end in ends_of(job) if end.is_copied]
 
 
 def _portions(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Jobs in lists, each with so many sources as are well asked for at once."""
+    """Jobs in lists of as many sources as are well asked for at once. One with a folder is the last of its list."""
     portion: list[Job] = []
     for job in jobs:
         portion.append(job)
-        if sum(len(each.sources) for each in portion) >= MOST_SOURCES // 5:
+        has_folder = any(source.endswith("/") for source in job.sources)
+        if has_folder or sum(len(each.sources) for each in portion) >= MOST_SOURCES // 5:
             yield portion
             portion = []
     if portion:

@@ -22,8 +22,9 @@ See https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints
 REASON_CHARACTERS = (300, 80, 0)
 """How much is kept of each source's reason; the next of these where the outcomes would not fit otherwise."""
 
-MAX_FINGERPRINTS_BYTES = 100_000
-"""Packed fingerprints of a job; beside its attempts in the 400 KB of an item."""
+MAX_FINGERPRINTS_BYTES = 51_000
+"""Packed fingerprints of a job: the sizes of some 8,000 sources, or sizes and ETags of some 1,900. They fit beside its
+attempts into the 400 KB of an item."""
 
 
 def pack_sources(sources: Sequence[str]) -> bytes:
@@ -76,7 +77,7 @@ def unpack_outcomes(sources: Sequence[str], packed: bytes) -> tuple[SourceOutcom
 def pack_fingerprints(sources: Sequence[str], fingerprints: Mapping[str, Fingerprint]) -> bytes:
     """A line for each source: size and ETag. Without the ETags where these are too many; empty where sizes are too."""
     found = [fingerprints.get(source) for source in sources]
-    for with_etag in (True, False) if fingerprints else ():
+    for with_etag in (True, False) if any(found) else ():
         lines = ["" if each is None else f"{_text(each.size)} {_text(with_etag and each.etag)}" for each in found]
         if len(packed := zlib.compress("\n".join(lines).encode())) <= MAX_FINGERPRINTS_BYTES:
             return packed
