@@ -153,7 +153,20 @@ def test_the_prices_are_those_of_the_bench() -> None:
 
 
 def test_each_failure_costs_more_calls_and_units() -> None:
-    without, with_failures = cost_of(1000, 0), cost_of(1000, 250)
-    assert (without.ica_calls, without.write_units, without.read_units) == (5100, 28_200, 2800)
-    assert with_failures.ica_calls == 5100 + 250 * 8.4
-    assert without.dollars < with_failures.dollars < 0.05
+    without, with_failures = cost_of(1000, 3000, 0), cost_of(1000, 3000, 250)
+    assert (without.ica_calls, without.write_units, without.read_units) == (4800, 28_440, 2930)
+    assert with_failures.ica_calls == 4800 + 250 * (2 + 3 * 3)
+    assert with_failures.write_units == without.write_units + 250 * 52
+    assert without.dollars < with_failures.dollars
+
+
+def test_what_was_measured_costs_about_as_much() -> None:
+    """docs/benchmarks.md: a run of 44 jobs and 118 files, of which 11 attempts failed, for 1,000 jobs."""
+    found = cost_of(44, 118, 11)
+    assert 1000 / 44 * found.dollars == pytest.approx(0.058, rel=0.05)
+    assert 1000 / 44 * found.write_units == pytest.approx(46_795, rel=0.05)
+    assert found.ica_calls == pytest.approx(5.6 * 55, rel=0.1)
+
+
+def test_what_is_not_launched_costs_nothing() -> None:
+    assert cost_of(0, 0, 0).dollars == 0

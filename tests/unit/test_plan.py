@@ -422,7 +422,7 @@ def test_jobs_that_would_be_refused_cost_nothing_more(world: World) -> None:
     whole = world.plan()["cost"]
     del world.ica.data["/run/b.txt"]
     rest = world.plan()["cost"]
-    assert rest["ica_calls"] == pytest.approx(whole["ica_calls"] * 2 / 3, abs=1)
+    assert 0 < rest["ica_calls"] < whole["ica_calls"]
     assert 0 < rest["dollars"] < whole["dollars"]
     assert whole["attempts"] == pytest.approx(3 / 0.8, abs=0.1)
 
