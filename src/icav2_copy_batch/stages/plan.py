@@ -86,7 +86,7 @@ class Plan:
             "refused_jobs": len(jobs) - len(launched),
             "finding_counts": _count(survey.findings),
             "findings": [asdict(_spelled(each, projects.names)) for each in _in_order(survey.findings)],
-            "looked_at": {what: {"done": done, "of": of} for what, (done, of) in survey.looked_at.items()},
+            "looked_at": {"sources": asdict(survey.at_sources), "copies": asdict(survey.at_copies)},
             "stopped": survey.stopped,
             **self._expected(launched, fails=fails),
         }

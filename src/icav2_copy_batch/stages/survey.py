@@ -33,6 +33,14 @@ OfCopy = Callable[[str, IcaData, IcaData], Finding]
 
 
 @dataclass
+class Looks:
+    """How many of so many were looked at."""
+
+    done: int = 0
+    of: int = 0
+
+
+@dataclass
 class Survey:
     """What was found, and how far it came."""
 
@@ -44,20 +52,21 @@ class Survey:
     findings: list[Finding] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
     """Projects that ICA does not show, or of which it refuses to say anything."""
-    looked_at: dict[str, list[int]] = field(default_factory=lambda: {"sources": [0, 0], "copies": [0, 0]})
-    """How many sources, and places of copies, were looked at, and how many there are."""
+    at_sources: Looks = field(default_factory=Looks)
+    at_copies: Looks = field(default_factory=Looks)
+    """At the places where copies are to be."""
     stopped: str | None = None
     """Why not all was looked at."""
 
     def look_at_sources(self, jobs: Iterable[PlannedJob]) -> None:
         """Find each source once. Raises ``IcaUnavailable`` where ICA does not answer at all."""
         uris = list(dict.fromkeys(source for job in jobs for source in job.sources))
-        self.looked_at["sources"][1] = len(uris)
+        self.at_sources.of = len(uris)
         paths: dict[str, list[str]] = defaultdict(list)
         for uri in map(parse_uri, uris):
             paths[uri.project].append(uri.path)
         for project, portion, found in self._find(paths):
-            self.looked_at["sources"][0] += len(portion)
+            self.at_sources.done += len(portion)
             for path in portion:
                 uri_text = f"{SCHEME}{project}{path}"
                 if source := found.get(path):
@@ -67,18 +76,18 @@ class Survey:
 
     def look_at_copies(self, jobs: Sequence[PlannedJob], finding: OfCopy) -> None:
         """See what lies already where the copies are to be. Folders that are not there hold nothing."""
-        self.looked_at["copies"][1] = sum(len(job.sources) for job in jobs)
+        self.at_copies.of = sum(len(job.sources) for job in jobs)
         there = self._folders_there({job.destination for job in jobs})
         copies: dict[str, dict[str, str]] = defaultdict(dict)
         for job in jobs:
             folder = parse_uri(job.destination)
             if job.destination not in there:
-                self.looked_at["copies"][0] += 0 if self.stopped else len(job.sources)
+                self.at_copies.done += 0 if self.stopped else len(job.sources)
                 continue
             for source in job.sources:
                 copies[folder.project][copied_into(folder, parse_uri(source)).path] = source
         for project, portion, found in self._find(copies):
-            self.looked_at["copies"][0] += len(portion)
+            self.at_copies.done += len(portion)
             for path, data in found.items():
                 if original := self.sources.get(copies[project][path]):
                     self.findings.append(finding(f"{SCHEME}{project}{path}", data, original))
@@ -121,7 +130,7 @@ class Survey:
             return error
 
     def _stop(self, error: IcaUnavailable) -> None:
-        if not any(done for done, _ in self.looked_at.values()):
+        if not self.at_sources.done:
             raise error
         logger.warning("a plan was not finished", extra={"reason": str(error)})
         self.stopped = f"ICA cannot be asked now: {error}"
