@@ -153,6 +153,19 @@ def test_what_was_remembered_and_is_gone_is_looked_up_anew_and_no_reason_to_fail
     assert start()
 
 
+def test_what_was_remembered_and_is_seen_since_is_not_looked_up_anew_for_ever(ica: SimulatedIca) -> None:
+    """A job that is tried again looks its sources up afresh, whatever another has recalled of them."""
+    ica.set(max_items=1)
+    client, paths = ica.client(), [ica.file("/a").path, ica.file("/b").path]
+    for _ in range(2):
+        recalled = [data.data_id for data in client.find_sources(ica.source, paths).values()]
+    with pytest.raises(IcaUnavailable, match="looked up anew"):
+        client.start_copy_batch(ica.destination, None, recalled, CopyOptions())
+    found = [data.data_id for data in client.find(ica.source, paths).values()]
+    with pytest.raises(IcaRefusedBatch):
+        client.start_copy_batch(ica.destination, None, found, CopyOptions())
+
+
 def test_all_that_was_remembered_of_a_folder_that_is_gone_is_looked_up_anew(ica: SimulatedIca) -> None:
     """A launch looks up for several jobs together, and starts one after the other."""
     client, folders = ica.client(), ["/to/1/", "/to/2/"]

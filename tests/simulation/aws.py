@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from icav2_copy_batch.adapters.aws import SQS_BATCH, redelivery_seconds
 from icav2_copy_batch.domain.intent import Intent
-from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest, OpenJob
+from icav2_copy_batch.domain.job import Copy, Job, JobStatus, LaunchRequest, OpenJob
 from icav2_copy_batch.domain.schedule import Waiting
 from tests import doubles
 from tests.simulation.deployed import Feed
@@ -159,6 +159,13 @@ class CopyTable(doubles.Table):
         now = self.world.engine.now
         recent = {key: job for key, (at, job) in self.before.items() if now - at < timedelta(seconds=3)}
         return self.job_items | {key: job for key, job in recent.items() if self.world.happens("index lags")}
+
+    def create_copy(self, copy: Copy) -> Copy | None:
+        is_new = copy.copy_id not in self.copies
+        there = super().create_copy(copy)
+        if is_new and copy.redrive_of:
+            self.world.redriven(copy.redrive_of, copy.copy_id)
+        return there
 
     def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool:
         if job := self.job_items.get((waiting.request.copy_id, waiting.request.job_id)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -71,11 +71,9 @@ def commands_of(rng: Random, scenario: Scenario) -> list[Command]:
 class Commands:
     """Gives commands in a world, and remembers which were accepted."""
 
-    def __init__(self, world: World, commands: Sequence[Command], note_redrive: Callable[[str, str], None]) -> None:
-        """``note_redrive`` is called with each copy that is redriven, and the new copy."""
+    def __init__(self, world: World, commands: Sequence[Command]) -> None:
         self.world = world
         self.commands = commands
-        self._note_redrive = note_redrive
         self.cancelled: set[str] = set()
         """Copies whose cancel was accepted."""
         self.paused: set[str] = set()
@@ -189,7 +187,6 @@ class Commands:
                 new_id = redrive_id(command.body["copy_id"], command.body.get("job_id"))
                 if new_id != answer["copy_id"]:
                     self.world.broken.append(f"{command} was answered with {answer}")
-                self._note_redrive(command.body["copy_id"], new_id)
                 self.awaited[new_id] = command
         self._done(command)
 

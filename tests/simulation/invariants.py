@@ -148,7 +148,9 @@ class Promise:
         if start <= ended < end and world.scenario.max_attempts > 5:
             world.broken.append(f"{_name(job)} was given up, though the copy engine was only down")
         failed = any(copy.reason for copy in ica_job.copies) or ica_job.outcome.damage != "none"
-        if not failed and not world.scenario.is_doomed(job.sources) and not self._missing(job):
+        if failed or world.scenario.is_doomed(job.sources) or self._has_several_of_a_name(job):
+            return
+        if not self._missing(job):
             world.broken.append(f"{_name(job)} was given up, but its files are there")
 
     # --- when all has settled ----------------------------------------------------------------------------------------
@@ -307,6 +309,11 @@ class Promise:
         """What of it ICA has not at the job's destination."""
         there = {(it.path, it.size) for it in self._available(parse_uri(job.destination))}
         return [path for path, size in self._wanted(job).items() if (path, size) not in there]
+
+    def _has_several_of_a_name(self, job: Job) -> bool:
+        """Whether ICA holds two files of one path at the destination: in two forms of Unicode, say. It shows one."""
+        paths = Counter(it.path for it in self._available(parse_uri(job.destination)))
+        return any(paths[path] > 1 for path in self._wanted(job))
 
     def _missing_renamed(self, job: Job, in_folders: bool) -> list[str]:
         """What has no whole copy under any name that RENAME gives.

@@ -36,10 +36,11 @@ class Simulation:
         self.operator = Operator(self.world)
         if scenario is None:
             commands = commands_of(Random(f"commands {seed}"), self.world.scenario)
-        self.commands = Commands(self.world, commands, self.promise.note_redrive)
+        self.commands = Commands(self.world, commands)
         self.world.also_over = lambda: self.commands.is_over
         self.world.moved = self._moved
         self.world.asking = self.commands.check_intent
+        self.world.redriven = self.promise.note_redrive
 
     def run(self) -> Simulation:
         """To the end; raises ``Broken`` at the first broken promise."""

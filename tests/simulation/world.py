@@ -83,6 +83,7 @@ class World:
         self.moved: Callable[[str, Job], None] = lambda verb, job: None
         """Called with each move of a job."""
         self.asking: Callable[[OpenJob], None] = lambda job: None
+        self.redriven: Callable[[str, str], None] = lambda origin, copy_id: None
         """Called when a launch has noted what it is about to ask ICA for."""
         self.also_over: Callable[[], bool] = lambda: True
         """Whether also what operators ask has been answered."""

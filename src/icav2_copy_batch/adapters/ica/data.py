@@ -35,6 +35,7 @@ class Data:
         again = self._listings.by_paths(project_id, [path for path in crowded if path not in found])
         again += self._listings.in_folders(project_id, [path for path in sparse if path not in found])
         found |= matched([path for path in wanted if path not in found], again)
+        self._memory.note_seen(found.values())
         return {path: replace(data, path=path) for path, data in found.items()}
 
     def _cheapest_way(self, paths: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -62,13 +62,17 @@ class Memory:
         """Whether one of these ids was answered from memory, and not seen in ICA since."""
         return not self._recalled.isdisjoint(data_ids)
 
+    def note_seen(self, found: Iterable[IcaData]) -> None:
+        """Note that ICA has just shown these data: their ids are not stale, whatever was recalled before."""
+        self._recalled.difference_update(data.data_id for data in found)
+
     def remember(self, project_id: str, found: Mapping[str, IcaData]) -> None:
         """Remember what ICA has just shown at these paths; only AVAILABLE data are kept."""
         if len(self._data) > MOST_REMEMBERED:
             self._data.clear()
         until = self._monotonic() + REMEMBERED_SECONDS
+        self.note_seen(found.values())
         for path, data in found.items():
-            self._recalled.discard(data.data_id)
             if data.status == "AVAILABLE":
                 self._data[project_id, path] = (data, until)
 
