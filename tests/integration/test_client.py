@@ -24,7 +24,7 @@ from botocore.session import Session
 from icav2_copy_batch.client import (
     CopyBatchError,
     CopyClient,
-    Finding,
+    HealthFinding,
     HoldSummary,
     Invalid,
     Manifest,
@@ -519,7 +519,7 @@ def test_a_doctors_findings_come_after_those_of_the_control_function_and_the_ver
     control.ok("doctor", version=VERSION, findings=[found])
     answers, version, bus = client.doctor()
     assert (answers.check, answers.status, version.check, version.status) == ("control", "ok", "version", "ok")
-    assert bus == Finding("bus", "problem", "gone", "b", "make it")
+    assert bus == HealthFinding("bus", "problem", "gone", "b", "make it")
     assert control.requests == [{"command": "doctor"}]
     client.doctor(["archive"])
     assert control.requests[1]["projects"] == ["archive"]

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from icav2_copy_batch.cli.exits import Exit
 from icav2_copy_batch.cli.program import AsJson, Program, StackName
-from icav2_copy_batch.client import Finding
+from icav2_copy_batch.client import HealthFinding
 from icav2_copy_batch.client.errors import number
 
 Projects = Annotated[list[str], typer.Argument(metavar="PROJECT…", help="By name or id.", show_default=False)]
@@ -73,7 +73,7 @@ def _counted(count: int, status: str) -> str:
     return number(count, status) if status in ("problem", "warning") else f"{count:,} {status}"
 
 
-def _shown(finding: Finding) -> RenderableType:
+def _shown(finding: HealthFinding) -> RenderableType:
     """What was looked at and seen, and below it what to do."""
     style = STYLES.get(finding.status, "")
     about = f" {finding.about}" if finding.about else ""

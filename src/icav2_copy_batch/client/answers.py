@@ -226,7 +226,7 @@ class Subscribed:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class HealthFinding:
     """One thing that a doctor has looked at."""
 
     check: str

@@ -25,7 +25,7 @@ from icav2_copy_batch.client.answers import (
     Change,
     CopySummary,
     FileSummary,
-    Finding,
+    HealthFinding,
     JobSummary,
     Pause,
     Redriven,
@@ -304,7 +304,7 @@ class CopyClient:
         answer = self._order("subscribe", projects=list(projects))
         return [read(Subscribed, each) for each in answer.get("projects") or ()]
 
-    def doctor(self, projects: Sequence[str] = ()) -> list[Finding]:
+    def doctor(self, projects: Sequence[str] = ()) -> list[HealthFinding]:
         """What is as it should be with the stack and with ICA, what is not, and what to do about it.
 
         ``projects``, by name or id, are looked at too; without any, those into which the newest copies go. Where the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from icav2_copy_batch.client.answers import Finding, read
+from icav2_copy_batch.client.answers import HealthFinding, read
 from icav2_copy_batch.client.errors import CopyBatchError, Invalid
 from icav2_copy_batch.domain.version import VERSION
 
@@ -13,24 +13,26 @@ DEPLOY = "deploy the stack's newest version (README, Deploy it on AWS)"
 READ_LOG = "read the control function's log, then try again"
 
 
-def examine(ask: Callable[[], Mapping[str, Any]]) -> list[Finding]:
+def examine(ask: Callable[[], Mapping[str, Any]]) -> list[HealthFinding]:
     """The findings of a stack's doctor, which ``ask`` asks; what keeps it from answering is a finding too."""
     try:
         answer = ask()
     except Invalid as error:
-        return [Finding("version", "problem", f"the stack is older than this program, {VERSION}: {error}", fix=DEPLOY)]
+        return [
+            HealthFinding("version", "problem", f"the stack is older than this program, {VERSION}: {error}", fix=DEPLOY)
+        ]
     except CopyBatchError as error:
         what, _, fix = str(error).rpartition("; ")
-        return [Finding("control", "problem", what or fix, fix=fix if what else READ_LOG)]
-    control = Finding("control", "ok", "the control function answers")
-    found = [read(Finding, each) for each in answer.get("findings") or ()]
+        return [HealthFinding("control", "problem", what or fix, fix=fix if what else READ_LOG)]
+    control = HealthFinding("control", "ok", "the control function answers")
+    found = [read(HealthFinding, each) for each in answer.get("findings") or ()]
     return [control, _version(str(answer.get("version"))), *found]
 
 
-def _version(of_stack: str) -> Finding:
+def _version(of_stack: str) -> HealthFinding:
     if of_stack == VERSION:
-        return Finding("version", "ok", f"the program and the stack are {VERSION}")
-    return Finding(
+        return HealthFinding("version", "ok", f"the program and the stack are {VERSION}")
+    return HealthFinding(
         "version",
         "warning",
         f"the program is {VERSION}, and the stack {of_stack}",

@@ -40,7 +40,7 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class HealthFinding:
     """One thing that was looked at: see ``Look`` and ``Seen``."""
 
     check: str

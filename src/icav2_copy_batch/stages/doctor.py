@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from icav2_copy_batch.domain.control import Examine
-from icav2_copy_batch.domain.health import Finding, Look, Seen, ok, problem, unknown, warning
+from icav2_copy_batch.domain.health import HealthFinding, Look, Seen, ok, problem, unknown, warning
 from icav2_copy_batch.domain.job import Clock, JobStatus
 from icav2_copy_batch.domain.version import VERSION
 from icav2_copy_batch.ports import Table
@@ -88,7 +88,7 @@ class Doctor:
         )
 
 
-def _found(look: Look) -> Finding:
+def _found(look: Look) -> HealthFinding:
     try:
         seen = look.see()
     except Exception as error:
@@ -97,4 +97,4 @@ def _found(look: Look) -> Finding:
             f"it could not be looked at: {error}",
             "try again; if the control function lacks a right, deploy the stack's newest version",
         )
-    return Finding(look.check, seen.status, seen.what, look.about, seen.fix)
+    return HealthFinding(look.check, seen.status, seen.what, look.about, seen.fix)
