@@ -296,7 +296,7 @@ def test_an_answer_that_is_too_long_comes_by_the_bucket(
     shell: Terminal, run: Callable[..., str], aws: AwsCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("x", "y")
-    monkeypatch.setattr("icav2_copy_batch.stages.long_answers.MAX_BYTES", 1000)
+    monkeypatch.setattr("icav2_copy_batch.operators.long_answers.MAX_BYTES", 1000)
     assert [job["status"] for job in shown(shell, "status", "run-42", "--jobs")["jobs"]] == ["PASSED", "PASSED"]
     (stored,) = [request.url for request in aws.requests("PutObject") if "/answers/" in request.url]
     assert stored in [request.url for request in aws.requests("GetObject")]

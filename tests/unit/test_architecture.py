@@ -1,4 +1,4 @@
-"""Which module may know which: handlers → stages → domain, and the adapters beside them; cli → client → domain."""
+"""Which module may know which: handlers → operators → stages → domain, adapters beside them; cli → client → domain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ MAY_KNOW = {
     "ports": {"domain", "ports"},
     "adapters": {"domain", "ports", "adapters"},
     "stages": {"domain", "ports", "stages"},
-    "handlers": {"domain", "ports", "stages", "adapters", "handlers"},
+    "operators": {"domain", "ports", "stages", "operators"},
+    "handlers": {"domain", "ports", "stages", "operators", "adapters", "handlers"},
     "client": {"domain", "client"},
     "cli": {"domain", "client", "cli"},
 }
@@ -163,7 +164,7 @@ def test_a_unit_test_cannot_open_a_socket() -> None:
 def names_in_the_walk() -> list[str]:
     """The functions that docs/architecture.md names on a job's way, in order."""
     text = (SOURCE.parent / "docs" / "architecture.md").read_text()
-    return re.findall(r"`((?:handlers|stages|domain|adapters)\.[\w.]+)`", text)
+    return re.findall(r"`((?:handlers|stages|operators|domain|adapters)\.[\w.]+)`", text)
 
 
 def test_the_walk_through_the_architecture_goes_from_a_message_to_an_event() -> None:

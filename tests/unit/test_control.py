@@ -18,10 +18,10 @@ from icav2_copy_batch.domain.job import Claim, CopyStatus, HoldReason, Job, JobS
 from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
-from icav2_copy_batch.stages.control import Control
+from icav2_copy_batch.operators.control import Control
+from icav2_copy_batch.operators.listing import Listing
+from icav2_copy_batch.operators.recheck import Recheck
 from icav2_copy_batch.stages.ingest import Ingest
-from icav2_copy_batch.stages.listing import Listing
-from icav2_copy_batch.stages.recheck import Recheck
 from icav2_copy_batch.stages.reconcile import NotForAPerson
 from tests import doubles
 from tests.doubles.ica import SmallIca
@@ -249,7 +249,7 @@ def test_copies_are_listed_newest_first_with_their_tags(world: World) -> None:
 
 
 def test_more_copies_than_one_read_brings_are_searched_for_a_tag(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("icav2_copy_batch.stages.control.MAX_LISTED", 2)
+    monkeypatch.setattr("icav2_copy_batch.operators.control.MAX_LISTED", 2)
     for number in range(7):
         world.submit(f"copy-{number}", tags={"first": "yes"} if number == 0 else {})
         world.clock.forward(seconds=60)
@@ -274,7 +274,7 @@ def test_a_copy_is_shown_with_its_jobs_and_what_holds_them(world: World) -> None
 
 
 def test_jobs_are_shown_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("icav2_copy_batch.stages.control.MAX_LISTED", 2)
+    monkeypatch.setattr("icav2_copy_batch.operators.control.MAX_LISTED", 2)
     world.submit()
     first = world.ok("status", copy_id="run", jobs=True)
     assert ([job["job_id"] for job in first["jobs"]], first["next_after"]) == (["000001", "000002"], "000002")

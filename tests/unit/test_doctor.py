@@ -24,9 +24,9 @@ from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.domain.stops import Paused
 from icav2_copy_batch.domain.token import UnusableSecret
 from icav2_copy_batch.domain.version import VERSION
-from icav2_copy_batch.stages.doctor import Doctor
-from icav2_copy_batch.stages.doctor_ica import IcaLooks
-from icav2_copy_batch.stages.doctor_stack import StackLooks
+from icav2_copy_batch.operators.doctor import Doctor
+from icav2_copy_batch.operators.doctor_ica import IcaLooks
+from icav2_copy_batch.operators.doctor_stack import StackLooks
 from icav2_copy_batch.stages.poll import LEASE_NAME
 from tests import doubles
 

@@ -6,7 +6,7 @@ import gzip
 import json
 
 from icav2_copy_batch.domain.control import MAX_BYTES
-from icav2_copy_batch.stages.long_answers import fitted
+from icav2_copy_batch.operators.long_answers import fitted
 from tests import doubles
 
 LAMBDA_BYTES = 6 * 1024 * 1024

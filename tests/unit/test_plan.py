@@ -19,10 +19,10 @@ from icav2_copy_batch.domain.job import JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Limits, PlannedJob
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.domain.stops import ALL, Paused, project_subject
-from icav2_copy_batch.stages import survey
-from icav2_copy_batch.stages.control import Control
-from icav2_copy_batch.stages.plan import Plan
-from icav2_copy_batch.stages.survey import MOST_OF_A_FOLDER, PORTION, SECONDS_TO_FINISH, SIDE_BY_SIDE, portions_of
+from icav2_copy_batch.operators import survey
+from icav2_copy_batch.operators.control import Control
+from icav2_copy_batch.operators.plan import Plan
+from icav2_copy_batch.operators.survey import MOST_OF_A_FOLDER, PORTION, SECONDS_TO_FINISH, SIDE_BY_SIDE, portions_of
 from icav2_copy_batch.stages.verify import Verification
 from tests import doubles
 

@@ -13,9 +13,9 @@ import pytest
 from icav2_copy_batch.domain.ica import IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Job
 from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
-from icav2_copy_batch.stages import recheck
-from icav2_copy_batch.stages.control import Control
-from icav2_copy_batch.stages.recheck import SECONDS_TO_ANSWER, Recheck
+from icav2_copy_batch.operators import recheck
+from icav2_copy_batch.operators.control import Control
+from icav2_copy_batch.operators.recheck import SECONDS_TO_ANSWER, Recheck
 from tests import doubles
 from tests.doubles import SmallIca
 

@@ -12,7 +12,7 @@ import pytest
 from icav2_copy_batch.domain.control import CannotDo, Failure, SubscribeProjects
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.notifications import Channel, Subscription
-from icav2_copy_batch.stages.subscribe import LEASE_NAME, Subscribe
+from icav2_copy_batch.operators.subscribe import LEASE_NAME, Subscribe
 from tests import doubles
 
 QUEUE = "https://sqs.ap-southeast-2.amazonaws.com/123456789012/copy-ica"

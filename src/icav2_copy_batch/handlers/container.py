@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from icav2_copy_batch.adapters.ica.client import IcaClient
     from icav2_copy_batch.adapters.ica.http import Http
     from icav2_copy_batch.adapters.ica.setup import IcaSetup
-    from icav2_copy_batch.stages.control import Control
-    from icav2_copy_batch.stages.doctor import Doctor
+    from icav2_copy_batch.operators.control import Control
+    from icav2_copy_batch.operators.doctor import Doctor
+    from icav2_copy_batch.operators.listing import Listing
+    from icav2_copy_batch.operators.plan import Plan
+    from icav2_copy_batch.operators.recheck import Recheck
+    from icav2_copy_batch.operators.subscribe import Subscribe
     from icav2_copy_batch.stages.ingest import Ingest
     from icav2_copy_batch.stages.launch import Launch
-    from icav2_copy_batch.stages.listing import Listing
     from icav2_copy_batch.stages.operate import Operate
-    from icav2_copy_batch.stages.plan import Plan
     from icav2_copy_batch.stages.poll import Poll
-    from icav2_copy_batch.stages.recheck import Recheck
     from icav2_copy_batch.stages.reconcile import Reconcile
-    from icav2_copy_batch.stages.subscribe import Subscribe
 
 NAMESPACE = "icav2-copy-batch"
 
@@ -369,13 +369,13 @@ class Container:
 
     @cached_property
     def listing(self) -> Listing:
-        from icav2_copy_batch.stages.listing import Listing
+        from icav2_copy_batch.operators.listing import Listing
 
         return Listing(ica=self.ica, project_id=self.ica.project_id, seconds_left=self.seconds_left)
 
     @cached_property
     def recheck(self) -> Recheck:
-        from icav2_copy_batch.stages.recheck import Recheck
+        from icav2_copy_batch.operators.recheck import Recheck
 
         return Recheck(table=self.table, ica=self.ica, spread=self.machine.spread, seconds_left=self.seconds_left)
 
@@ -389,7 +389,7 @@ class Container:
 
     @cached_property
     def control(self) -> Control:
-        from icav2_copy_batch.stages.control import Control
+        from icav2_copy_batch.operators.control import Control
 
         return Control(
             table=self.table,
@@ -403,7 +403,7 @@ class Container:
 
     @cached_property
     def subscribe(self) -> Subscribe:
-        from icav2_copy_batch.stages.subscribe import Subscribe
+        from icav2_copy_batch.operators.subscribe import Subscribe
 
         return Subscribe(
             ica=self.ica_setup,
@@ -417,9 +417,9 @@ class Container:
         """A new one for each request: it remembers what it has seen."""
         from icav2_copy_batch.adapters.deployed import DeployedStack
         from icav2_copy_batch.adapters.ica.setup import IcaSetup
-        from icav2_copy_batch.stages.doctor import Doctor
-        from icav2_copy_batch.stages.doctor_ica import IcaLooks
-        from icav2_copy_batch.stages.doctor_stack import StackLooks
+        from icav2_copy_batch.operators.doctor import Doctor
+        from icav2_copy_batch.operators.doctor_ica import IcaLooks
+        from icav2_copy_batch.operators.doctor_stack import StackLooks
 
         clock, required = self.machine.clock, self.settings.required
         return Doctor(
@@ -437,7 +437,7 @@ class Container:
 
     @cached_property
     def plan(self) -> Plan:
-        from icav2_copy_batch.stages.plan import MAX_MANIFEST_BYTES, Plan
+        from icav2_copy_batch.operators.plan import MAX_MANIFEST_BYTES, Plan
         from icav2_copy_batch.stages.verify import Verification
 
         return Plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from icav2_copy_batch.handlers.container import Container, Event, LambdaContext, on_lambda
-from icav2_copy_batch.stages.long_answers import fitted
+from icav2_copy_batch.operators.long_answers import fitted
 
 
 def handle(event: Event, context: LambdaContext, container: Container) -> dict[str, Any]:

@@ -33,8 +33,8 @@ from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread
 from icav2_copy_batch.domain.stops import ALL, project_subject
 from icav2_copy_batch.domain.uri import SCHEME, parse_uri
+from icav2_copy_batch.operators.survey import Survey
 from icav2_copy_batch.ports import IcaFiles, Table
-from icav2_copy_batch.stages.survey import Survey
 from icav2_copy_batch.stages.verify import Verification
 
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024

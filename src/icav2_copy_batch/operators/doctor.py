@@ -13,9 +13,9 @@ from icav2_copy_batch.domain.control import Examine
 from icav2_copy_batch.domain.health import HealthFinding, Look, Seen, ok, problem, unknown, warning
 from icav2_copy_batch.domain.job import Clock, JobStatus
 from icav2_copy_batch.domain.version import VERSION
+from icav2_copy_batch.operators.doctor_ica import IcaLooks
+from icav2_copy_batch.operators.doctor_stack import StackLooks
 from icav2_copy_batch.ports import Table
-from icav2_copy_batch.stages.doctor_ica import IcaLooks
-from icav2_copy_batch.stages.doctor_stack import StackLooks
 
 RECENT = timedelta(days=30)
 RECENT_COPIES = 5

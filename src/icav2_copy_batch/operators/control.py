@@ -42,12 +42,12 @@ from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.reconcile import NotForAPerson
 
 if TYPE_CHECKING:
-    from icav2_copy_batch.stages.doctor import Doctor
-    from icav2_copy_batch.stages.listing import Listing
-    from icav2_copy_batch.stages.plan import Plan
-    from icav2_copy_batch.stages.recheck import Recheck
+    from icav2_copy_batch.operators.doctor import Doctor
+    from icav2_copy_batch.operators.listing import Listing
+    from icav2_copy_batch.operators.plan import Plan
+    from icav2_copy_batch.operators.recheck import Recheck
+    from icav2_copy_batch.operators.subscribe import Subscribe
     from icav2_copy_batch.stages.reconcile import Reconcile
-    from icav2_copy_batch.stages.subscribe import Subscribe
 
 LISTED_SINCE = timedelta(days=90)
 """So far back copies are listed where nobody says how far."""
