@@ -89,6 +89,7 @@ def test_a_copy_is_submitted_and_reported(shell: Shell, stack: LocalStack, subsc
     shell("submit", path, "--id", "program-1", "--tag", "run=901", "--wait", "--timeout", "6m")
     assert simulator(stack).copied(manifest) == (len(manifest), len(manifest))
     assert [copy["copy_id"] for copy in shell.shown("list", "--tag", "run=901")] == ["program-1"]
+    assert shell("watch", "program-1").stdout.startswith("copy\tprogram-1\tCOMPLETED\t")
     assert "Copy program-1: COMPLETED" in shell("report", "program-1", "--format", "html").stdout
     assert subscriber.settled("program-1")["detail"]["tags"] == {"run": "901"}
     rows = list(csv.DictReader(StringIO(shell("report", "program-1", "--format", "csv").stdout)))
