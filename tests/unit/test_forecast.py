@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from icav2_copy_batch.domain import forecast as forecasts
 from icav2_copy_batch.domain.costs import READ_UNIT_DOLLARS, WRITE_UNIT_DOLLARS, cost_of
 from icav2_copy_batch.domain.forecast import (
     BETWEEN_SECONDS,
@@ -20,7 +21,6 @@ from icav2_copy_batch.domain.forecast import (
     History,
     Load,
     forecast,
-    rounds_for,
 )
 from icav2_copy_batch.domain.job import ALL_THERE, Attempt
 from icav2_copy_batch.domain.schedule import Slots
@@ -106,14 +106,14 @@ def test_a_job_that_fails_is_tried_again_until_its_attempts_are_used_up() -> Non
     found = of(1, attempts=3, history=failing)
     assert found.p50_seconds == pytest.approx(30 + 2 * BETWEEN_SECONDS + AROUND)
     assert found.chance_all_pass == pytest.approx(0, abs=1e-3)
-    assert found.failures == pytest.approx(3, rel=1e-3)
+    assert found.retries == pytest.approx(2, rel=1e-3), "the last failure is followed by no attempt"
 
 
 def test_the_chance_falls_with_the_jobs_and_rises_with_the_attempts() -> None:
     history = History([10.0] * 80, [10.0] * 20)
     assert of(44, attempts=3, history=history).chance_all_pass == pytest.approx((1 - 0.2**3) ** 44)
     assert of(44, attempts=6, history=history).chance_all_pass == pytest.approx((1 - 0.2**6) ** 44)
-    assert of(1, attempts=6, history=history).failures == pytest.approx(0.25, abs=1e-3)
+    assert of(1, attempts=6, history=history).retries == pytest.approx(sum(0.2**n for n in range(1, 6)))
 
 
 def test_what_is_in_flight_holds_its_slots_until_it_ends() -> None:
@@ -137,11 +137,31 @@ def test_a_full_project_of_others_does_not_hold_ours() -> None:
 
 def test_a_plan_of_nothing_takes_no_attempt() -> None:
     found = of({})
-    assert (found.p50_seconds, found.chance_all_pass, found.failures) == (AROUND, 1, 0)
+    assert (found.p50_seconds, found.chance_all_pass, found.retries) == (AROUND, 1, 0)
 
 
-def test_a_large_copy_is_simulated_less_often() -> None:
-    assert (of(1).rounds, rounds_for(1000), rounds_for(100_000)) == (MOST_ROUNDS, 300, FEWEST_ROUNDS)
+def test_a_large_copy_is_simulated_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecasts, "WORK", 6000)
+    assert of(1).rounds == MOST_ROUNDS
+    assert of(100).rounds == pytest.approx(60, abs=1)
+    assert of(4000).rounds == FEWEST_ROUNDS
+
+
+def test_on_a_busy_stack_a_copy_is_simulated_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempts of others take as much work as ours."""
+    monkeypatch.setattr(forecasts, "WORK", 30_000)
+    found = of(30, Load(waiting={"elsewhere": 10_000}, copies=20), Slots(total=20))
+    assert found.rounds == pytest.approx(30_000 / (30 * 21), abs=3)
+    assert found.p50_seconds == pytest.approx(30 * 21 / 20 * 10, rel=0.1)
+
+
+def test_what_is_too_much_for_one_simulation_takes_as_long_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = Load(waiting={"elsewhere": 10_000}, copies=1)
+    whole = of(1000, busy, Slots(total=100))
+    monkeypatch.setattr(forecasts, "WORK", 500)
+    part = of(1000, busy, Slots(total=100))
+    assert part.rounds == FEWEST_ROUNDS
+    assert part.p50_seconds == pytest.approx(whole.p50_seconds, rel=0.1)
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------

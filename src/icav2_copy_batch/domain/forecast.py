@@ -7,7 +7,7 @@ The slots, the limit of attempts and what else is under way are as they are. The
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
@@ -33,7 +33,11 @@ Of what docs/benchmarks.md has as *start*, *between* and *end*, that is the part
 when it is queued, and ends when its end is noted.
 """
 WORK = 300_000
-"""So many jobs are simulated in all: a large copy is simulated less often."""
+"""So many attempts are simulated, ours and others': a large copy, or one on a busy stack, is simulated less often.
+
+No single simulation has more of them either: what is left then takes as long in proportion. So the largest forecast
+takes half a minute.
+"""
 MOST_ROUNDS, FEWEST_ROUNDS = 1000, 10
 
 Project = str
@@ -94,36 +98,42 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When a copy will have settled, and how many of its attempts will fail."""
+    """When a copy will have settled, and how often its jobs will be tried again."""
 
     p50_seconds: float
     p95_seconds: float
     chance_all_pass: float
     """That no job uses up its attempts, as far as failures do not depend on each other."""
-    failures: float
-    """The number of attempts that fail, as expected."""
+    retries: float
+    """The number of attempts that follow a failed one, as expected."""
     rounds: int
 
 
 def forecast(jobs: Mapping[Project, int], load: Load, slots: Slots, max_attempts: int, history: History) -> Forecast:
     """The forecast of a copy of so many jobs into each project, were it submitted now."""
     total, rate = sum(jobs.values()), history.failure_rate
-    rounds = rounds_for(total)
-    chance = Random(1)
-    settled = sorted(_Round(chance, jobs, load, slots, max_attempts, history).settled_after() for _ in range(rounds))
+    settled = sorted(_rounds(jobs, load, slots, max_attempts, history))
     exhausted = rate**max_attempts
     return Forecast(
         p50_seconds=_quantile(settled, 0.5),
         p95_seconds=_quantile(settled, 0.95),
         chance_all_pass=(1 - exhausted) ** total,
-        failures=total * sum(rate**number for number in range(1, max_attempts + 1)),
-        rounds=rounds,
+        retries=total * sum(rate**number for number in range(1, max_attempts)),
+        rounds=len(settled),
     )
 
 
-def rounds_for(jobs: int) -> int:
-    """How often a copy of so many jobs is simulated."""
-    return max(FEWEST_ROUNDS, min(MOST_ROUNDS, WORK // max(jobs, 1)))
+def _rounds(
+    jobs: Mapping[Project, int], load: Load, slots: Slots, max_attempts: int, history: History
+) -> Iterator[float]:
+    """When the copy has settled, once for each simulation."""
+    chance, attempts = Random(1), 0
+    for number in range(MOST_ROUNDS):
+        if number >= FEWEST_ROUNDS and attempts >= WORK:
+            return
+        one = _Round(chance, jobs, load, slots, max_attempts, history)
+        yield one.settled_after()
+        attempts += one.attempts
 
 
 def _seconds_between(began: str, ended: str) -> float:
@@ -145,7 +155,7 @@ class _Round:
         self._seconds = {fails: history.seconds(fails=fails) for fails in (True, False)}
         self._ready = {project: [0] * number for project, number in jobs.items()}
         """Our jobs that may be launched, as the number of their failures, by project."""
-        self._left = sum(jobs.values())
+        self._total = self._left = sum(jobs.values())
         self._others = Counter(load.waiting)
         self._copies = max(load.copies, 1)
         self._in_use: Counter[Project] = Counter()
@@ -155,6 +165,8 @@ class _Round:
         """When, a number that no other event has, whether an attempt ends (or a job may be launched again), of which
         project, whether it is ours, and how often the job has failed."""
         self._numbers = count()
+        self.attempts = 0
+        """The attempts that were simulated, ours and others'."""
         for project, number in load.in_flight.items():
             for _ in range(number):
                 self._begin(0.0, project, ours=False, failures=0, share=self._random())
@@ -164,6 +176,8 @@ class _Round:
         now = START_SECONDS
         self._launch(now)
         while self._left:
+            if self.attempts >= WORK:
+                return now * self._total / max(self._total - self._left, 1) + END_SECONDS
             at, _, is_end, project, ours, failures = heappop(self._events)
             now = max(at, now)
             if not is_end:
@@ -184,6 +198,7 @@ class _Round:
 
     def _begin(self, now: float, project: Project, *, ours: bool, failures: int, share: float = 1.0) -> None:
         """An attempt, which has a slot until it ends; of one that is under way only a share is left."""
+        self.attempts += 1
         self._in_use[project] += 1
         self._in_flight[ours] += 1
         fails = self._random() < self._rate

@@ -148,9 +148,9 @@ class Plan:
         history, load = self._history(), self._load()
         of_project = Counter(parse_uri(job.destination).project for job in jobs)
         found = forecast(of_project, load, self.slots, self.max_attempts, history)
-        cost = cost_of(len(jobs), sum(len(job.sources) for job in jobs), found.failures)
+        cost = cost_of(len(jobs), sum(len(job.sources) for job in jobs), found.retries)
         return {
-            "cost": {**asdict(cost), "attempts": round(len(jobs) + found.failures, 1)},
+            "cost": {**asdict(cost), "attempts": round(len(jobs) + found.retries, 1)},
             "forecast": {
                 "p50_seconds": round(found.p50_seconds, 1),
                 "p95_seconds": round(found.p95_seconds, 1),
