@@ -77,7 +77,7 @@ def test_what_can_be_seen_from_here_is_not_asked(shell: Terminal) -> None:
 def test_a_plan_is_lines_of_data(shell: Terminal) -> None:
     shell.control.ok("plan", **with_findings(finding(1)))
     result = shell("plan", shell.good_manifest())
-    assert (result.exit_code, result.stderr) == (Exit.DONE, "It would not fail for what was found.\n")
+    assert (result.exit_code, result.stderr) == (Exit.DONE, "Nothing that was found would make it fail.\n")
     printed = lines(result.stdout)
     assert printed[:6] == [
         ["jobs", "4"], ["files", "6"], ["folders", "1"], ["bytes", "1500000000"], ["would_fail", "no"],
@@ -120,6 +120,14 @@ def test_a_terminal_shows_the_summary_first_and_then_the_first_findings(shell: T
     assert "… and 50 more: --json" in shown
 
 
+def test_findings_of_a_kind_from_which_different_things_follow_are_shown_apart(shell: Terminal) -> None:
+    busy = [{**finding(number, "FOLDER_BUSY"), "follows": f"follows {number > 1}"} for number in range(5)]
+    shell.control.ok("plan", **with_findings(*busy))
+    shown = without_style(shell.pretty("plan", shell.good_manifest()).stdout)
+    assert "FOLDER_BUSY  2: follows False" in shown
+    assert "FOLDER_BUSY  3: follows True" in shown
+
+
 def test_a_plan_says_what_it_rests_on(shell: Terminal) -> None:
     little = {**FORECAST, "is_of_history": False, "history_attempts": 3, "jobs_in_flight": 200, "jobs_waiting": 1000}
     other = {**INTO, "project": "elsewhere"}
@@ -143,6 +151,7 @@ def test_a_plan_that_was_not_finished_says_how_far_it_came(shell: Terminal) -> N
     assert result.stderr.startswith(
         "Not all was looked at, since the time was up: 7 of 7 sources, 3,000 of 9,000 destinations.\n"
     )
+    assert result.stderr.endswith("In what was looked at, nothing stands in its way.\n")
 
 
 def test_what_ingest_would_reject_is_data(shell: Terminal) -> None:

@@ -13,12 +13,13 @@ import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.control import PLAN
-from icav2_copy_batch.domain.findings import CONSEQUENCES, UNCOMPARED, Kind
+from icav2_copy_batch.domain.findings import CONSEQUENCES, MAY_WAIT, THERE_ALREADY, UNCOMPARED, FindingKind
 from icav2_copy_batch.domain.ica import IcaData, IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.job import JobStatus, timestamp
-from icav2_copy_batch.domain.manifest import Limits, PlannedJob
+from icav2_copy_batch.domain.job import Copy, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
-from icav2_copy_batch.domain.stops import ALL, Paused, project_subject
+from icav2_copy_batch.domain.stops import ALL, Paused, copy_subject, project_subject
+from icav2_copy_batch.operators import plan as plans
 from icav2_copy_batch.operators import survey
 from icav2_copy_batch.operators.control import Control
 from icav2_copy_batch.operators.plan import Plan
@@ -88,7 +89,7 @@ class World(doubles.World):
         return found
 
     def findings(self, manifest: object = MANIFEST, **options: Any) -> list[tuple[str, str]]:
-        """Kind and path of each."""
+        """FindingKind and path of each."""
         found = self.plan(manifest, **options)
         assert sum(found["finding_counts"].values()) == len(found["findings"])
         return [(each["kind"], each["uri"]) for each in found["findings"]]
@@ -97,6 +98,13 @@ class World(doubles.World):
         """Something that lies in the destination project already, with its folder."""
         self.ica.add(f"{path.rpartition('/')[0]}/")
         self.ica.data[path] = IcaData(path, path, status, size, etag)
+
+    def waiting(self, copy_id: str, *folders: int) -> None:
+        """A copy whose jobs, into these folders, have never had a launch message."""
+        planned = [PlannedJob(f"icav2://{TO}/to/{number}/", tuple(self.sources)) for number in folders]
+        self.create_copy(planned, copy_id)
+        self.table.create_jobs(copy_id, planned, CopyOptions(), self.clock())
+        self.table.create_backlogs(backlogs_of(copy_id, planned, timestamp(self.clock())))
 
     def settled(self, copy_id: str, outcomes: Iterable[tuple[str, float]]) -> None:
         """A settled copy of one job, with attempts that ended so after so many seconds each."""
@@ -187,7 +195,7 @@ def test_a_source_that_is_missing_or_not_available_is_found(world: World) -> Non
         ("SKIP", 7, "EXISTS_SAME", "would be skipped", False),
         ("SKIP", 8, "EXISTS_DIFFERENT", "would be skipped by ICA and then fail verification", True),
         ("OVERWRITE", 8, "EXISTS_OVERWRITTEN", "would be overwritten", False),
-        ("RENAME", 8, "EXISTS_RENAMED", "would be kept beside, renamed", False),
+        ("RENAME", 8, "EXISTS_RENAMED", "stays; the copy gets another name", False),
     ],
 )
 def test_what_is_there_already_is_found(
@@ -293,14 +301,72 @@ def test_a_folder_into_which_another_copy_writes_is_busy(world: World, status: J
     (finding,) = world.plan()["findings"]
     assert (finding["kind"], finding["uri"], finding["fails"]) == ("FOLDER_BUSY", f"icav2://{TO}/to/2/", False)
     assert "copy other" in finding["what"]
+    assert (finding["follows"] == MAY_WAIT) == (status is JobStatus.QUEUED)
 
 
-def test_a_folder_into_which_another_copy_will_write_is_busy_too(world: World) -> None:
-    planned = [PlannedJob(f"icav2://{TO}/to/{number}/", tuple(world.sources)) for number in (2, 5)]
-    world.create_copy(planned, "other")
-    world.table.create_jobs("other", planned, CopyOptions(), world.clock())
-    world.table.create_backlogs(backlogs_of("other", planned, timestamp(world.clock())))
-    assert world.findings() == [("FOLDER_BUSY", f"icav2://{TO}/to/2/")]
+def test_a_folder_into_which_another_copy_will_write_may_be_busy(world: World) -> None:
+    world.waiting("other", 2, 5)
+    (finding,) = world.plan()["findings"]
+    assert (finding["kind"], finding["uri"], finding["follows"]) == ("FOLDER_BUSY", f"icav2://{TO}/to/2/", MAY_WAIT)
+    assert finding["what"] == "jobs of copy other wait to go into it"
+
+
+def test_folders_that_are_busy_are_named_before_those_that_may_be(world: World) -> None:
+    (job,) = world.create(f"icav2://{TO}/to/2/", copy_id="first")
+    doubles.run(world.table, job, world.clock(), "ica-1", TO)
+    world.waiting("other", 1, 2)
+    found = world.plan()["findings"]
+    assert [(each["uri"][-5:], each["follows"] == MAY_WAIT) for each in found] == [
+        ("/to/2/"[1:], False),
+        ("to/1/", True),
+    ]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_what_is_held_or_cancelled_keeps_nobody_from_a_folder_or_a_slot(world: World, cancelled: bool) -> None:
+    world.waiting("other", 2, 5)
+    world.create(f"icav2://{TO}/to/3/", copy_id="third")
+    assert world.plan()["forecast"]["jobs_waiting"] == 3
+    for copy_id in ("other", "third"):
+        if cancelled:
+            world.table.mark_cancelled(copy_id, world.clock())
+        else:
+            world.table.pause(Paused(copy_subject(copy_id), timestamp(world.clock())), copy_id)
+    found = world.plan()
+    assert (found["findings"], found["forecast"]["jobs_waiting"]) == ([], 0)
+
+
+def test_what_a_pause_holds_beside_ours_is_launched_with_it(world: World) -> None:
+    """The time is that after the pause has ended, for all."""
+    world.waiting("other", 2)
+    world.table.pause(Paused(project_subject(TO), timestamp(world.clock())))
+    found = world.plan()
+    assert found["finding_counts"] == {"FOLDER_BUSY": 1, "PAUSED": 1}
+    assert found["forecast"]["jobs_waiting"] == 1
+
+
+def test_an_id_that_is_in_use_is_found(world: World) -> None:
+    world.create(f"icav2://{TO}/elsewhere/", copy_id="other")
+    found = world.plan(copy_id="other")
+    (finding,) = found["findings"]
+    assert (finding["kind"], finding["uri"], finding["fails"]) == ("ID_IN_USE", "other", True)
+    assert found["would_fail"] is True
+    assert world.findings(copy_id="another") == []
+
+
+def test_a_submission_that_is_there_already_copies_nothing(world: World) -> None:
+    jobs = flip(MANIFEST, Limits())
+    count, now = len(jobs), timestamp(world.clock())
+    world.table.create_copy(Copy("run-42", digest(jobs, CopyOptions()), now, count, count, "s3://our-bucket/m"))
+    found = world.plan(copy_id="run-42")
+    (finding,) = found["findings"]
+    assert (finding["kind"], finding["follows"], found["would_fail"]) == ("ID_IN_USE", THERE_ALREADY, False)
+    assert world.plan(copy_id="run-42", action_on_exist="RENAME")["would_fail"] is True
+
+
+def test_a_copy_that_is_to_be_held_is_said_to_be_paused(world: World) -> None:
+    assert world.findings(hold=True) == [("PAUSED", "this copy")]
+    assert world.findings(hold=True, copy_id="run-42") == [("PAUSED", "run-42")]
 
 
 def test_what_is_paused_is_said(world: World) -> None:
@@ -398,6 +464,34 @@ def test_the_history_is_that_of_settled_copies(world: World) -> None:
     assert expected["p50_seconds"] >= 100
 
 
+def test_many_open_copies_do_not_hide_the_history(world: World) -> None:
+    world.settled("old", [("SUCCEEDED", 100)])
+    world.clock.forward(1)
+    for number in range(plans.MOST_COPIES):
+        world.waiting(f"open-{number}", 100 + number)
+        world.clock.forward(1)
+    assert world.plan()["forecast"]["history_attempts"] == 1
+
+
+def test_of_a_large_copy_a_part_is_read_for_the_history(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "JOBS_OF_A_COPY", 2)
+    read: list[object] = []
+    jobs = world.table.jobs
+
+    def noted(copy_id: str, after: str | None = None) -> Iterable[Job]:
+        for job in jobs(copy_id, after):
+            read.append(job)
+            yield job
+
+    world.waiting("large", *range(100, 120))
+    world.table.mark_cancelled("large", world.clock())
+    for job in list(jobs("large")):
+        world.table.cancel(job, world.clock())
+    monkeypatch.setattr(world.table, "jobs", noted)
+    expected = world.plan()["forecast"]
+    assert (expected["history_attempts"], expected["history_copies"], len(read)) == (0, 0, 2)
+
+
 def test_the_history_is_not_older_than_three_months(world: World) -> None:
     world.settled("old", [("SUCCEEDED", 100)])
     world.clock.forward(days=100)
@@ -407,10 +501,7 @@ def test_the_history_is_not_older_than_three_months(world: World) -> None:
 def test_what_others_have_under_way_counts(world: World) -> None:
     running, _ = world.create(f"icav2://{TO}/x/", f"icav2://{TO}/y/", copy_id="other")
     doubles.run(world.table, running, world.clock(), "ica-1", TO)
-    planned = [PlannedJob(f"icav2://{TO}/z/{number}/", tuple(world.sources)) for number in range(30)]
-    world.create_copy(planned, "third")
-    world.table.create_jobs("third", planned, CopyOptions(), world.clock())
-    world.table.create_backlogs(backlogs_of("third", planned, timestamp(world.clock())))
+    world.waiting("third", *range(100, 130))
     expected = world.plan()["forecast"]
     assert (expected["jobs_in_flight"], expected["jobs_waiting"]) == (1, 31)
     alone = expected["p50_seconds"]
@@ -428,5 +519,5 @@ def test_jobs_that_would_be_refused_cost_nothing_more(world: World) -> None:
 
 
 def test_every_kind_of_finding_has_a_consequence() -> None:
-    assert CONSEQUENCES.keys() == set(Kind)
+    assert CONSEQUENCES.keys() == set(FindingKind)
     assert all(each.fails for each in CONSEQUENCES.values() if each.is_refused)

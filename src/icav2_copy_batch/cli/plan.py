@@ -46,7 +46,14 @@ def plan(context: typer.Context, *, file: File, stack: StackName = None, as_json
     if found.would_fail:
         out.say("It would fail as it stands.", style="red")
         raise typer.Exit(Exit.REFUSED)
-    out.say("Nothing stands in its way." if not found.findings else "It would not fail for what was found.")
+    out.say(_verdict(found))
+
+
+def _verdict(found: Plan) -> str:
+    """What is said of a copy that would not fail."""
+    if found.findings:
+        return "Nothing that was found would make it fail."
+    return "In what was looked at, nothing stands in its way." if found.stopped else "Nothing stands in its way."
 
 
 # --- plain lines -----------------------------------------------------------------------------------------------------
@@ -134,7 +141,7 @@ def _projects(found: Plan) -> RenderableType:
 def _findings(findings: Sequence[PlanFinding]) -> Iterator[RenderableType]:
     """The first of them, by kind; how many there are of each kind, and how many are not shown."""
     shown = 0
-    for kind, of_kind in groupby(findings, key=lambda each: each.kind):
+    for (kind, _), of_kind in groupby(findings, key=lambda each: (each.kind, each.follows)):
         each = list(of_kind)
         yield Text("")
         style = "red" if each[0].fails else "yellow"

@@ -23,7 +23,7 @@ class PlannedProject:
 
 @dataclass(frozen=True, slots=True)
 class PlanFinding:
-    """Something that would go otherwise than one may expect: a kind of ``domain.findings.Kind``."""
+    """Something that would go otherwise than one may expect: a kind of ``domain.findings.FindingKind``."""
 
     kind: str
     uri: str = ""

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from icav2_copy_batch.domain.commands import Submit
@@ -15,9 +15,10 @@ from icav2_copy_batch.domain.control import CannotDo, Failure, PlanCopy
 from icav2_copy_batch.domain.costs import cost_of
 from icav2_copy_batch.domain.findings import (
     CONSEQUENCES,
-    Finding,
-    Kind,
+    FindingKind,
+    PlanFinding,
     busy_folders,
+    id_in_use,
     names_alike,
     of_copy,
     projects_of,
@@ -26,12 +27,12 @@ from icav2_copy_batch.domain.forecast import History, Load, forecast
 from icav2_copy_batch.domain.ica import IcaData, IcaRefused
 from icav2_copy_batch.domain.job import Attempt, Clock, JobStatus, OpenJob
 from icav2_copy_batch.domain.json_text import decode_b64gz
-from icav2_copy_batch.domain.manifest import Limits, PlannedJob, flip
+from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import Projects, as_spelled
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread
-from icav2_copy_batch.domain.stops import ALL, project_subject
+from icav2_copy_batch.domain.stops import ALL, Stops, project_subject
 from icav2_copy_batch.domain.uri import SCHEME, parse_uri
 from icav2_copy_batch.operators.survey import Survey
 from icav2_copy_batch.ports import IcaFiles, Table
@@ -42,6 +43,9 @@ MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 HISTORY = timedelta(days=90)
 MOST_COPIES, MOST_ATTEMPTS = 50, 1000
 """The history is that of the newest settled copies, up to so many, or until there are so many attempts."""
+MOST_READ, JOBS_OF_A_COPY = 500, 250
+"""So many copies are looked at for it, since many may be open, and so many jobs of each: those of a cancelled copy may
+have no attempt."""
 MOST_WAITING = 10_000
 """So many jobs that wait in backlogs are read, for their folders."""
 
@@ -68,19 +72,22 @@ class Plan:
 
     def answer(self, request: PlanCopy) -> Answer:
         """The plan of a submission. Raises ``CannotDo`` where ingest would refuse it, and ``IcaUnavailable``."""
+        submit = request.submit
         named = _Names(self.project_id)
         projects = Projects(named.look_up)
-        jobs = self._jobs(request.submit, projects)
+        jobs = self._jobs(submit, projects)
+        stops = self._stops(jobs)
         survey = Survey(self.ica, self.seconds_left, self.spread, unknown=set(named.unknown))
         survey.findings += named.findings(jobs)
         survey.look_at_sources(jobs)
-        survey.look_at_copies(jobs, self._of_copy(request.submit))
-        survey.findings += [*names_alike(jobs), *busy_folders(jobs, self._folders_of_others()), *self._pauses(jobs)]
+        survey.look_at_copies(jobs, self._of_copy(submit))
+        survey.findings += [*self._id_in_use(submit, jobs), *names_alike(jobs)]
+        survey.findings += [*busy_folders(jobs, *self._folders_of_others(stops)), *self._pauses(jobs, submit)]
         launched = _not_refused(jobs, survey)
         fails = any(finding.fails for finding in survey.findings)
         return {
             **_counts(jobs, survey.sources),
-            "action_on_exist": request.submit.options.action_on_exist,
+            "action_on_exist": submit.options.action_on_exist,
             "projects": _by_project(jobs, survey.sources, projects.names),
             "would_fail": fails,
             "refused_jobs": len(jobs) - len(launched),
@@ -88,7 +95,7 @@ class Plan:
             "findings": [asdict(_spelled(each, projects.names)) for each in _in_order(survey.findings)],
             "looked_at": {"sources": asdict(survey.at_sources), "copies": asdict(survey.at_copies)},
             "stopped": survey.stopped,
-            **self._expected(launched, fails=fails),
+            **self._expected(launched, stops, fails=fails),
         }
 
     # --- what is asked for -------------------------------------------------------------------------------------------
@@ -104,48 +111,67 @@ class Plan:
             message = f"the submission would be rejected: it has {problems}"
             raise CannotDo(Failure.REFUSED, message, refused.problems) from None
 
-    def _of_copy(self, submit: Submit) -> Callable[[str, IcaData, IcaData], Finding]:
+    def _of_copy(self, submit: Submit) -> Callable[[str, IcaData, IcaData], PlanFinding]:
         action, sizes = submit.options.action_on_exist, self.verification is not Verification.NONE
         etags = self.verification is Verification.ETAG
         return lambda uri, there, source: of_copy(uri, there, source, action, sizes=sizes, etags=etags)
 
+    def _id_in_use(self, submit: Submit, jobs: Sequence[PlannedJob]) -> Iterator[PlanFinding]:
+        if submit.copy_id and (present := self.table.get_copy(submit.copy_id)):
+            is_same = present.digest == digest(jobs, submit.options)
+            yield id_in_use(present.copy_id, present.submitted_at, is_same=is_same)
+
     # --- what else is under way --------------------------------------------------------------------------------------
 
-    def _folders_of_others(self) -> dict[str, str]:
-        """Folders into which open copies write or will write, each with one of these copies."""
-        return {job.destination: job.copy_id for job in self._open_jobs()}
+    def _stops(self, jobs: Sequence[PlannedJob]) -> Stops:
+        """What holds others and not ours. When a pause of both ends, others are launched as well."""
+        stops = self.table.stops()
+        return replace(stops, paused=stops.paused - {ALL, *map(project_subject, projects_of(jobs))})
 
-    def _open_jobs(self) -> Iterator[OpenJob]:
-        waiting = list(dict.fromkeys(backlog.copy_id for backlog in self.table.backlogs()))
-        yield from islice((job for copy_id in waiting for job in self.table.unlaunched_jobs(copy_id)), MOST_WAITING)
-        for status in (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING):
-            yield from self.table.jobs_in(status)
+    def _folders_of_others(self, stops: Stops) -> tuple[dict[str, str], dict[str, str]]:
+        """Folders into which open copies write, and into which they will write, each with one of these copies."""
+        # In this order a job that moves on meanwhile is seen twice rather than not at all.
+        waiting = {job.destination: job.copy_id for job in self._waiting_jobs(stops)}
+        claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
+        return {job.destination: job.copy_id for job in claimed}, waiting
 
-    def _pauses(self, jobs: Sequence[PlannedJob]) -> Iterator[Finding]:
+    def _waiting_jobs(self, stops: Stops) -> Iterator[OpenJob]:
+        backlogs = (each for each in self.table.backlogs() if not stops.holds(each.copy_id, each.project))
+        waiting = list(dict.fromkeys(each.copy_id for each in backlogs))
+        in_backlogs = (job for copy_id in waiting for job in self.table.unlaunched_jobs(copy_id))
+        for job in chain(islice(in_backlogs, MOST_WAITING), self.table.jobs_in(JobStatus.QUEUED)):
+            if not stops.holds(job.copy_id, job.project):
+                yield job
+
+    def _pauses(self, jobs: Sequence[PlannedJob], submit: Submit) -> Iterator[PlanFinding]:
         paused = {each.subject: each for each in self.table.pauses()}
         subjects = {ALL: "everything"} | {project_subject(each): f"{SCHEME}{each}/" for each in projects_of(jobs)}
         for subject, uri in subjects.items():
             if pause := paused.get(subject):
                 by, why = f" by {pause.by}" if pause.by else "", f": {pause.reason}" if pause.reason else ""
-                yield Finding.of(Kind.PAUSED, uri, f"is paused since {pause.since}{by}{why}")
+                yield PlanFinding.of(FindingKind.PAUSED, uri, f"is paused since {pause.since}{by}{why}")
+        if submit.hold:
+            yield PlanFinding.of(FindingKind.PAUSED, submit.copy_id or "this copy", "would be held (hold)")
 
-    def _load(self) -> Load:
+    def _load(self, stops: Stops) -> Load:
         """The slots that are in use, and what waits for slots in the backlogs and after an attempt."""
         waiting: Counter[str] = Counter()
         copies = set()
         for backlog in self.table.backlogs():
-            waiting[backlog.project] += backlog.last - backlog.next + 1
-            copies.add(backlog.copy_id)
+            if not stops.holds(backlog.copy_id, backlog.project):
+                waiting[backlog.project] += backlog.last - backlog.next + 1
+                copies.add(backlog.copy_id)
         for job in self.table.jobs_in(JobStatus.QUEUED):
-            waiting[job.project] += 1
-            copies.add(job.copy_id)
+            if not stops.holds(job.copy_id, job.project):
+                waiting[job.project] += 1
+                copies.add(job.copy_id)
         return Load(self.table.slots_in_use(), waiting, len(copies))
 
     # --- what to expect ----------------------------------------------------------------------------------------------
 
-    def _expected(self, jobs: Sequence[PlannedJob], *, fails: bool) -> Answer:
+    def _expected(self, jobs: Sequence[PlannedJob], stops: Stops, *, fails: bool) -> Answer:
         """What the jobs that would be launched cost, and how long they take."""
-        history, load = self._history(), self._load()
+        history, load = self._history(), self._load(stops)
         of_project = Counter(parse_uri(job.destination).project for job in jobs)
         found = forecast(of_project, load, self.slots, self.max_attempts, history)
         cost = cost_of(len(jobs), sum(len(job.sources) for job in jobs), found.retries)
@@ -168,16 +194,17 @@ class Plan:
     def _history(self) -> History:
         """The attempts of the newest settled copies: of an open one only the quick attempts would have ended."""
         now = self.clock()
-        settled = [each for each in self.table.recent_copies(now - HISTORY, now, MOST_COPIES) if not each.open_jobs]
-        seen: set[str] = set()
-
-        def attempts() -> Iterator[Attempt]:
-            for copy in settled:
-                for job in self.table.jobs(copy.copy_id):
-                    seen.add(copy.copy_id)
-                    yield from job.attempts
-
-        return replace(History.of(islice(attempts(), MOST_ATTEMPTS), 0), copies=len(seen))
+        settled = (each for each in self.table.recent_copies(now - HISTORY, now, MOST_READ) if not each.open_jobs)
+        found: list[Attempt] = []
+        copies = 0
+        for copy in settled:
+            jobs = islice(self.table.jobs(copy.copy_id), JOBS_OF_A_COPY)
+            attempts = [attempt for job in jobs for attempt in job.attempts]
+            found += attempts
+            copies += bool(attempts)
+            if copies >= MOST_COPIES or len(found) >= MOST_ATTEMPTS:
+                break
+        return History.of(found[:MOST_ATTEMPTS], copies)
 
 
 class _Names:
@@ -195,13 +222,13 @@ class _Names:
             self.unknown[name] = str(error)
             return name
 
-    def findings(self, jobs: Sequence[PlannedJob]) -> Iterator[Finding]:
+    def findings(self, jobs: Sequence[PlannedJob]) -> Iterator[PlanFinding]:
         """One for each unknown name, at the first URI that has it."""
         first: dict[str, str] = {}
         for uri in (uri for job in jobs for uri in (job.destination, *job.sources)) if self.unknown else ():
             first.setdefault(parse_uri(uri).project, uri)
         for name, said in self.unknown.items():
-            yield Finding.of(Kind.UNKNOWN_PROJECT, first[name], said)
+            yield PlanFinding.of(FindingKind.UNKNOWN_PROJECT, first[name], said)
 
 
 # --- the answer ------------------------------------------------------------------------------------------------------
@@ -243,17 +270,17 @@ def _not_refused(jobs: Sequence[PlannedJob], survey: Survey) -> list[PlannedJob]
     return [job for job in jobs if not any(map(is_refused, (job.destination, *job.sources)))]
 
 
-def _in_order(findings: Sequence[Finding]) -> list[Finding]:
-    order = {kind: number for number, kind in enumerate(Kind)}
+def _in_order(findings: Sequence[PlanFinding]) -> list[PlanFinding]:
+    order = {kind: number for number, kind in enumerate(FindingKind)}
     return sorted(findings, key=lambda each: order[each.kind])
 
 
-def _count(findings: Sequence[Finding]) -> dict[str, int]:
+def _count(findings: Sequence[PlanFinding]) -> dict[str, int]:
     counts = Counter(each.kind for each in findings)
-    return {kind.value: counts[kind] for kind in Kind if counts[kind]}
+    return {kind.value: counts[kind] for kind in FindingKind if counts[kind]}
 
 
-def _spelled(finding: Finding, names: Mapping[str, str]) -> Finding:
+def _spelled(finding: PlanFinding, names: Mapping[str, str]) -> PlanFinding:
     if not names or not finding.uri.startswith(SCHEME):
         return finding
     return replace(finding, uri=as_spelled(finding.uri, names))

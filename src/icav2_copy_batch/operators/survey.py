@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from icav2_copy_batch.domain.findings import Finding, Kind, of_source
+from icav2_copy_batch.domain.findings import FindingKind, PlanFinding, of_source
 from icav2_copy_batch.domain.ica import IcaData, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.spread import Spread
@@ -28,7 +28,7 @@ SECONDS_TO_FINISH = 150.0
 
 logger = logging.getLogger(__name__)
 
-OfCopy = Callable[[str, IcaData, IcaData], Finding]
+OfCopy = Callable[[str, IcaData, IcaData], PlanFinding]
 """What is found where something lies at a copy's URI: from that URI, what lies there, and the source."""
 
 
@@ -49,7 +49,7 @@ class Survey:
     spread: Spread
     sources: dict[str, IcaData] = field(default_factory=dict)
     """What was found of the sources, by URI."""
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[PlanFinding] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
     """Projects that ICA does not show, or of which it refuses to say anything."""
     at_sources: Looks = field(default_factory=Looks)
@@ -139,8 +139,8 @@ class Survey:
         """One finding for a project that ICA does not show."""
         if project not in self.unknown:
             is_unknown = isinstance(error, IcaRefused) and error.http_status in (403, 404)
-            kind = Kind.UNKNOWN_PROJECT if is_unknown else Kind.LOOK_UP_REFUSED
-            self.findings.append(Finding.of(kind, f"{SCHEME}{project}{path}", str(error)))
+            kind = FindingKind.UNKNOWN_PROJECT if is_unknown else FindingKind.LOOK_UP_REFUSED
+            self.findings.append(PlanFinding.of(kind, f"{SCHEME}{project}{path}", str(error)))
             self.unknown.add(project)
 
 
