@@ -23,7 +23,15 @@ from icav2_copy_batch.operators import plan as plans
 from icav2_copy_batch.operators import survey
 from icav2_copy_batch.operators.control import Control
 from icav2_copy_batch.operators.plan import Plan
-from icav2_copy_batch.operators.survey import MOST_OF_A_FOLDER, PORTION, SECONDS_TO_FINISH, SIDE_BY_SIDE, portions_of
+from icav2_copy_batch.operators.survey import (
+    MOST_COPIES_OF_A_FOLDER,
+    MOST_OF_A_FOLDER,
+    MOST_REFUSED,
+    PORTION,
+    SECONDS_TO_FINISH,
+    SIDE_BY_SIDE,
+    portions_of,
+)
 from icav2_copy_batch.stages.verify import Verification
 from tests import doubles
 
@@ -288,9 +296,50 @@ def test_a_project_of_an_unknown_id_is_found_once(world: World) -> None:
 
 
 def test_another_refusal_of_ica_is_told_in_its_words(world: World) -> None:
-    world.ica.trouble("find", IcaRefused("what a path", http_status=400), only=TO)
-    (finding,) = world.plan()["findings"]
+    world.ica.trouble("find", IcaRefused("what a path", http_status=400), only="/run/b.txt")
+    found = world.plan()
+    (finding,) = found["findings"]
     assert (finding["kind"], finding["what"], finding["fails"]) == ("LOOK_UP_REFUSED", "what a path", True)
+    assert (finding["uri"], found["refused_jobs"]) == (f"icav2://{FROM}/run/b.txt", 1)
+    assert found["looked_at"] == {"sources": {"done": 3, "of": 3}, "copies": {"done": 4, "of": 4}}
+
+
+def test_a_path_that_ica_refuses_is_found_among_many(world: World) -> None:
+    names = [f"/run/{number:04d}" for number in range(500)]
+    world.ica.add(*names)
+    world.ica.trouble("find", IcaRefused("what a path", http_status=400), only="/run/0123")
+    del world.ica.data["/run/0124"]
+    found = world.plan({f"icav2://{FROM}{name}": [f"icav2://{TO}/to/{name[-4:]}/"] for name in names})
+    assert [(each["kind"], each["uri"]) for each in found["findings"]] == [
+        ("LOOK_UP_REFUSED", f"icav2://{FROM}/run/0123"),
+        ("SOURCE_MISSING", f"icav2://{FROM}/run/0124"),
+    ]
+    assert (found["refused_jobs"], found["bytes"]) == (2, 498 * 7)
+    assert len(world.ica.called("find")) < 25
+
+
+def test_a_project_of_which_ica_refuses_many_paths_is_asked_no_more(world: World) -> None:
+    names = [f"/run/{number:04d}" for number in range(500)]
+    world.ica.trouble("find", IcaRefused("not today", http_status=400), only=FROM)
+    found = world.plan({f"icav2://{FROM}{name}": [f"icav2://{TO}/to/{name[-4:]}/"] for name in names})
+    assert found["finding_counts"] == {"LOOK_UP_REFUSED": MOST_REFUSED}
+    assert found["refused_jobs"] == 500
+    assert len(world.ica.called("find")) < 3 * MOST_REFUSED
+
+
+def test_while_a_refused_path_is_searched_for_the_time_may_run_out(world: World) -> None:
+    world.ica.trouble("find", IcaRefused("what a path", http_status=400), only="/run/a.txt")
+    world.seconds_left = SECONDS_TO_FINISH + 1
+    find = world.ica.find
+
+    def slow(project_id: str, paths: Iterable[str]) -> dict[str, IcaData]:
+        world.seconds_left -= 2
+        return find(project_id, paths)
+
+    world.ica.find = slow  # type: ignore[method-assign]
+    found = world.plan()
+    assert (found["stopped"], found["findings"]) == ("the time was up", [])
+    assert len(world.ica.called("find")) == 1
 
 
 @pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.RUNNING])
@@ -402,6 +451,16 @@ def test_paths_are_looked_up_in_portions_that_keep_folders_together() -> None:
     large = [f"/one/{number}" for number in range(2 * MOST_OF_A_FOLDER + 5)]
     assert [len(each) for each in portions_of(large)] == [MOST_OF_A_FOLDER, MOST_OF_A_FOLDER, 5]
     assert list(portions_of([])) == []
+
+
+def test_of_copies_in_one_folder_fewer_are_looked_up_at_once(world: World) -> None:
+    """What its list does not have is looked up once more by the paths: dozens of calls, one after the other."""
+    world.limits = Limits(max_sources_per_job=100_000, max_sources_bytes=100_000_000)
+    names = [f"/run/{number:05d}" for number in range(MOST_COPIES_OF_A_FOLDER + 1)]
+    world.ica.add("/to/", *names)
+    world.plan({f"icav2://{FROM}{name}": [f"icav2://{TO}/to/"] for name in names})
+    asked = [len(paths) for project, *paths in world.ica.called("find") if project == TO]
+    assert asked == [1, MOST_COPIES_OF_A_FOLDER, 1]
 
 
 def many(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:

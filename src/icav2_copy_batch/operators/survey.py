@@ -21,6 +21,10 @@ from icav2_copy_batch.ports import IcaFiles
 PORTION = 1000
 """So many paths are looked up at once, or more where they lie in one folder, whose list has them all."""
 MOST_OF_A_FOLDER = 20_000
+MOST_COPIES_OF_A_FOLDER = 5_000
+"""Fewer of copies: those that its list does not have, which may be all, are looked up once more by their paths."""
+MOST_REFUSED = 20
+"""Where ICA refuses so many paths of a project, each alone, it is taken to refuse all."""
 SIDE_BY_SIDE = 4
 """So many portions are looked up at once: copies under way need ICA as well."""
 SECONDS_TO_FINISH = 150.0
@@ -52,6 +56,8 @@ class Survey:
     findings: list[PlanFinding] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
     """Projects that ICA does not show, or of which it refuses to say anything."""
+    refused: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By project, the paths of which ICA refuses to say anything."""
     at_sources: Looks = field(default_factory=Looks)
     at_copies: Looks = field(default_factory=Looks)
     """At the places where copies are to be."""
@@ -71,7 +77,7 @@ class Survey:
                 uri_text = f"{SCHEME}{project}{path}"
                 if source := found.get(path):
                     self.sources[uri_text] = source
-                if project not in self.unknown and (finding := of_source(uri_text, source)):
+                if not self._is_refused(project, path) and (finding := of_source(uri_text, source)):
                     self.findings.append(finding)
 
     def look_at_copies(self, jobs: Sequence[PlannedJob], finding: OfCopy) -> None:
@@ -86,7 +92,7 @@ class Survey:
                 continue
             for source in job.sources:
                 copies[folder.project][copied_into(folder, parse_uri(source)).path] = source
-        for project, portion, found in self._find(copies):
+        for project, portion, found in self._find(copies, MOST_COPIES_OF_A_FOLDER):
             self.at_copies.done += len(portion)
             for path, data in found.items():
                 if original := self.sources.get(copies[project][path]):
@@ -105,22 +111,45 @@ class Survey:
 
     # --- in portions -------------------------------------------------------------------------------------------------
 
-    def _find(self, paths: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Sequence[str], Mapping[str, IcaData]]]:
+    def _find(
+        self, paths: Mapping[str, Iterable[str]], most_of_a_folder: int = MOST_OF_A_FOLDER
+    ) -> Iterator[tuple[str, Sequence[str], Mapping[str, IcaData]]]:
         """Each portion of a project's paths that could be looked up, with what was found there."""
-        portions = [(project, each) for project, of_project in paths.items() for each in portions_of(of_project)]
+        portions = [
+            (project, each)
+            for project, of_project in paths.items()
+            for each in portions_of(of_project, most_of_a_folder)
+        ]
         for start in range(0, len(portions), SIDE_BY_SIDE):
-            if self.stopped or self.seconds_left() < SECONDS_TO_FINISH:
-                self.stopped = self.stopped or "the time was up"
+            if self._is_over():
                 return
             wave = portions[start : start + SIDE_BY_SIDE]
             for (project, portion), answer in zip(wave, self.spread(self._ask, wave), strict=True):
-                if isinstance(answer, IcaUnavailable):
-                    self._stop(answer)
-                elif isinstance(answer, IcaError):
-                    self._refuse(project, portion[0], answer)
-                    yield project, portion, {}
-                else:
-                    yield project, portion, answer
+                yield from self._taken(project, portion, answer)
+
+    def _taken(
+        self, project: str, portion: Sequence[str], answer: Mapping[str, IcaData] | IcaError
+    ) -> Iterator[tuple[str, Sequence[str], Mapping[str, IcaData]]]:
+        """What ICA has answered about a portion. Where it refuses one for its paths, it is asked about each half."""
+        if isinstance(answer, IcaUnavailable):
+            self._stop(answer)
+        elif not isinstance(answer, IcaError):
+            yield project, portion, answer
+        elif len(portion) == 1 or _is_of_project(answer):
+            self._refuse(project, portion[0], answer)
+            yield project, portion, {}
+        else:
+            middle = len(portion) // 2
+            for half in (portion[:middle], portion[middle:]):
+                if self._is_over():
+                    return
+                yield from self._taken(project, half, self._ask((project, half)))
+
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be looked up."""
+        if not self.stopped and self.seconds_left() < SECONDS_TO_FINISH:
+            self.stopped = "the time was up"
+        return self.stopped is not None
 
     def _ask(self, asked: tuple[str, Sequence[str]]) -> Mapping[str, IcaData] | IcaError:
         project, paths = asked
@@ -136,15 +165,26 @@ class Survey:
         self.stopped = f"ICA cannot be asked now: {error}"
 
     def _refuse(self, project: str, path: str, error: IcaError) -> None:
-        """One finding for a project that ICA does not show."""
-        if project not in self.unknown:
-            is_unknown = isinstance(error, IcaRefused) and error.http_status in (403, 404)
-            kind = FindingKind.UNKNOWN_PROJECT if is_unknown else FindingKind.LOOK_UP_REFUSED
-            self.findings.append(PlanFinding.of(kind, f"{SCHEME}{project}{path}", str(error)))
+        """One finding for a project that ICA does not show, or for a path that it refuses."""
+        if self._is_refused(project, path):
+            return
+        is_of_project = _is_of_project(error)
+        kind = FindingKind.UNKNOWN_PROJECT if is_of_project else FindingKind.LOOK_UP_REFUSED
+        self.findings.append(PlanFinding.of(kind, f"{SCHEME}{project}{path}", str(error)))
+        self.refused[project].add(path)
+        if is_of_project or len(self.refused[project]) >= MOST_REFUSED:
             self.unknown.add(project)
 
+    def _is_refused(self, project: str, path: str) -> bool:
+        return project in self.unknown or path in self.refused[project]
 
-def portions_of(paths: Iterable[str]) -> Iterator[list[str]]:
+
+def _is_of_project(error: IcaError) -> bool:
+    """Whether a refusal is of a whole project, and not of one of the paths."""
+    return isinstance(error, IcaRefused) and error.http_status in (403, 404)
+
+
+def portions_of(paths: Iterable[str], most_of_a_folder: int = MOST_OF_A_FOLDER) -> Iterator[list[str]]:
     """The paths in portions. Those in one folder stay together, as far as they are not very many."""
     folders: dict[str, list[str]] = defaultdict(list)
     for path in paths:
@@ -154,8 +194,8 @@ def portions_of(paths: Iterable[str]) -> Iterator[list[str]]:
         if portion and len(portion) + len(inside) > PORTION:
             yield portion
             portion = []
-        for start in range(0, len(inside), MOST_OF_A_FOLDER):
-            portion = [*portion, *inside[start : start + MOST_OF_A_FOLDER]]
+        for start in range(0, len(inside), most_of_a_folder):
+            portion = [*portion, *inside[start : start + most_of_a_folder]]
             if len(portion) >= PORTION:
                 yield portion
                 portion = []
