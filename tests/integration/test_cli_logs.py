@@ -97,6 +97,19 @@ def test_the_lines_about_a_copy_are_printed_the_oldest_first(shell: Terminal, in
     ]
 
 
+def test_lines_of_one_millisecond_stand_as_they_were_logged(shell: Terminal, insights: Insights) -> None:
+    insights.rows = [row(said(each)) for each in ("third", "second", "first")]
+    assert [line[3] for line in lines(shell("logs", "run-42").stdout)] == ["first", "second", "third"]
+    assert [line[3] for line in lines(shell("logs", "run-42", "--limit", "2").stdout)] == ["second", "third"]
+
+
+def test_what_is_yet_to_come_is_not_asked_for(shell: Terminal, insights: Insights) -> None:
+    result = shell("logs", "run-42", "--since", "2999-01-01")
+    assert result.exit_code == Exit.USAGE
+    assert "no logs since 2999-01-01T00:00:00.000Z, which is yet to come" in result.stderr
+    assert insights.asked == []
+
+
 def test_what_is_not_about_the_copy_is_left_out_where_aws_does_not(shell: Terminal, insights: Insights) -> None:
     others = ["START RequestId: 1 run-42", '"run-42"', said("theirs", copy_id="run-421"), {"message": "of none"}]
     insights.rows = [*map(row, others), row(said("ours"))]
@@ -119,7 +132,7 @@ def test_json_lines_have_all_that_was_logged(shell: Terminal, insights: Insights
     insights.rows = [row(document, function="poll"), row(document, function="notify")]
     printed = [json.loads(line) for line in shell("logs", "run-42", "--json").stdout.splitlines()]
     assert printed == [
-        {"at": "2024-05-28T03:13:00.000Z", "function": function, **document} for function in ("poll", "notify")
+        {"at": "2024-05-28T03:13:00.000Z", "function": function, **document} for function in ("notify", "poll")
     ]
 
 

@@ -105,6 +105,15 @@ def test_what_would_fail_ends_with_code_3(shell: Terminal) -> None:
     assert "would fail as it stands" in without_style(shell.pretty("plan", shell.good_manifest()).stdout)
 
 
+def test_all_problems_that_the_stack_finds_are_counted(shell: Terminal) -> None:
+    listed = [{"about": "icav2://run/a", "problem": "is in a project that cannot be found"}]
+    refused = {"kind": "refused", "message": "it would be rejected", "problems": listed, "problem_count": 250}
+    shell.control.answers["plan"] = {"error": refused}
+    result = shell("plan", shell.good_manifest(), "--json")
+    assert result.exit_code == Exit.REFUSED
+    assert json.loads(result.stdout) == {"problem_count": 250, "problems": listed}
+
+
 def test_a_terminal_shows_the_summary_first_and_then_the_first_findings(shell: Terminal) -> None:
     grave = [finding(number, "SOURCE_MISSING", fails=True) for number in range(3)]
     shell.control.ok("plan", **with_findings(*grave, *map(finding, range(3, 150)), refused_jobs=1))

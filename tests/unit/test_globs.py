@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
 
 from icav2_copy_batch.client.globs import matcher
+from icav2_copy_batch.client.errors import Invalid
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,11 @@ from icav2_copy_batch.client.globs import matcher
         ("[!ab].txt", ["c.txt"], ["a.txt", "/.txt"]),
         ("[a-c]", ["b"], ["d", "-"]),
         ("[]]", ["]"], ["a"]),
+        ("[a-]", ["a", "-"], ["b"]),
+        ("[!-a]", ["b"], ["a", "-"]),
+        ("[+--]", ["+", ",", "-"], ["a", "."]),
+        ("[a&&b]", ["a", "&"], ["c"]),
+        ("[a||b~~[]", ["a", "|", "~", "["], ["c"]),
         ("[^\\]x", ["^x", "\\x"], ["ax"]),
         ("[ab", ["[ab"], ["a"]),
         ("a.(b)+$", ["a.(b)+$"], ["a.bb"]),
@@ -35,10 +42,18 @@ from icav2_copy_batch.client.globs import matcher
         ("a\n*", ["a\nb"], ["a"]),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_what_a_pattern_matches(pattern: str, matches: list[str], does_not: list[str]) -> None:
     is_match = matcher([pattern])
     assert [path for path in matches if not is_match(path)] == []
     assert [path for path in does_not if is_match(path)] == []
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("pattern", ["[z-a]", "[]", "[!]", "[a--b]"])
+def test_a_set_of_nothing_is_no_pattern(pattern: str) -> None:
+    with pytest.raises(Invalid, match=f"'x/{re.escape(pattern)}' is no pattern"):
+        matcher([f"x/{pattern}"])
 
 
 def test_one_of_several_patterns_is_enough_and_none_matches_nothing() -> None:

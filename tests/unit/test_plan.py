@@ -177,6 +177,8 @@ def test_what_ingest_would_reject_is_refused_with_its_problems(world: World) -> 
     error = world.ask({"nonsense": [f"icav2://{TO}/to/"], f"icav2://{TO}/a": [f"icav2://{TO}/to/"]})["error"]
     assert (error["kind"], error["message"]) == ("refused", "the submission would be rejected: it has 2 problems")
     assert [each["about"] for each in error["problems"]] == ["nonsense", f"icav2://{TO}/a"]
+    many = world.ask({f"nonsense {number}": [f"icav2://{TO}/to/"] for number in range(250)})["error"]
+    assert (len(many["problems"]), many["problem_count"]) == (100, 250)
     zipped = world.ask(manifest_b64gz="no base64!")["error"]
     assert [each["about"] for each in zipped["problems"]] == ["manifest_b64gz"]
     assert world.ica.calls == []

@@ -47,7 +47,7 @@ def build(
         Patterns, typer.Option(metavar="GLOB", help="Only files like this: '*.bam', 'Reports/'.", show_default=False)
     ] = None,
     exclude: Annotated[
-        Patterns, typer.Option(metavar="GLOB", help="No files like this; counts for more.", show_default=False)
+        Patterns, typer.Option(metavar="GLOB", help="No files like this; wins over --include.", show_default=False)
     ] = None,
     keep_tree: Annotated[
         bool, typer.Option("--keep-tree", help="Keep the folders below --from; else all files go into one.")

@@ -1,9 +1,9 @@
 """Asks the stack's control function: one request, one answer, or an error with its kind.
 
-A question may be asked again, an order is given once: that a pause was set or an undecided launch adopted is answered
-with a refusal the second time, though it is done. So botocore repeats neither. Here both are repeated where nothing can
-have begun (AWS could not be reached, or had too many calls), and a question where its answer was lost, unless it had
-been waited for as long as the function may take.
+A query may be repeated, a command is given once: that a pause was set or an undecided launch adopted is answered with
+a refusal the second time, though it is done. So botocore repeats neither. Here both are repeated where nothing can have
+begun (AWS could not be reached, or had too many calls), and a query where its answer was lost, unless it had been
+waited for as long as the function may take.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ class Control:
     function: str
     sleep: Callable[[float], None]
 
-    def ask(self, command: str, **request: Any) -> Mapping[str, Any]:
-        """The answer to a question; what is None in the request is left out. Raises the error of its kind."""
-        return self._answer(command, request, _may_ask_again, TRY_AGAIN)
+    def query(self, name: str, **request: Any) -> Mapping[str, Any]:
+        """The answer to a query; what is None in the request is left out. Raises the error of its kind."""
+        return self._answer(name, request, _may_repeat_query, TRY_AGAIN)
 
-    def order(self, command: str, **request: Any) -> Mapping[str, Any]:
-        """The answer to an order, as of ``ask``. Where the answer is lost, the error says so."""
-        return self._answer(command, request, _has_not_begun, MAY_BE_DONE)
+    def command(self, name: str, **request: Any) -> Mapping[str, Any]:
+        """The answer to a command, as of ``query``. Where the answer is lost, the error says so."""
+        return self._answer(name, request, _has_not_begun, MAY_BE_DONE)
 
     def _answer(
-        self, command: str, request: Mapping[str, Any], may_repeat: Callable[[Exception], bool], otherwise: str
+        self, name: str, request: Mapping[str, Any], may_repeat: Callable[[Exception], bool], otherwise: str
     ) -> Mapping[str, Any]:
         given = {key: value for key, value in request.items() if value is not None}
-        payload = json.dumps({"command": command, **given}).encode()
+        payload = json.dumps({"command": name, **given}).encode()
         if len(payload) > MAX_BYTES:
-            what = f"the request {command} has {len(payload):,} bytes, and the control function takes {MAX_BYTES:,}"
+            what = f"the request {name} has {len(payload):,} bytes, and the control function takes {MAX_BYTES:,}"
             raise Refused(f"{what}; split the manifest")
         with asked(f"call the control function {self.function} in {self.aws.region}", otherwise):
             answer = self._invoke(payload, may_repeat)
@@ -117,7 +117,7 @@ def _error(error: Mapping[str, Any]) -> CopyBatchError:
     message = str(error.get("message") or error.get("kind"))
     if kind := ERRORS.get(str(error.get("kind"))):
         return kind(message)
-    return Refused(message, [read(Problem, each) for each in error.get("problems") or ()])
+    return Refused(message, [read(Problem, each) for each in error.get("problems") or ()], error.get("problem_count"))
 
 
 def _has_not_begun(error: Exception) -> bool:
@@ -125,8 +125,8 @@ def _has_not_begun(error: Exception) -> bool:
     return isinstance(error, NOT_REACHED) or (isinstance(error, ClientError) and code_of(error) in TOO_MANY_CALLS)
 
 
-def _may_ask_again(error: Exception) -> bool:
-    """Whether a question may be repeated: not after its whole time was waited for in vain."""
+def _may_repeat_query(error: Exception) -> bool:
+    """Whether a query may be repeated: not after its whole time was waited for in vain."""
     if isinstance(error, ClientError):
         return _has_not_begun(error) or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
     return _has_not_begun(error) or isinstance(error, ConnectionClosedError)

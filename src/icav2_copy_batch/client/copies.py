@@ -126,7 +126,7 @@ class CopyClient:
     def plan_message(self, message: Mapping[str, Any], about: str = "message") -> Plan:
         """What a message of the ingest queue would do; as ``plan``. Its manifest has to be in it."""
         check_message(message, about, allow_same_project=True)  # the stack knows whether it allows that
-        return read(Plan, self._control.ask("plan", **zipped(message)))
+        return read(Plan, self._control.query("plan", **zipped(message)))
 
     def rejection(self, copy_id: str, submission_id: str | None = None) -> Refused | None:
         """Why the last submission of this copy id was refused; None if it was not, or was another submission."""
@@ -136,7 +136,7 @@ class CopyClient:
 
     def status(self, copy_id: str) -> CopySummary:
         """A copy and its counts. Raises ``NoSuchCopy``."""
-        return read(CopySummary, self._control.ask("status", copy_id=copy_id).get("copy"))
+        return read(CopySummary, self._control.query("status", copy_id=copy_id).get("copy"))
 
     def jobs(self, copy_id: str, *, failed: bool = False, after: str | None = None) -> Iterator[JobSummary]:
         """A copy's jobs in their order, page by page; or only those that have failed or were cancelled.
@@ -144,7 +144,7 @@ class CopyClient:
         ``after`` is the id of the job after which to begin. Raises ``NoSuchCopy``.
         """
         while True:
-            answer = self._control.ask("status", copy_id=copy_id, jobs=True, failed=failed or None, after=after)
+            answer = self._control.query("status", copy_id=copy_id, jobs=True, failed=failed or None, after=after)
             yield from (read(JobSummary, each) for each in answer.get("jobs") or ())
             after = answer.get("next_after")
             if not after:
@@ -160,7 +160,7 @@ class CopyClient:
         limit: int | None = None,
     ) -> list[CopySummary]:
         """Copies, the newest first."""
-        answer = self._control.ask(
+        answer = self._control.query(
             "list",
             since=since and timestamp(since),
             until=until and timestamp(until),
@@ -175,7 +175,7 @@ class CopyClient:
 
         Raises ``Refused`` where there is no file, and where there are more than 200,000.
         """
-        answer = self._control.ask("files", uri=folder)
+        answer = self._control.query("files", uri=folder)
         listed = answer.get("files") or ()
         return [read(FileSummary, {**each, "uri": f"{folder}{each.get('path', '')}"}) for each in listed]
 
@@ -185,9 +185,13 @@ class CopyClient:
         """The functions' log lines about a copy, or one of its jobs: the newest ``limit``, the oldest of these first.
 
         They are those from its submission, or from ``since``, until some minutes after it has settled, or now. Raises
-        ``NoSuchCopy``, and ``Refused`` where the logs of that time are not kept any more.
+        ``NoSuchCopy``, ``Invalid`` where ``since`` is yet to come, and ``Refused`` where the logs of that time are not
+        kept any more.
         """
-        copy, now = self.status(copy_id), self.time.now()
+        now = self.time.now()
+        if since and since > now:
+            raise Invalid(f"there are no logs since {timestamp(since)}, which is yet to come")
+        copy = self.status(copy_id)
         begin = since or datetime.fromisoformat(copy.submitted_at) - LOGS_BEFORE
         ended = None if since or copy.is_open else copy.settled_at
         until = min(datetime.fromisoformat(ended) + LOGS_AFTER, now) if ended else now
@@ -198,7 +202,7 @@ class CopyClient:
         """What of a settled copy is not in ICA any more as it was. Raises ``NoSuchCopy`` and ``Refused``."""
         whole, after = Verified(), None
         while True:
-            answer = self._control.ask("verify", copy_id=copy_id, after=after)
+            answer = self._control.query("verify", copy_id=copy_id, after=after)
             part = read(Verified, answer)
             whole = Verified(
                 whole.copied + part.copied,
@@ -256,7 +260,7 @@ class CopyClient:
 
     def cancel(self, copy_id: str) -> Cancelled:
         """End a copy's queued jobs now. What runs at ICA ends by itself and is not tried again."""
-        return read(Cancelled, self._order("cancel", copy_id=copy_id))
+        return read(Cancelled, self._command("cancel", copy_id=copy_id))
 
     def pause(
         self,
@@ -282,26 +286,28 @@ class CopyClient:
 
     def pauses(self) -> list[Pause]:
         """What is paused."""
-        return _pauses(self._control.ask("pauses"))
+        return _pauses(self._control.query("pauses"))
 
     def redrive(self, copy_id: str, *, job_id: str | None = None) -> Redriven:
         """Copy what failed or was cancelled in a settled copy once more, as a new copy."""
-        return read(Redriven, self._order("redrive", copy_id=copy_id, job_id=job_id))
+        return read(Redriven, self._command("redrive", copy_id=copy_id, job_id=job_id))
 
     def adopt(self, copy_id: str, job_id: str, ica_job_id: str) -> JobSummary:
         """Say that this ICA job is what an undecided launch has started."""
-        return read(JobSummary, self._order("adopt", copy_id=copy_id, job_id=job_id, ica_job_id=ica_job_id).get("job"))
+        return read(
+            JobSummary, self._command("adopt", copy_id=copy_id, job_id=job_id, ica_job_id=ica_job_id).get("job")
+        )
 
     def release(self, copy_id: str, job_id: str) -> JobSummary:
         """Say that an undecided launch has started nothing, so that the job is launched again."""
-        return read(JobSummary, self._order("release", copy_id=copy_id, job_id=job_id).get("job"))
+        return read(JobSummary, self._command("release", copy_id=copy_id, job_id=job_id).get("job"))
 
     def subscribe(self, projects: Sequence[str]) -> list[Subscribed]:
         """Have ICA tell this stack of the jobs of projects, given by name or id; what became of each.
 
         What is subscribed already stays as it is.
         """
-        answer = self._order("subscribe", projects=list(projects))
+        answer = self._command("subscribe", projects=list(projects))
         return [read(Subscribed, each) for each in answer.get("projects") or ()]
 
     def doctor(self, projects: Sequence[str] = ()) -> list[HealthFinding]:
@@ -310,7 +316,7 @@ class CopyClient:
         ``projects``, by name or id, are looked at too; without any, those into which the newest copies go. Where the
         stack does not answer, that is a finding.
         """
-        return examine(lambda: self._control.ask("doctor", projects=list(projects) or None))
+        return examine(lambda: self._control.query("doctor", projects=list(projects) or None))
 
     def _switch(
         self, command: str, copy_id: str | None, project_id: str | None, everything: bool, reason: str | None
@@ -318,10 +324,10 @@ class CopyClient:
         if sum((copy_id is not None, project_id is not None, everything)) != 1:
             raise Invalid(f"{command} exactly one of: a copy, a project, everything")
         whole = everything or None
-        return _pauses(self._order(command, copy_id=copy_id, project_id=project_id, all=whole, reason=reason))
+        return _pauses(self._command(command, copy_id=copy_id, project_id=project_id, all=whole, reason=reason))
 
-    def _order(self, command: str, **request: Any) -> Mapping[str, Any]:
-        return self._control.order(command, by=self.aws.caller, **request)
+    def _command(self, name: str, **request: Any) -> Mapping[str, Any]:
+        return self._control.command(name, by=self.aws.caller, **request)
 
     @cached_property
     def _control(self) -> Control:

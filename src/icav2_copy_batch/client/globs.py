@@ -15,16 +15,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from icav2_copy_batch.client.errors import Invalid
 from icav2_copy_batch.domain.uri import nfc
 
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+_MEMBER = re.compile(r"(.)-(.)|.", re.DOTALL)
 _MEANINGS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a path matches any of these patterns."""
-    compiled = [re.compile(_expression(nfc(pattern)), re.DOTALL) for pattern in patterns]
+    """Whether a path matches any of these patterns. Raises ``Invalid`` where one of them is none."""
+    compiled = [_compiled(pattern) for pattern in patterns]
     return lambda path: any(each.fullmatch(path) for each in compiled)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(_expression(nfc(pattern)), re.DOTALL)
+    except re.error:  # all but sets is translated to what is right
+        wrong = "what stands in [ ] is a set of characters, such as [ab], [a-c] or [!ab]"
+        raise Invalid(f"{pattern!r} is no pattern: {wrong}") from None
 
 
 def _expression(pattern: str) -> str:
@@ -49,5 +59,11 @@ def _set_of(token: str) -> str:
     """``[a-c]`` or ``[!a-c]`` as a regular expression; a slash is in neither."""
     body = token[1:-1]
     is_negated = body.startswith("!")
-    members = body.removeprefix("!").replace("\\", "\\\\").replace("[", "\\[").replace("^", "\\^").replace("]", "\\]")
+    members = "".join(map(_member, _MEMBER.finditer(body.removeprefix("!"))))
     return f"(?!/)[{'^' if is_negated else ''}{members}]"
+
+
+def _member(found: re.Match[str]) -> str:
+    """A range, or a character that stands for itself."""
+    first, last = found.groups()
+    return f"{re.escape(first)}-{re.escape(last)}" if first else re.escape(found[0])

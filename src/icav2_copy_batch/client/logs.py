@@ -75,7 +75,8 @@ class Insights:
         rows = self._run(query, since, until)
         lines = [line for row in rows if (line := self._read(row)) and _is_about(line, copy_id, job_id)]
         is_cut = len(rows) >= MOST_LINES or len(lines) > limit
-        return Logs(tuple(sorted(lines[:limit], key=lambda line: line.at)), is_cut)
+        oldest_first = reversed(lines[:limit])  # also of those of one millisecond
+        return Logs(tuple(sorted(oldest_first, key=lambda line: line.at)), is_cut)
 
     def _run(self, query: str, since: datetime, until: datetime) -> Sequence[Sequence[ResultFieldTypeDef]]:
         with asked("start a query of CloudWatch Logs Insights"):

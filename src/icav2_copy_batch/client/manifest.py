@@ -42,7 +42,7 @@ class Manifest:
         """Files of ``CopyClient.files`` into the folder ``to``; to keep the tree, each into its own folder below that.
 
         ``include`` and ``exclude`` are patterns of paths (see ``client.globs``): without ``include`` all files are, and
-        ``exclude`` counts for more. Raises ``Refused`` where no file is left, and where two would be one.
+        ``exclude`` wins. Raises ``Refused`` where no file is left, and where two would be one.
         """
         is_included, is_excluded = matcher(include or ["**"]), matcher(exclude)
         chosen = [each for each in files if is_included(each.path) and not is_excluded(each.path)]

@@ -54,10 +54,14 @@ class Failure(StrEnum):
 class CannotDo(Exception):
     """What was asked for cannot be done. The message says why, and what to do."""
 
-    def __init__(self, failure: Failure, message: str, problems: Iterable[Problem] = ()) -> None:
+    def __init__(
+        self, failure: Failure, message: str, problems: Iterable[Problem] = (), total: int | None = None
+    ) -> None:
         super().__init__(message)
         self.failure = failure
         self.problems = tuple(problems)
+        self.total = len(self.problems) if total is None else total
+        """How many problems there are in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

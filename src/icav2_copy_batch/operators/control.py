@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -35,7 +35,7 @@ from icav2_copy_batch.domain.control import (
 )
 from icav2_copy_batch.domain.ica import IcaError, IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, ListedCopy
-from icav2_copy_batch.domain.problems import Refused
+from icav2_copy_batch.domain.problems import Problem, Refused
 from icav2_copy_batch.domain.projects import as_spelled
 from icav2_copy_batch.ports import PollFunction, SubmissionQueue, Table
 from icav2_copy_batch.stages.operate import Operate
@@ -92,10 +92,9 @@ class Control:
         try:
             return {"ok": self._answer(read_request(body))}
         except Refused as refused:
-            problems = [asdict(problem) for problem in refused.problems]
-            return _error(Failure.INVALID, f"the request is not right: {refused}", problems)
+            return _error(Failure.INVALID, f"the request is not right: {refused}", refused.problems, refused.total)
         except CannotDo as error:
-            return _error(error.failure, str(error), [asdict(problem) for problem in error.problems])
+            return _error(error.failure, str(error), error.problems, error.total)
         except NotForAPerson as error:
             return _error(Failure.REFUSED, str(error))
         except IcaRefused as error:
@@ -263,5 +262,7 @@ def _job(copy: Copy, job: Job) -> Answer:
     }
 
 
-def _error(failure: Failure, message: str, problems: Sequence[Mapping[str, str]] = ()) -> Answer:
-    return {"error": {"kind": failure.value, "message": message, "problems": list(problems)}}
+def _error(failure: Failure, message: str, problems: Sequence[Problem] = (), total: int = 0) -> Answer:
+    """``problem_count`` is of all problems, of which not all may be listed."""
+    listed = [asdict(problem) for problem in problems]
+    return {"error": {"kind": failure.value, "message": message, "problems": listed, "problem_count": total}}

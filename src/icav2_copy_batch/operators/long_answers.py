@@ -14,7 +14,7 @@ from icav2_copy_batch.ports import Bucket
 Answer = dict[str, Any]
 
 
-def fitted(answer: Answer, bucket: Bucket) -> Answer:
+def short_enough(answer: Answer, bucket: Bucket) -> Answer:
     """An answer as it is; or, where it is too long, the place of an object that holds it, as gzipped JSON.
 
     The bucket removes such objects after some days. Each has a name of its own, which cannot be guessed.

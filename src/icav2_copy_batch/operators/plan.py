@@ -109,7 +109,7 @@ class Plan:
         except Refused as refused:
             problems = f"{refused.total} problem{'' if refused.total == 1 else 's'}"
             message = f"the submission would be rejected: it has {problems}"
-            raise CannotDo(Failure.REFUSED, message, refused.problems) from None
+            raise CannotDo(Failure.REFUSED, message, refused.problems, refused.total) from None
 
     def _of_copy(self, submit: Submit) -> Callable[[str, IcaData, IcaData], PlanFinding]:
         action, sizes = submit.options.action_on_exist, self.verification is not Verification.NONE
