@@ -69,7 +69,7 @@ def test_the_version_is_printed(shell: Terminal) -> None:
         ("pause",),
         ("pause", "run-42", "--all"),
         ("subscribe",),
-        ("resume", "--project", "by-name"),
+        ("resume", "--project", "archive", "--all"),
         ("report", "run-42", "--format", "pdf"),
         ("report", "run-42", "--format", "html", "--failed"),
         ("report", "run-42", "--format", "csv", "--json"),

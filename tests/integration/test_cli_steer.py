@@ -46,6 +46,9 @@ def test_a_pause_has_a_subject_and_a_reason(shell: Terminal, command: str) -> No
     assert (result.exit_code, result.stdout) == (Exit.DONE, f"all\t{SUBMITTED}\tann\tmaintenance\n")
     assert result.stderr == "Paused now: 1 subject.\n"
     assert shell.asked(command) == {"project_id": PROJECT, "reason": "maintenance"}
+    shell(command, "--project", "archive")
+    named = shell.control.requests.pop()
+    assert (named["project"], "project_id" in named) == ("archive", False)
     assert json.loads(shell(command, "--all", "--json").stdout) == pauses
     shell.control.ok(command, pauses=[])
     assert shell(command, "run-42").stderr == "Nothing is paused now.\n"

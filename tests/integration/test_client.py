@@ -423,11 +423,11 @@ def test_a_call_is_repeated_only_where_that_does_nothing_twice(
 ) -> None:
     control.ok("status", copy=COPY)
     control.ok("cancel", copy=COPY)
-    orders: list[tuple[Callable[[], object], int]] = [
+    commands: list[tuple[Callable[[], object], int]] = [
         (lambda: client.status("run-42"), asked),
         (lambda: client.cancel("run-42"), ordered),
     ]
-    for call, times in orders:
+    for call, times in commands:
         aws.sent.clear()
         failing(aws, control, failure)
         if times > 1:
@@ -565,12 +565,14 @@ def test_pauses_have_one_subject(client: CopyClient, control: ScriptedControl) -
         control.ok(command, pauses=[paused])
     assert [each.reason for each in client.pause(everything=True, reason="maintenance")] == ["maintenance"]
     client.pause("run-42")
-    client.resume(project_id="7595e8f2")
+    client.pause(project="7595E8F2-32D3-4C76-A324-C6A85DAE87B5")
+    client.resume(project="archive")
     assert client.pauses()[0].by == "ann"
     assert [{key: value for key, value in each.items() if key != "by"} for each in control.requests] == [
         {"command": "pause", "all": True, "reason": "maintenance"},
         {"command": "pause", "copy_id": "run-42"},
-        {"command": "resume", "project_id": "7595e8f2"},
+        {"command": "pause", "project_id": "7595e8f2-32d3-4c76-a324-c6a85dae87b5"},
+        {"command": "resume", "project": "archive"},
         {"command": "pauses"},
     ]
     for arguments in ({}, {"copy_id": "run-42", "everything": True}):

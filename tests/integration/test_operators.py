@@ -127,7 +127,7 @@ def test_a_copy_on_hold_waits_for_resume(pipeline: Pipeline, shell: Terminal, ru
 
 def test_a_project_is_paused_and_resumed(pipeline: Pipeline, shell: Terminal, run: Callable[..., str]) -> None:
     project = pipeline.ica.destination
-    paused = shell("pause", "--project", project, "--reason", "disk full")
+    paused = shell("pause", "--project", "destination", "--reason", "disk full")
     ((subject, _, by, why),) = lines(paused.stdout)
     assert (subject, why) == (f"project {project}", "disk full")
     assert by.startswith("arn:aws:")

@@ -57,17 +57,12 @@ def test_a_jobs_number_is_its_id() -> None:
         lambda: values.moment("yesterday", NOW),
         lambda: values.tags(["run"]),
         lambda: values.tags(["=42"]),
-        lambda: values.project_id("archive"),
     ],
 )
 def test_what_cannot_be_understood_is_a_usage_error(wrong: object) -> None:
     assert callable(wrong)
     with pytest.raises(typer.BadParameter, match="give"):
         wrong()
-
-
-def test_a_projects_id_is_written_small() -> None:
-    assert values.project_id("7595E8F2-32D3-4C76-A324-C6A85DAE87B5") == "7595e8f2-32d3-4c76-a324-c6a85dae87b5"
 
 
 def test_every_error_and_every_status_has_its_exit_code() -> None:

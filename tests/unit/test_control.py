@@ -12,15 +12,14 @@ import pytest
 
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.control import REQUESTS, redrive_id
-from icav2_copy_batch.domain.ica import IcaUnavailable
+from icav2_copy_batch.domain.ica import IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, CopyStatus, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
+from icav2_copy_batch.domain.stops import project_subject
 from icav2_copy_batch.operators.control import Control
-from icav2_copy_batch.operators.listing import Listing
-from icav2_copy_batch.operators.recheck import Recheck
 from icav2_copy_batch.stages.ingest import Ingest
 from icav2_copy_batch.stages.reconcile import NotForAPerson
 from tests import doubles
@@ -65,6 +64,11 @@ class World(doubles.World):
     @property
     def recheck(self) -> Recheck:
         return Recheck(table=self.table, ica=self.ica, spread=doubles.in_turn, seconds_left=lambda: self.seconds_left)
+
+    def project_id(self, project: str) -> str:
+        if project != "archive":
+            raise IcaRefused(f"no project named {project!r} can be seen")
+        return "to"
 
     @property
     def listing(self) -> Listing:
@@ -434,6 +438,21 @@ def test_a_pause_of_one_project_lets_the_others_go_on(world: World) -> None:
     world.submit()
     assert [world.job(int(request.job_id)).project for request in world.queue.sent] == ["elsewhere"]
     assert world.dispatch.anything_waits(timedelta(seconds=600))
+
+
+def test_a_project_is_paused_and_resumed_by_its_name(world: World) -> None:
+    paused = world.ok("pause", project="archive")
+    assert [each["subject"] for each in paused["pauses"]] == [project_subject("to")]
+    assert "no project named 'elsewhere'" in world.refused("refused", "resume", project="elsewhere")
+    assert world.ok("resume", project="archive") == {"pauses": []}
+
+
+def test_a_message_of_the_queue_has_to_have_the_projects_id(world: World) -> None:
+    """A pause of a name would hold nothing."""
+    world.receive({"command": "pause", "project": "archive"})
+    assert world.table.pauses() == []
+    (rejected,) = [detail for name, detail in world.bus.events if name == "CopyRejected"]
+    assert "project_id" in str(rejected)
 
 
 def test_a_pause_says_who_has_made_it_since_when_and_why(world: World) -> None:

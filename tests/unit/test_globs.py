@@ -7,8 +7,8 @@ import unicodedata
 
 import pytest
 
-from icav2_copy_batch.client.globs import matcher
 from icav2_copy_batch.client.errors import Invalid
+from icav2_copy_batch.client.globs import matcher
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from icav2_copy_batch.client import JobSummary, Pause
 from icav2_copy_batch.client.errors import number
 
 SomeCopy = Annotated[str | None, typer.Argument(metavar="ID", help="A copy.", show_default=False)]
-SomeProject = Annotated[str | None, typer.Option(metavar="ID", help="What is copied into it.", show_default=False)]
+SomeProject = Annotated[str | None, typer.Option(metavar="PROJECT", help="Its name or id.", show_default=False)]
 Everything = Annotated[bool, typer.Option("--all", help="Everything.")]
 Reason = Annotated[str | None, typer.Option(help="Why; it is shown to everybody.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -52,10 +52,10 @@ def pause(
 
     What runs goes on.
     """
-    project_id = _one_subject(copy_id, project, everything)
+    _check_subject(copy_id, project, everything)
     program = Program.of(context)
     client = program.stack(stack)
-    pauses = client.pause(copy_id, project_id=project_id, everything=everything, reason=reason)
+    pauses = client.pause(copy_id, project=project, everything=everything, reason=reason)
     _print_pauses(program.output(as_json), pauses)
 
 
@@ -70,10 +70,10 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """End a pause, or the hold of `submit --hold`."""
-    project_id = _one_subject(copy_id, project, everything)
+    _check_subject(copy_id, project, everything)
     program = Program.of(context)
     client = program.stack(stack)
-    pauses = client.resume(copy_id, project_id=project_id, everything=everything, reason=reason)
+    pauses = client.resume(copy_id, project=project, everything=everything, reason=reason)
     _print_pauses(program.output(as_json), pauses)
 
 
@@ -139,11 +139,10 @@ def release(
     _print_job(out, program.stack(stack).release(copy_id, job_id))
 
 
-def _one_subject(copy_id: str | None, project: str | None, everything: bool) -> str | None:
-    """The project's id, if it is one; exactly one of the three has to be given."""
+def _check_subject(copy_id: str | None, project: str | None, everything: bool) -> None:
+    """Exactly one of the three has to be given."""
     if sum((copy_id is not None, project is not None, everything)) != 1:
-        raise typer.BadParameter("give exactly one of: ID, --project ID, --all")
-    return project and values.project_id(project)
+        raise typer.BadParameter("give exactly one of: ID, --project PROJECT, --all")
 
 
 def _ask(out: Output, question: str, yes: bool) -> None:

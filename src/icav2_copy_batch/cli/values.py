@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import typer
 
 from icav2_copy_batch.domain.job import job_id_of
-from icav2_copy_batch.domain.uri import is_project_id
 
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -53,10 +52,3 @@ def tags(given: Sequence[str] | None) -> dict[str, str]:
 def job_id(text: str) -> str:
     """A job's id; its number will do."""
     return job_id_of(int(text)) if text.isdecimal() else text
-
-
-def project_id(text: str) -> str:
-    """A project's id. Only ICA knows a project by its name, and this program does not ask ICA."""
-    if not is_project_id(text):
-        raise typer.BadParameter(f"{text!r} is no project's id; give the id, as `status --jobs --json` shows it")
-    return text.lower()

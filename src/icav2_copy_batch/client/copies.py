@@ -45,6 +45,7 @@ from icav2_copy_batch.client.submission import Submission, Submissions, new_copy
 from icav2_copy_batch.client.waiting import Follow, Time
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.s3 import parse_s3_uri
+from icav2_copy_batch.domain.uri import is_project_id
 
 REPORT_FORMATS = ("json", "csv", "html")
 CHUNK_BYTES = 1024 * 1024
@@ -266,23 +267,26 @@ class CopyClient:
         self,
         copy_id: str | None = None,
         *,
-        project_id: str | None = None,
+        project: str | None = None,
         everything: bool = False,
         reason: str | None = None,
     ) -> list[Pause]:
-        """Launch nothing new of a copy, into a project, or at all; what is paused then. What runs goes on."""
-        return self._switch("pause", copy_id, project_id, everything, reason)
+        """Launch nothing new of a copy, into a project, or at all; what is paused then. What runs goes on.
+
+        A project is given by its name or its id.
+        """
+        return self._switch("pause", copy_id, project, everything, reason)
 
     def resume(
         self,
         copy_id: str | None = None,
         *,
-        project_id: str | None = None,
+        project: str | None = None,
         everything: bool = False,
         reason: str | None = None,
     ) -> list[Pause]:
-        """Take a pause back; what is paused then."""
-        return self._switch("resume", copy_id, project_id, everything, reason)
+        """Take a pause back; what is paused then. A project is given by its name or its id."""
+        return self._switch("resume", copy_id, project, everything, reason)
 
     def pauses(self) -> list[Pause]:
         """What is paused."""
@@ -319,12 +323,16 @@ class CopyClient:
         return examine(lambda: self._control.query("doctor", projects=list(projects) or None))
 
     def _switch(
-        self, command: str, copy_id: str | None, project_id: str | None, everything: bool, reason: str | None
+        self, command: str, copy_id: str | None, project: str | None, everything: bool, reason: str | None
     ) -> list[Pause]:
-        if sum((copy_id is not None, project_id is not None, everything)) != 1:
+        if sum((copy_id is not None, project is not None, everything)) != 1:
             raise Invalid(f"{command} exactly one of: a copy, a project, everything")
-        whole = everything or None
-        return _pauses(self._command(command, copy_id=copy_id, project_id=project_id, all=whole, reason=reason))
+        subject: dict[str, str | bool | None] = {"copy_id": copy_id, "all": everything or None}
+        if project is not None and is_project_id(project):
+            subject["project_id"] = project.lower()  # no need to ask ICA, which may be down
+        else:
+            subject["project"] = project
+        return _pauses(self._command(command, **subject, reason=reason))
 
     def _command(self, name: str, **request: Any) -> Mapping[str, Any]:
         return self._control.command(name, by=self.aws.caller, **request)

@@ -74,16 +74,21 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Launch nothing new of a copy, into a project, or at all. Exactly one of the first three is set."""
+    """Launch nothing new of a copy, into a project, or at all. Exactly one of the first four is set."""
 
     copy_id: str | None = None
     project_id: str | None = None
+    project: str | None = None
+    """The project by its name or id, for the control function, which looks the id up."""
     all: bool = False
     reason: str | None = None
     by: str | None = None
 
     @property
     def subject(self) -> str:
+        """What is paused. Raises ``CannotDo`` where its project has not been looked up."""
+        if self.project:
+            raise CannotDo(Failure.INVALID, "project is not known here: give project_id, the id of the project")
         if self.copy_id:
             return copy_subject(self.copy_id)
         return project_subject(self.project_id) if self.project_id else ALL
@@ -294,8 +299,8 @@ def _problems_in(body: object) -> Iterator[Problem]:
     for key, each in known.items():
         if each.default is MISSING and each.default_factory is MISSING and body.get(key) is None:
             yield Problem(key, "is missing")
-    if issubclass(kind, Pause) and sum(bool(body.get(key)) for key in ("copy_id", "project_id", "all")) != 1:
-        yield Problem(COMMAND_KEY, "needs exactly one of copy_id, project_id and all")
+    if issubclass(kind, Pause) and sum(bool(body.get(key)) for key in _SUBJECTS) != 1:
+        yield Problem(COMMAND_KEY, "needs exactly one of copy_id, project_id, project and all")
 
 
 def _is_text(value: object) -> bool:
@@ -329,6 +334,7 @@ def _is_folder(value: object) -> bool:
     return isinstance(value, str) and uri_fault(value) is None and value.endswith("/")
 
 
+_SUBJECTS = ("copy_id", "project_id", "project", "all")
 _IS_JOB_ID = _matches(_JOB_ID), "must be a job's id, such as 000001"
 _MOMENT = _is_moment, "must be a moment with its time zone in ISO 8601, such as 2026-11-25T03:00:00Z"
 _TEXT = _is_text, f"must be a string of 1 to {MAX_TEXT_CHARACTERS} characters"
@@ -336,6 +342,7 @@ _FLAG = _is_flag, "must be true or false"
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "copy_id": (is_copy_id, "must be the id of a copy"),
     "project_id": (_matches(_PROJECT_ID), "must be the id of a project; its name is not enough"),
+    "project": _TEXT,
     "job_id": _IS_JOB_ID,
     "after": _IS_JOB_ID,
     "ica_job_id": _TEXT,

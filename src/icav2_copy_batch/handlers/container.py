@@ -367,6 +367,9 @@ class Container:
 
         return Reconcile(table=self.table, ica=self.ica, clock=self.machine.clock)
 
+    def project_id(self, project: str) -> str:
+        return self.ica.project_id(project)
+
     @cached_property
     def listing(self) -> Listing:
         from icav2_copy_batch.operators.listing import Listing

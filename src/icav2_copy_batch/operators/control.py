@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from icav2_copy_batch.domain.commands import COMMAND_KEY
 from icav2_copy_batch.domain.control import (
@@ -55,10 +55,14 @@ LISTED_SINCE = timedelta(days=90)
 logger = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
+P = TypeVar("P", Pause, Resume)
 
 
 class OfIca(Protocol):
     """The stages that need ICA. Each is built when it is first asked for, since most requests need none of them."""
+
+    def project_id(self, project: str) -> str:
+        """ICA's answer to a project's name or id."""
 
     @property
     def reconcile(self) -> Reconcile: ...
@@ -105,11 +109,11 @@ class Control:
     def _answer(self, request: Request) -> Answer:  # one line for each request
         match request:
             case Resume():
-                self.operate.resume(request)
+                self.operate.resume(self._with_project_id(request))
                 self.poller.trigger()
                 return self._pauses()
             case Pause():
-                self.operate.pause(request)
+                self.operate.pause(self._with_project_id(request))
                 return self._pauses()
             case Cancel():
                 return self._cancel(request)
@@ -183,6 +187,12 @@ class Control:
         return {**shown, **more}
 
     # --- done --------------------------------------------------------------------------------------------------------
+
+    def _with_project_id(self, request: P) -> P:
+        """A request with the id of its project, which only ICA knows where it is given by its name."""
+        if not request.project:
+            return request
+        return replace(request, project=None, project_id=self.of_ica.project_id(request.project))
 
     def _cancel(self, request: Cancel) -> Answer:
         cancelled = self.operate.cancel(request)
