@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.commands import CopyOptions
+from icav2_copy_batch.domain.costs import WRITE_UNITS_A_SOURCE
 from icav2_copy_batch.domain.job import JobStatus
 from icav2_copy_batch.domain.manifest import PlannedJob
+from icav2_copy_batch.domain.outcomes import Fingerprint
 from icav2_copy_batch.domain.uri import parse_uri
 from local.bench.cost import PRICES
 from local.manifests import Manifest, bclconvert_manifest
@@ -130,6 +133,20 @@ def test_a_job_that_passes_takes_sixteen_units_however_many_sources_it_has(
     assert units == 6 + 1 + 8
     assert largest < 4096, "what is sent for a move does not hold the sources"
     assert largest_job_item() <= UNIT
+
+
+def test_the_sizes_and_etags_of_a_jobs_copies_take_units_as_a_plan_says(table: CopyTable) -> None:
+    number = 1000
+    sources = tuple(f"icav2://from/run/{n:04d}" for n in range(number))
+    table.create_copy(copy_of())
+    table.create_jobs("c", [PlannedJob(DESTINATION, sources)], CopyOptions(), at(0))
+    running = run(table, now(table, *table.jobs("c")))
+    before = largest_job_item()
+    hashes = {each: hashlib.md5(each.encode(), usedforsecurity=False) for each in sources}
+    copies = {each: Fingerprint(int.from_bytes(it.digest()[:4]), it.hexdigest()) for each, it in hashes.items()}
+    assert table.mark_passed(running, replace(passed(running), fingerprints=copies), at(20))
+    units = 2 * (largest_job_item() - before) / UNIT
+    assert units / number == pytest.approx(WRITE_UNITS_A_SOURCE, rel=0.1)
 
 
 def test_a_job_that_has_no_slot_costs_no_refused_claim(pipeline: Pipeline, table: CopyTable, aws: AwsCalls) -> None:
