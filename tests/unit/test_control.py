@@ -20,6 +20,8 @@ from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.domain.stops import project_subject
 from icav2_copy_batch.operators.control import Control
+from icav2_copy_batch.operators.listing import Listing
+from icav2_copy_batch.operators.recheck import Recheck
 from icav2_copy_batch.stages.ingest import Ingest
 from icav2_copy_batch.stages.reconcile import NotForAPerson
 from tests import doubles
