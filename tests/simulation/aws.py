@@ -162,10 +162,11 @@ class CopyTable(doubles.Table):
 
     def create_copy(self, copy: Copy) -> Copy | None:
         is_new = copy.copy_id not in self.copies
-        there = super().create_copy(copy)
-        if is_new and copy.redrive_of:
-            self.world.redriven(copy.redrive_of, copy.copy_id)
-        return there
+        try:
+            return super().create_copy(copy)
+        finally:  # also where it is written and its answer is lost
+            if is_new and copy.redrive_of and copy.copy_id in self.copies:
+                self.world.redriven(copy.redrive_of, copy.copy_id)
 
     def mark_sent(self, waiting: Waiting, now: datetime, due_at: datetime) -> bool:
         if job := self.job_items.get((waiting.request.copy_id, waiting.request.job_id)):
