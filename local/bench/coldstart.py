@@ -43,7 +43,10 @@ def coldstart(runs: int, steps: Steps) -> list[Table]:
     )
     with steps.step("coldstart: sam build"):
         sizes = _package_sizes()
-    return [Table("Cold start", about, rows), Table("Package size", "Of what `make build` makes for AWS.", sizes)]
+    return [
+        Table("Cold start", about, rows),
+        Table("Package size", "Measured on what `make build` makes.", sizes),
+    ]
 
 
 def _import_seconds(modules: str) -> float:

@@ -118,7 +118,7 @@ class JobSummary:
     attempt: int = 0
     dest_uri: str = ""
     project_id: str | None = None
-    """Of the destination, which ``dest_uri`` may call by its name."""
+    """The id of the destination's project, which ``dest_uri`` may call by its name."""
     sources: int = 0
     due_at: str | None = None
     hold: HoldSummary | None = field(default=None, metadata=one(HoldSummary))

@@ -77,7 +77,7 @@ class Forecast:
     """Whether this stack's history has said so; else it has too little, and defaults have."""
     jobs_in_flight: int = 0
     jobs_waiting: int = 0
-    """Of other copies."""
+    """Jobs of other copies."""
     rounds: int = 0
     """How often the copy was simulated."""
 

@@ -29,8 +29,8 @@ WEIGHT_OF_DEFAULT = 5
 START_SECONDS, BETWEEN_SECONDS, END_SECONDS = 0.3, 0.1, 0.2
 """The product's own time until the first attempts are queued, between two, and after the last.
 
-Of what docs/benchmarks.md has as *start*, *between* and *end*, that is the part which is not in an attempt: this begins
-when it is queued, and ends when its end is noted.
+They are shorter than *start*, *between* and *end* of docs/benchmarks.md: an attempt counts from when it is queued until
+its end is noted, so that a part of these times is in the attempts.
 """
 WORK = 300_000
 """So many attempts are simulated, ours and others': a large copy, or one on a busy stack, is simulated less often.

@@ -253,7 +253,7 @@ def _listed(copy: ListedCopy) -> Answer:
 
 
 def _settled_at(copy: Copy | ListedCopy) -> str | None:
-    """When a copy settled. Of an open one the table says there when a job last ended."""
+    """When a copy settled. While it is open, the table has there when a job last ended."""
     return None if copy.open_jobs else copy.settled_at
 
 

@@ -53,7 +53,7 @@ class Listing:
 
 
 def _note(found: dict[str, IcaData], data: IcaData) -> None:
-    """Keep a file that was listed. Of two with one path, of which ICA may be deleting one, the AVAILABLE one."""
+    """Keep a file that was listed. Where two have one path, since ICA is deleting one, keep the AVAILABLE one."""
     if data.path.rpartition("/")[2].startswith(NOISE_PREFIX):
         return
     before = found.get(data.path)

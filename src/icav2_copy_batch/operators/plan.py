@@ -39,7 +39,7 @@ from icav2_copy_batch.ports import IcaFiles, Table
 from icav2_copy_batch.stages.verify import Verification
 
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
-"""Of JSON: about 300,000 files, which this function's memory holds together with what ICA says of them."""
+"""Bytes of JSON for about 300,000 files. This function's memory holds them, and what ICA says of each."""
 HISTORY = timedelta(days=90)
 MOST_COPIES, MOST_ATTEMPTS = 50, 1000
 """The history is that of the newest settled copies, up to so many, or until there are so many attempts."""

@@ -76,10 +76,10 @@ class Recheck:
     seconds_left: Callable[[], float]
 
     def verify(self, request: VerifyCopy) -> dict[str, Any]:
-        """How many of a copy's sources were copied, are as they were, and are not; these by name.
+        """Count the copied sources of a copy: those that are as they were, and those that are not, by name.
 
-        The answer is of some jobs; ``next_after`` is the last of them where there are more. Of a source whose copy's
-        size was not kept nothing can be said: it counts as ``unknown``. Raises ``CannotDo`` and ``IcaError``.
+        One answer covers some jobs; ``next_after`` is the last of them where there are more. A source whose copy's size
+        was not kept counts as ``unknown``. Raises ``CannotDo`` and ``IcaError``.
         """
         copy = self.table.get_copy(request.copy_id)
         if copy is None:

@@ -98,7 +98,7 @@ def ends_of(job: Job) -> list[FileEnd]:
 
 
 def _tried(job: Job) -> tuple[Counter[str], dict[str, Attempt]]:
-    """How many attempts each source was part of, and which was the last. Of parts it is not known which were whose."""
+    """How many attempts each source was part of, and which was the last. A job in parts does not tell."""
     if job.batch_limit:
         return Counter(), {}
     tries: Counter[str] = Counter(dict.fromkeys(job.sources, 0))
