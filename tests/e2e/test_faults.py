@@ -446,7 +446,7 @@ def test_jobs_that_ica_soon_forgets_are_read_in_time(stack: LocalStack, subscrib
 def test_an_ica_that_takes_few_calls_is_asked_about_as_often_as_it_answers(
     stack: LocalStack, subscriber: Subscriber
 ) -> None:
-    run = Run("few-calls", stocked(stack, first_folders(bclconvert_manifest(seed=541), 12)))
+    run = Run("few-calls", stocked(stack, first_folders(bclconvert_manifest(seed=541), 8)))
     failing = destinations(run.manifest)[1]
     script(stack, failing, "FAILED")
     with switched(stack, {"rate_limit": 6}):

@@ -111,8 +111,7 @@ def test_a_job_that_fails_is_launched_again(
     assert (metrics["AttemptsStarted"], metrics["AttemptsFailed"], metrics["JobsPassed"]) == (2, 1, 1)
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
-@pytest.mark.parametrize("action", ["SKIP", "OVERWRITE", "RENAME"])
+@pytest.mark.parametrize(("action", "status"), [("SKIP", 400), ("OVERWRITE", 413), ("RENAME", 422)])
 def test_a_job_whose_copy_batch_ica_finds_too_large_is_copied_part_by_part(
     pipeline: Pipeline, table: CopyTable, action: str, status: int
 ) -> None:
