@@ -131,7 +131,7 @@ def runs(stack: LocalStack, subscriber: Subscriber) -> dict[str, Run]:
     small = [run("small-files", 2, file_size=1000), run("small-files-with-tags", 2, file_size=1000)]
     running = [run("out-of-order-running", 2), run("token-rotated-running")]
     for destination in (destination for each in running for destination in destinations(each.manifest)):
-        script(stack, destination, {"status": "SUCCEEDED", "seconds": 10.0})
+        script(stack, destination, {"status": "SUCCEEDED", "seconds": 7.0})
     for each in (*lost, *running, runs["html"], runs["calls-hang"], small[1]):
         start(each)
     fault(stack, "status", run("out-of-order-launching").calls, status=503, seconds=60.0)
@@ -446,7 +446,7 @@ def test_jobs_that_ica_soon_forgets_are_read_in_time(stack: LocalStack, subscrib
 def test_an_ica_that_takes_few_calls_is_asked_about_as_often_as_it_answers(
     stack: LocalStack, subscriber: Subscriber
 ) -> None:
-    run = Run("few-calls", stocked(stack, first_folders(bclconvert_manifest(seed=541), 8)))
+    run = Run("few-calls", stocked(stack, first_folders(bclconvert_manifest(seed=541), 6)))
     failing = destinations(run.manifest)[1]
     script(stack, failing, "FAILED")
     with switched(stack, {"rate_limit": 6}):
@@ -466,10 +466,10 @@ def test_a_storm_of_429_costs_no_attempt(stack: LocalStack, subscriber: Subscrib
         for number, name in enumerate(["throttled-running", "throttled-launching"])
     )
     for destination in destinations(running.manifest):
-        script(stack, destination, {"status": "SUCCEEDED", "seconds": 10.0})
+        script(stack, destination, {"status": "SUCCEEDED", "seconds": 7.0})
     submit(stack, running)
     until(lambda: all(ica_jobs(stack, running.manifest)), "the jobs run")
-    fault(stack, "status", f"{running.calls}|{launching.calls}", status=429, seconds=8.0)
+    fault(stack, "status", f"{running.calls}|{launching.calls}", status=429, seconds=5.0)
     submit(stack, launching)
 
     for run in (running, launching):
