@@ -60,7 +60,7 @@ LAUNCH_SECONDS = int(SECONDS_TO_LAUNCH) + 5
 REDELIVERY_SECONDS = 30
 MINUTES = 900.0
 """Of an ICA job that runs for longer than these tests do."""
-FREEDOMS: list[dict[str, object]] = [{"items_lag_seconds": 15.0}, {"page_cap": 2}]
+FREEDOMS: list[dict[str, object]] = [{"items_lag_seconds": 8.0}, {"page_cap": 2}]
 """What ICA may keep back of a copy batch whose start nobody has heard of."""
 
 
