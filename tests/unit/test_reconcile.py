@@ -151,6 +151,23 @@ def test_where_ica_shows_no_folder_the_same_data_is_adopted_once_nothing_else_ca
     assert world.settle_late() == {"adopted": 1}
 
 
+@pytest.mark.parametrize("has_settled", [True, False])
+def test_where_ica_shows_no_folder_the_ended_attempt_of_another_copy_is_not_adopted(
+    world: World, has_settled: bool
+) -> None:
+    """It has copied the same data into another folder, a moment before."""
+    (other,) = world.create(f"icav2://{PROJECT}/elsewhere/", copy_id="another")
+    running = doubles.run(world.table, other, world.asked_at, "one", PROJECT)
+    ended = running.ended_attempt("FAILED", "disk full", world.asked_at)
+    if has_settled:
+        assert world.table.give_up(running, ended, world.asked_at - timedelta(seconds=5))
+    else:
+        now = world.asked_at
+        assert world.table.requeue(running, ended, frozenset(), now, now, doubles.hold("again"))
+    world.ica.show("one", world.asked_at - timedelta(seconds=10), "a", "b", folder=None)
+    assert world.settle_late() == {"released": 1}
+
+
 def test_where_ica_shows_no_folder_the_files_made_tell_it(world: World) -> None:
     world.ica.show("one", world.asked_at, "a", "b", folder=None, made="/x0/")
     world.ica.show("another", world.asked_at, "a", "b", folder=None, made="/x0/deeper/")

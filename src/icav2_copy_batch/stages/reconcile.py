@@ -25,7 +25,7 @@ from icav2_copy_batch.domain.intent import Fit
 from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, Job, JobStatus, timestamp
 from icav2_copy_batch.ports import IcaSearch, Table
 from icav2_copy_batch.stages.logs import fields_of
-from icav2_copy_batch.stages.search import Candidate, Remembered, Search, intent_of, none_after
+from icav2_copy_batch.stages.search import Candidate, Remembered, Search, intent_of, none_after, window_of
 
 FIRST_SEARCH_AGAIN, LONGEST_SEARCH_AGAIN = timedelta(seconds=2), timedelta(seconds=30)
 SEARCH_SHARE_OF_AGE = 0.5
@@ -35,6 +35,10 @@ UNDECIDED_SHARE_OF_AGE = 0.25
 """The same once nothing new can appear any more: only what could not be read may be readable then."""
 UNREADABLE_FOR = timedelta(minutes=30)
 """If ICA cannot be asked for longer than this, the launch is left to a person; ICA is asked all the same."""
+AT_WORK_FOR = timedelta(days=30)
+"""A copy that was submitted earlier than this before a launch is not at work any more."""
+MOST_COPIES = 1000
+"""So many of the newest copies are looked through for the ICA jobs that they have had."""
 LAUNCH_DIED = Hold(HoldReason.LAUNCH_DIED, "a launch of it has ended without starting anything")
 
 logger = logging.getLogger(__name__)
@@ -79,7 +83,7 @@ class Reconcile:
             raise NotForAPerson(f"ICA shows no job {ica_job_id}: check the id")
         if ica_job.project_id not in (None, job.ica_project_id):
             raise NotForAPerson(f"ICA job {ica_job_id} is of another project than {job.ica_project_id}")
-        if ica_job_id in self._known([job]) or ica_job_id in self._attempts_of_copy(job):
+        if ica_job_id in self._known([job]) or ica_job_id in self._ended_since(job):
             raise NotForAPerson(f"ICA job {ica_job_id} is that of another attempt or job of ours")
         _raise_if_moved(job, self._adopt(job, ica_job))
 
@@ -115,9 +119,25 @@ class Reconcile:
         past = {attempt.ica_job_id for job in jobs for attempt in job.attempts}
         return {each for each in past | {job.ica_job_id for job in running} if each}
 
-    def _attempts_of_copy(self, job: Job) -> set[str]:
-        attempts = (attempt for other in self.table.jobs(job.copy_id) for attempt in other.attempts)
-        return {attempt.ica_job_id for attempt in attempts if attempt.ica_job_id}
+    def _ended_since(self, job: Job) -> set[str]:
+        """ICA jobs of attempts that have ended, of all copies that were at work at the time of this launch or later.
+
+        Another copy may copy the same data into another folder, and ICA does not always say into which.
+        """
+        first, _ = window_of(job)
+        begin = datetime.fromisoformat(first) - AT_WORK_FOR
+        copies = [
+            copy.copy_id
+            for copy in self.table.recent_copies(begin, self.clock(), MOST_COPIES)
+            if copy.open_jobs or (copy.settled_at or "") >= first
+        ]
+        return {
+            attempt.ica_job_id
+            for copy_id in dict.fromkeys([job.copy_id, *copies])
+            for other in self.table.jobs(copy_id)
+            for attempt in other.attempts
+            if attempt.ica_job_id
+        }
 
     def _settle_guarded(self, job: Job, search: Search) -> Happening:
         """Settle a launch; where that breaks, no other launch is held up."""
@@ -138,7 +158,7 @@ class Reconcile:
             return Happening.WAITING
         # Whatever ICA has carried out shows by now, and so does what has ended meanwhile.
         if candidates:
-            search.know(self._attempts_of_copy(job))
+            search.know(self._ended_since(job))
             candidates = search.candidates(job)
         if not candidates:
             logger.warning("no copy batch was started: queued again", extra=fields_of(job))

@@ -80,7 +80,7 @@ class Search:
         cls, ica: IcaSearch, jobs: Sequence[Job], known: set[str], now: datetime, remembered: Remembered
     ) -> Search:
         """List ICA's jobs since the first of these launches asked. Raises ``IcaError``."""
-        since = min(_window(job)[0] for job in jobs)
+        since = min(window_of(job)[0] for job in jobs)
         search = cls(ica=ica, at=now, listed=ica.recent_jobs(since), known=set(), remembered=remembered)
         search.know(known)
         return search
@@ -95,7 +95,7 @@ class Search:
 
     def candidates(self, job: Job) -> list[Candidate]:
         """The ICA jobs of its time that a launch may have started. Raises ``IcaUnavailable``."""
-        first, last = _window(job)
+        first, last = window_of(job)
         candidates = []
         for ica_job in self.listed:
             in_time = ica_job.created_at is None or first <= ica_job.created_at <= last
@@ -189,7 +189,7 @@ def _carried_out_by(job: Job) -> datetime:
     return datetime.fromisoformat(job.lease_until or intent_of(job).asked_at)
 
 
-def _window(job: Job) -> tuple[str, str]:
+def window_of(job: Job) -> tuple[str, str]:
     """Between which moments ICA has created the job, if this launch has started one."""
     first = datetime.fromisoformat(intent_of(job).asked_at) - CLOCKS_APART
     return timestamp(first), timestamp(_carried_out_by(job) + CLOCKS_APART)
