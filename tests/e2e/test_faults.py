@@ -305,31 +305,6 @@ def started_with_rename(stack: LocalStack, number: int) -> Run:
     return run
 
 
-def test_a_limit_of_items_is_kept_by_splitting_jobs_and_else_by_copying_them_part_by_part(
-    stack: LocalStack, subscriber: Subscriber
-) -> None:
-    with switched(stack, {"max_items": 2}):
-        run = logs_of(stack, "items-limited", seed=501)
-        event = subscriber.settled(run.copy_id)
-    with switched(stack, {"max_items": 1}):
-        too_many = logs_of(stack, "items-too-many", seed=502)
-        in_parts = subscriber.settled(too_many.copy_id)
-
-    for copied, settled, ica_jobs_each in ((run, event, 2), (too_many, in_parts, 4)):
-        assert settled["detail-type"] == "CopyCompleted", settled["detail"]["failed_jobs"]
-        assert simulator(stack).copied(copied.manifest) == (4, 4)
-        assert ica_jobs(stack, copied.manifest) == [ica_jobs_each]
-
-
-def logs_of(stack: LocalStack, copy_id: str, seed: int) -> Run:
-    """Four files into one folder: two jobs, with two sources to each."""
-    whole = bclconvert_manifest(seed=seed)
-    logs = {source: to for source, to in whole.items() if "/Logs/" in source}
-    run = Run(copy_id, stocked(stack, logs, file_size=20_000_000))
-    submit(stack, run)
-    return run
-
-
 def test_copying_inside_a_project_works_if_ica_lets_it_and_else_fails_with_a_sentence(
     stack: LocalStack, subscriber: Subscriber
 ) -> None:
@@ -431,6 +406,32 @@ def test_what_a_killed_launch_has_started_is_adopted(
     stack: LocalStack, subscriber: Subscriber, runs: dict[str, Run]
 ) -> None:
     assert_each_took_one_ica_job(stack, subscriber, runs["launch-killed"])
+
+
+def test_a_limit_of_items_is_kept_by_splitting_jobs_and_else_by_copying_them_part_by_part(
+    stack: LocalStack, subscriber: Subscriber
+) -> None:
+    """The copies under way have settled by now: their jobs would be split as well."""
+    with switched(stack, {"max_items": 2}):
+        run = logs_of(stack, "items-limited", seed=501)
+        event = subscriber.settled(run.copy_id)
+    with switched(stack, {"max_items": 1}):
+        too_many = logs_of(stack, "items-too-many", seed=502)
+        in_parts = subscriber.settled(too_many.copy_id)
+
+    for copied, settled, ica_jobs_each in ((run, event, 2), (too_many, in_parts, 4)):
+        assert settled["detail-type"] == "CopyCompleted", settled["detail"]["failed_jobs"]
+        assert simulator(stack).copied(copied.manifest) == (4, 4)
+        assert ica_jobs(stack, copied.manifest) == [ica_jobs_each]
+
+
+def logs_of(stack: LocalStack, copy_id: str, seed: int) -> Run:
+    """Four files into one folder: two jobs, with two sources to each."""
+    whole = bclconvert_manifest(seed=seed)
+    logs = {source: to for source, to in whole.items() if "/Logs/" in source}
+    run = Run(copy_id, stocked(stack, logs, file_size=20_000_000))
+    submit(stack, run)
+    return run
 
 
 def test_jobs_that_ica_soon_forgets_are_read_in_time(stack: LocalStack, subscriber: Subscriber) -> None:
