@@ -1,6 +1,6 @@
-"""What the stages need of the world. Each port is written once; the adapters and the tests' doubles have its methods.
+"""The ports: interfaces through which the stages use the table, ICA and AWS. Adapters and test doubles implement them.
 
-The table's methods return False or None where a condition was refused: somebody else has done it, or moved the job on.
+The table's methods return False or None where a condition was refused: another function has already changed the item.
 Those of ICA raise ``IcaUnavailable`` where the same call may work later, and ``IcaRefused`` where it will not.
 """
 
@@ -139,7 +139,7 @@ class Schedule(Protocol):
 
 
 class Leases(Protocol):
-    """What one function at a time may do."""
+    """Leases: locks that expire, for what only one function may do at a time."""
 
     def hold_lease(self, name: str, owner: str, now: datetime, until: datetime) -> bool: ...
     def lease_until(self, name: str) -> str | None: ...

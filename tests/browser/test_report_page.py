@@ -206,9 +206,9 @@ def test_a_page_says_by_what_a_copy_is_known_and_that_it_was_cancelled(opened: O
     jobs = [*run_of_44_jobs()[:2], ended_job(3, "icav2://to/3/", ["icav2://from/a"], status=JobStatus.CANCELLED)]
     copy = copy_of(jobs, tags={"lab": "<b>bold</b>"}, redrive_of="run-287", cancelled_at=at(5))
     page = opened(report(copy, jobs)[1])
-    assert page.texts(".verdict") == ["CANCELLED Of its 3 jobs, 1 cancelled."]
+    assert page.texts(".verdict") == ["CANCELLED 1 cancelled of 3 jobs."]
     facts = dict(zip(page.texts("#facts dt"), page.texts("#facts dd"), strict=True))
-    assert (facts["Tags"], facts["Does again"]) == ("lab = <b>bold</b>", "run-287")
+    assert (facts["Tags"], facts["Redrive of"]) == ("lab = <b>bold</b>", "run-287")
     assert facts["Cancelled"] == "2026-11-25 03:12:03.500Z"
     assert page.texts(".failure[data-status=CANCELLED] h3") == ["Job 3, CANCELLED: icav2://to/3/"]
 

@@ -265,7 +265,7 @@ def test_a_copy_id_in_use_for_other_content_is_refused_and_fails_the_execution(
 
     assert ended["status"] == "FAILED"
     assert ended["error"] == "CopyRejected"
-    assert "is a copy_id in use for another manifest" in ended["cause"]
+    assert "is the copy_id of another manifest" in ended["cause"]
 
 
 def test_notifications_of_icas_move_a_copy_on(stack: LocalStack, subscriber: Subscriber) -> None:

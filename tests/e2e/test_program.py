@@ -24,7 +24,17 @@ from icav2_copy_batch.client.waiting import Time
 from local.manifests import Manifest, bclconvert_manifest
 from local.stack import CREDENTIALS, STACK_NAME, TOKEN, LocalStack
 from tests.e2e.conftest import Subscriber
-from tests.e2e.steps import destinations, first_folders, place, poll, simulator, stocked, until
+from tests.e2e.steps import (
+    destinations,
+    first_folders,
+    folder_of,
+    place,
+    poll,
+    script,
+    simulator,
+    stocked,
+    until,
+)
 
 BAD = ("warning", "problem")
 
@@ -130,6 +140,36 @@ def test_a_copy_is_paused_cancelled_and_redriven(shell: Shell, stack: LocalStack
     redriven = shell("redrive", "program-2").stdout.strip()
     shell("wait", redriven, "--timeout", "6m")
     assert simulator(stack).copied(manifest) == (len(manifest), len(manifest))
+
+
+def test_a_copy_is_cancelled_half_way(shell: Shell, stack: LocalStack) -> None:
+    """One job has passed, one runs at ICA and will fail there, and one waits since its project is paused."""
+    manifest = manifest_of(stack, 905)
+    *_, moved = destinations(manifest)
+    waiting = moved.replace(place(moved)[0], "half-way-archive")
+    manifest = {source: [waiting] if to == [moved] else to for source, to in manifest.items()}
+    simulator(stack).post("/projects", {"name": "half-way-archive"})
+    passing, running, _ = destinations(manifest)
+    script(stack, passing, "SUCCEEDED")
+    script(stack, running, {"status": "FAILED", "seconds": 12}, for_ever=True)
+    shell("pause", "--project", "half-way-archive", "--reason", "its owner is asked")
+    shell("submit", shell.file(manifest), "--id", "program-6")
+    until(lambda: shell.code("status", "program-6") == Exit.DONE, "the copy is there")
+    until(lambda: shell.shown("status", "program-6")["passed_jobs"] == 1, "a job has passed")
+
+    cancelled = shell.shown("cancel", "program-6")
+    left_at_ica = [each["ica_job_id"] for each in cancelled["left"]]
+    shell("resume", "--project", "half-way-archive")
+    shell("wait", "program-6", "--timeout", "6m", code=Exit.CANCELLED)
+
+    assert (cancelled["cancelled"], len(left_at_ica)) == (1, 1)
+    launched = [(folder_of(job), job["job_id"]) for job in simulator(stack).get("/jobs")]
+    assert [job_id for folder, job_id in launched if folder == running][-1:] == left_at_ica
+    assert waiting not in dict(launched)
+    jobs = {job["dest_uri"]: job["job_id"] for job in shell.shown("status", "program-6", "--jobs")["jobs"]}
+    redriven = shell("redrive", "program-6", "--job", jobs[waiting]).stdout.strip()
+    shell("wait", redriven, "--timeout", "6m")
+    assert [job["dest_uri"] for job in shell.shown("status", redriven, "--jobs")["jobs"]] == [waiting]
 
 
 def test_a_manifest_is_built_of_a_folder_and_the_logs_of_its_copy_are_read(shell: Shell, stack: LocalStack) -> None:

@@ -106,7 +106,7 @@ def test_lines_of_one_millisecond_stand_as_they_were_logged(shell: Terminal, ins
 def test_what_is_yet_to_come_is_not_asked_for(shell: Terminal, insights: Insights) -> None:
     result = shell("logs", "run-42", "--since", "2999-01-01")
     assert result.exit_code == Exit.USAGE
-    assert "no logs since 2999-01-01T00:00:00.000Z, which is yet to come" in result.stderr
+    assert "no logs since 2999-01-01T00:00:00.000Z, which is in the future" in result.stderr
     assert insights.asked == []
 
 
@@ -186,7 +186,7 @@ def test_what_is_cut_is_said(shell: Terminal, insights: Insights, monkeypatch: p
 def test_no_lines_are_said(shell: Terminal, insights: Insights) -> None:
     result = shell("logs", "run-42")
     assert (result.exit_code, result.stdout, result.stderr) == (
-        Exit.DONE, "", "No log lines; the newest take some seconds to be found.\n",
+        Exit.DONE, "", "No log lines. New lines take some seconds to appear.\n",
     )  # fmt: skip
 
 
@@ -234,7 +234,7 @@ def test_a_right_that_is_missing_is_said(shell: Terminal, insights: Insights, aw
     result = shell("logs", "run-42")
     assert result.exit_code == Exit.UNAVAILABLE
     assert "AWS did not start a query of CloudWatch Logs Insights" in result.stderr
-    assert "have this role given the right" in result.stderr
+    assert "give this role the right" in result.stderr
 
 
 def test_a_stack_that_does_not_name_its_log_groups_is_older(shell: Terminal) -> None:

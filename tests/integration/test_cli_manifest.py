@@ -64,7 +64,7 @@ def test_names_that_clash_are_refused_with_both_and_the_way_out(shell: Terminal)
 def test_where_no_file_is_left_nothing_is_printed(listed: Terminal) -> None:
     result = listed("manifest", "build", *FOLDERS, "--include", "*.cram")
     assert (result.exit_code, result.stdout) == (Exit.REFUSED, "")
-    assert result.stderr == "Error: no file is left: none is included that is not excluded\n"
+    assert result.stderr == "Error: no file is left: all are excluded, or none is included\n"
 
 
 def test_of_many_files_that_cannot_be_copied_the_first_are_named(shell: Terminal) -> None:
@@ -108,8 +108,8 @@ def test_the_problems_of_a_table_are_named_by_their_lines(shell: Terminal) -> No
         (("--to", TO), "--from is missing"),
         (("--from", "run/42", "--to", TO), "does not start with icav2://"),
         (("--from", FROM, "--to", f"{TO}file"), "is no folder: end it with /"),
-        (("--csv", "table.csv", "--from", FROM), "--csv stands alone"),
-        (("--csv", "table.csv", "--keep-tree"), "--csv stands alone"),
+        (("--csv", "table.csv", "--from", FROM), "--csv takes no other options"),
+        (("--csv", "table.csv", "--keep-tree"), "--csv takes no other options"),
         (("--csv", "no-such-table.csv"), "no-such-table.csv cannot be read: No such file or directory"),
     ],
 )

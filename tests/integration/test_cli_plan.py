@@ -149,7 +149,7 @@ def test_a_plan_says_what_it_rests_on(shell: Terminal) -> None:
     assert "(p95), once it is resumed" in shown
     assert "archive" in shown
     assert "elsewhere" in shown
-    assert without_style(result.stderr) == "Nothing stands in its way.\n"
+    assert without_style(result.stderr) == "Nothing blocks it.\n"
 
 
 def test_a_plan_that_was_not_finished_says_how_far_it_came(shell: Terminal) -> None:
@@ -158,9 +158,9 @@ def test_a_plan_that_was_not_finished_says_how_far_it_came(shell: Terminal) -> N
     result = shell("plan", shell.good_manifest())
     assert result.exit_code == Exit.DONE
     assert result.stderr.startswith(
-        "Not all was looked at, since the time was up: 7 of 7 sources, 3,000 of 9,000 destinations.\n"
+        "The plan is incomplete, because the time was up: 7 of 7 sources, 3,000 of 9,000 destinations.\n"
     )
-    assert result.stderr.endswith("In what was looked at, nothing stands in its way.\n")
+    assert result.stderr.endswith("Nothing blocks it, as far as was checked.\n")
 
 
 def test_what_ingest_would_reject_is_data(shell: Terminal) -> None:

@@ -29,7 +29,7 @@ from tests.integration.shell import (
 def test_a_good_manifest_is_in_order(shell: Terminal) -> None:
     result = shell("validate", shell.good_manifest())
     assert (result.exit_code, result.stdout) == (Exit.DONE, "")
-    assert result.stderr.startswith("In order: 1 source in 1 job.\nProjects are called by name")
+    assert result.stderr.startswith("Valid: 1 source in 1 job.\nProject names are looked up in ICA")
     assert json.loads(shell("validate", shell.good_manifest(), "--json").stdout) == {
         "jobs": 1, "sources": 1, "problem_count": 0, "problems": [],
     }  # fmt: skip
@@ -61,7 +61,7 @@ def test_a_message_whose_manifest_lies_in_s3_is_checked_as_far_as_it_goes(shell:
     path = shell.manifest({"manifest_uri": "s3://bucket/manifest.json"})
     result = shell("validate", path)
     assert (result.exit_code, result.stderr) == (
-        Exit.DONE, "The message is in order. Its manifest lies in S3, and was not looked at.\n",
+        Exit.DONE, "The message is valid. Its manifest is in S3, and was not checked.\n",
     )  # fmt: skip
     assert json.loads(shell("validate", path, "--json").stdout) == {"problem_count": 0, "problems": []}
 

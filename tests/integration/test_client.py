@@ -161,9 +161,7 @@ def test_the_region_is_that_of_aws_region(aws: AwsCalls) -> None:
 
 def test_a_right_that_is_missing_is_said_with_what_was_asked(aws: AwsCalls) -> None:
     aws.refuse("GetParametersByPath", "AccessDeniedException")
-    with pytest.raises(
-        Unavailable, match=r"did not list the SSM parameters .*AccessDenied.*have this role given the right"
-    ):
+    with pytest.raises(Unavailable, match=r"did not list the SSM parameters .*AccessDenied.*give this role the right"):
         CopyClient.from_stack(environment={})
 
 
@@ -340,7 +338,7 @@ def test_what_is_no_answer_is_not_taken_for_one(client: CopyClient, control: Scr
 
 def test_a_refusal_of_aws_is_unavailable(client: CopyClient, aws: AwsCalls) -> None:
     aws.refuse("Invoke", "AccessDeniedException")
-    with pytest.raises(Unavailable, match=r"did not call the control function .*have this role given the right"):
+    with pytest.raises(Unavailable, match=r"did not call the control function .*give this role the right"):
         client.status("run-42")
 
 
@@ -369,13 +367,13 @@ def test_a_long_answer_that_cannot_be_read_is_unavailable(client: CopyClient, co
         client.status("run-42")
     for damaged in (b"no gzip", gzip.compress(b"{}" * 1000)[:-9]):
         store(damaged)
-        with pytest.raises(Unavailable, match=r"does not hold an answer: .*; try again"):
+        with pytest.raises(Unavailable, match=r"does not hold a valid answer: .*; try again"):
             client.status("run-42")
     store(gzip.compress(json.dumps({"answer_uri": LONG}).encode()))
-    with pytest.raises(Unavailable, match="something else than an answer"):
+    with pytest.raises(Unavailable, match="has sent an invalid answer"):
         client.status("run-42")
     control.answers["status"] = {"answer_uri": "nowhere"}
-    with pytest.raises(Unavailable, match="with a place that is none: nowhere"):
+    with pytest.raises(Unavailable, match="with an invalid S3 URI: nowhere"):
         client.status("run-42")
 
 
@@ -442,7 +440,7 @@ def test_an_order_whose_answer_is_lost_may_have_been_carried_out(
     client: CopyClient, control: ScriptedControl, aws: AwsCalls
 ) -> None:
     failing(aws, control, ConnectionClosedError(endpoint_url=URL))
-    with pytest.raises(Unavailable, match="it may have been carried out all the same: look before you try again"):
+    with pytest.raises(Unavailable, match="it may have been carried out nevertheless: check before you try again"):
         client.cancel("run-42")
 
 
@@ -533,7 +531,7 @@ def test_another_version_is_a_warning(client: CopyClient, control: ScriptedContr
 
 
 def test_a_stack_that_is_too_old_for_a_doctor_is_a_problem(client: CopyClient, control: ScriptedControl) -> None:
-    control.fail("doctor", "invalid", "the request is not right: command: must be one of cancel")
+    control.fail("doctor", "invalid", "the request is invalid: command: must be one of cancel")
     (version,) = client.doctor()
     assert (version.check, version.status) == ("version", "problem")
     assert "is older than this program" in version.what
@@ -544,7 +542,7 @@ def test_a_control_function_that_does_not_answer_is_a_problem(client: CopyClient
     (found,) = client.doctor()
     assert (found.check, found.status) == ("control", "problem")
     assert found.what.startswith(f"AWS did not call the control function {FUNCTION} in us-east-1: ")
-    assert str(found.fix).startswith("have this role given the right")
+    assert str(found.fix).startswith("give this role the right")
     failed = {"X-Amz-Function-Error": "Unhandled"}
     aws.answer("Invoke", lambda request: json_answer(request, {"errorMessage": "no module"}, 200, failed))
     (found,) = client.doctor()
@@ -658,7 +656,7 @@ def test_a_report_that_has_expired_is_said(client: CopyClient, control: Scripted
     control.ok("status", copy={**DONE, "result_uri": f"s3://{BUCKET}/results/run-42.json"})
     with pytest.raises(Refused, match=r"has no report s3://manifests/results/run-42\.html: it has expired"):
         client.report("run-42", "html")
-    with pytest.raises(Invalid, match="there is no report pdf; there are json, csv, html"):
+    with pytest.raises(Invalid, match="there is no report format pdf; choose one of json, csv, html"):
         client.report("run-42", "pdf")
 
 

@@ -174,7 +174,7 @@ def test_an_id_in_use_is_refused_although_there_is_a_copy_of_it(
     assert shell("submit", shell.manifest(pipeline.manifest("x")), "--id", "run-42", "--wait").exit_code == Exit.DONE
     result = shell("submit", shell.manifest(pipeline.manifest("y")), "--id", "run-42", "--wait")
     assert result.exit_code == Exit.REFUSED
-    assert "run-42: is a copy_id in use for another manifest" in result.stderr
+    assert "run-42: is the copy_id of another manifest" in result.stderr
 
 
 def test_what_the_queue_cannot_take_is_uploaded_and_found_again(

@@ -71,10 +71,10 @@ def test_keys_that_are_not_known_are_passed_over() -> None:
     ("event", "why"),
     [
         ("{", "not an event: "),
-        ({"source": "aws.s3", "detail-type": "Object Created", "detail": {}}, "its source has to be that"),
-        ([], "its source has to be that"),
+        ({"source": "aws.s3", "detail-type": "Object Created", "detail": {}}, "its source has to be icav2-copy-batch"),
+        ([], "its source has to be icav2-copy-batch"),
         ({"source": "icav2-copy-batch", "detail-type": "CopyPainted", "detail": {}}, "unknown kind CopyPainted; known"),
-        ({"source": "icav2-copy-batch", "detail-type": "CopyStarted"}, "no CopyStarted"),
+        ({"source": "icav2-copy-batch", "detail-type": "CopyStarted"}, "not an event of the kind CopyStarted"),
         ({"source": "icav2-copy-batch", "detail-type": "CopyStarted", "detail": {}}, "'event_id'"),
     ],
 )

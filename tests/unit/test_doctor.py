@@ -193,8 +193,8 @@ def test_a_secret_without_a_token_is_a_problem_and_ica_is_not_asked(world: World
 @pytest.mark.parametrize(
     ("days", "status", "said"),
     [
-        (7.5, "ok", "it is good until 2024-06-04 15:12 UTC, for 7.5 days"),
-        (6.5, "warning", "it is good until 2024-06-03 15:12 UTC, for 6.5 days"),
+        (7.5, "ok", "it is valid until 2024-06-04 15:12 UTC, for 7.5 days"),
+        (6.5, "warning", "it is valid until 2024-06-03 15:12 UTC, for 6.5 days"),
         (0, "problem", "it expired at 2024-05-28 03:12 UTC"),
         (-1, "problem", "it expired at 2024-05-27 03:12 UTC"),
     ],
@@ -337,9 +337,9 @@ def test_without_any_copy_no_project_is_looked_at(world: World) -> None:
 def test_an_address_that_is_too_long_for_ica_is_a_warning(world: World) -> None:
     world.address = QUEUE + "x" * 50
     found = world.finding("address")
-    assert (found["status"], found["what"][:66]) == (
+    assert (found["status"], found["what"][:70]) == (
         "warning",
-        "the notification queue's has 107 characters, and ICA takes 100: IC",
+        "the notification queue's URL has 107 characters, and ICA takes 100: IC",
     )
     assert found["fix"] == "deploy the stack under a name that is shorter by 7"
 
@@ -379,7 +379,7 @@ def test_a_project_without_a_subscription_that_works_is_a_warning(
     assert world.bad("archive", "clinic") == [("subscription", "archive", "warning")]
     found = world.finding("subscription")
     assert found["what"].startswith(said)
-    assert found["fix"] == ("take it away by screen" if "filter" in said else "icav2-copy subscribe archive")
+    assert found["fix"] == ("remove it in ICA's web interface" if "filter" in said else "icav2-copy subscribe archive")
 
 
 # --- queues ----------------------------------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ def test_an_alarm_that_rings_is_a_problem_in_its_own_words(world: World) -> None
 def test_an_alarm_that_was_taken_away_is_a_warning(world: World) -> None:
     del world.deployed.known[0]
     found = world.finding("alarms")
-    assert (found["status"], found["what"]) == ("warning", "not there any more: copy-A")
+    assert (found["status"], found["what"]) == ("warning", "these do not exist any more: copy-A")
 
 
 def tell(*told: tuple[str, ...]) -> list[Alarm]:
@@ -444,8 +444,8 @@ def tell(*told: tuple[str, ...]) -> list[Alarm]:
         (tell((TOPIC,), ()), {TOPIC: 1}, "warning", "nobody hears copy-B"),
         (tell((TOPIC,), (TOPIC,)), {}, "warning", f"the topic {TOPIC} is not there"),
         (tell((TOPIC,), (TOPIC,)), {TOPIC: 0}, "warning", f"nobody has subscribed to {TOPIC}, or confirmed it"),
-        (tell((TOPIC,), (TOPIC,)), {TOPIC: 2}, "ok", f"they tell {TOPIC}"),
-        (tell(("arn:aws:lambda:x",), ("arn:aws:lambda:x",)), {}, "ok", "they tell arn:aws:lambda:x"),
+        (tell((TOPIC,), (TOPIC,)), {TOPIC: 2}, "ok", f"they notify {TOPIC}"),
+        (tell(("arn:aws:lambda:x",), ("arn:aws:lambda:x",)), {}, "ok", "they notify arn:aws:lambda:x"),
     ],
 )
 def test_alarms_that_nobody_hears_are_a_warning(

@@ -308,7 +308,7 @@ def test_the_detail_of_a_delayed_copy_says_what_is_waited_for() -> None:
         "since": "2024-05-28T03:12:01.000Z",
         "attempt": 2,
         "ica_job_id": "ica-1",
-        "reason": "ICA has not ended its job ica-1, or does not show it",
+        "reason": "ICA job ica-1 has not ended, or ICA does not show it",
     }
     assert [(each["job_status"], each["since"], each["ica_job_id"], each["reason"]) for each in jobs[1:]] == [
         ("LAUNCHING", LAUNCHING.claimed_at, None, "it is not known yet whether ICA has started a copy batch for it"),

@@ -52,7 +52,7 @@ def test_what_a_pattern_matches(pattern: str, matches: list[str], does_not: list
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("pattern", ["[z-a]", "[]", "[!]", "[a--b]"])
 def test_a_set_of_nothing_is_no_pattern(pattern: str) -> None:
-    with pytest.raises(Invalid, match=f"'x/{re.escape(pattern)}' is no pattern"):
+    with pytest.raises(Invalid, match=f"'x/{re.escape(pattern)}' is not a valid pattern"):
         matcher([f"x/{pattern}"])
 
 

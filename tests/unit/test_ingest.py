@@ -589,7 +589,7 @@ def test_what_the_stack_keeps_for_others_cannot_be_named_as_a_manifest(world: Wo
     world.bucket.objects["our-bucket", key] = json.dumps(MANIFEST).encode()
     assert world.receive({"manifest_uri": f"s3://our-bucket/{key}", "copy_id": "run"}) == REJECTED
     assert world.rejection()["problems"] == [
-        {"about": f"s3://our-bucket/{key}", "problem": "may not be named; upload the manifest under manifests/"}
+        {"about": f"s3://our-bucket/{key}", "problem": "may not be read as a manifest; upload it under manifests/"}
     ]
 
 
@@ -641,7 +641,7 @@ def test_the_clients_copy_id_with_something_else_is_refused_and_the_copy_left_al
     assert world.table == table
     assert len(world.queue.sent) == 2
     assert world.bus.events[1].detail["problems"] == [
-        {"about": "run", "problem": "is a copy_id in use for another manifest; choose another, or none"}
+        {"about": "run", "problem": "is the copy_id of another manifest; choose another one, or omit it"}
     ]
     assert set(world.tasks.answers) == {"second"}
 

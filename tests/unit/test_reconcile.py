@@ -427,7 +427,7 @@ def test_a_person_who_is_late_changes_nothing(say: str) -> None:
     world.table.get_job = moves_on_meanwhile  # type: ignore[method-assign]
     adopt: Callable[[str, str], None] = partial(world.reconcile.adopt, ica_job_id="theirs")
     decide = {"adopt": adopt, "release": world.reconcile.release}[say]
-    with pytest.raises(NotForAPerson, match="moved on"):
+    with pytest.raises(NotForAPerson, match="has changed its status"):
         decide("run", "000001")
     assert (world.job().ica_job_id, world.queue.sent) == ("one", [])
 

@@ -238,7 +238,7 @@ def test_a_page_says_first_how_the_copy_ended() -> None:
     page = parsed(jobs)
     assert page.texts("title") == ["Copy run-288: FAILED"]
     assert page.texts("h1") == ["run-288"]
-    assert "Of its 2 jobs, 1 failed." in page.texts("span")
+    assert "1 failed of 2 jobs." in page.texts("span")
 
 
 @pytest.mark.parametrize(
@@ -246,9 +246,9 @@ def test_a_page_says_first_how_the_copy_ended() -> None:
     [
         (1, 0, 0, "Its one job passed."),
         (1200, 0, 0, "All of its 1,200 jobs passed."),
-        (0, 1, 0, "Of its 1 job, 1 failed."),
-        (1, 1, 2, "Of its 4 jobs, 1 failed and 2 cancelled."),
-        (1, 0, 2, "Of its 3 jobs, 2 cancelled."),
+        (0, 1, 0, "1 failed of 1 job."),
+        (1, 1, 2, "1 failed and 2 cancelled of 4 jobs."),
+        (1, 0, 2, "2 cancelled of 3 jobs."),
     ],
 )
 def test_a_page_counts_the_jobs_that_passed(passed: int, failed: int, cancelled: int, words: str) -> None:

@@ -154,7 +154,7 @@ def test_an_address_that_is_too_long_names_the_remedy(world: World) -> None:
     world.address = "https://sqs.ap-southeast-2.amazonaws.com/123456789012/" + "x" * 50
     (told,) = world.subscribe("archive")
     assert told["status"] == "refused"
-    assert "up to 100 characters, and the notification queue's has 104" in told["detail"]
+    assert "up to 100 characters, and the notification queue's URL has 104" in told["detail"]
     assert told["detail"].endswith("deploy the stack under a name that is shorter by 4")
     assert world.ica.called("create_channel") == 0
 

@@ -309,7 +309,7 @@ def test_a_tree_that_is_overwritten_has_to_be_of_this_attempts_making(
     list_as_made(ica, {"/out 1/tree/c": SINCE, "/out 1/tree/deeper/d": BEFORE})
     overwritten = began(job(1, "/run/tree/", action_on_exist=action), attempt=attempt)
     verify = verifier(ica)
-    reason = "icav2://to/out 1/tree/deeper/d is listed as made before"
+    reason = "icav2://to/out 1/tree/deeper/d is listed as created before this attempt"
     told = [SourceOutcome("icav2://from/run/tree/", Finding.OLDER, reason)] if older else []
     assert verify.compare_trees(overwritten, lambda: True).wrong == told
 

@@ -1,4 +1,4 @@
-"""The exit codes. Scripts rely on them: a code that is given away is never given another meaning."""
+"""The exit codes. Scripts rely on them: a code never changes its meaning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Exit(IntEnum):
     PROBLEM = 1
     """``doctor`` has found one, or ``verify`` that something has changed."""
     USAGE = 2
-    """The command line cannot be understood, or names a stack or a file that is not there."""
+    """The command line cannot be understood, or names a stack or a file that does not exist."""
     REFUSED = 3
     """A manifest has problems, or a command cannot be carried out as things stand."""
     NO_SUCH_COPY = 4

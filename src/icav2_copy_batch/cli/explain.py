@@ -1,4 +1,4 @@
-"""``explain``: why a copy or a job stands where it stands, and what would move it, in a paragraph."""
+"""``explain``: a paragraph on why a copy or a job is in its state, and what has to happen next."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from icav2_copy_batch.client import CopySummary, JobSummary, Pause
 from icav2_copy_batch.client.errors import number
 
 WHAT_MOVES: Mapping[str, str] = {
-    "NEXT_ATTEMPT": "The next attempt is launched by itself, as soon as a slot is free.",
-    "NO_SLOT": "It is launched by itself when other ICA jobs end; MaxRunningJobs and MaxRunningJobsPerProject say how "
+    "NEXT_ATTEMPT": "The next attempt is launched automatically, as soon as a slot is free.",
+    "NO_SLOT": "It is launched automatically when ICA jobs end; MaxRunningJobs and MaxRunningJobsPerProject say how "
     "many may run at once.",
-    "FOLDER_BUSY": "It is launched by itself when the other copy has finished with that folder.",
-    "THROTTLED": "It is launched by itself; all functions call ICA more slowly until ICA stops refusing calls (429).",
-    "TOO_LATE": "It is launched by itself, within a minute or so.",
-    "ICA_UNAVAILABLE": "It is launched by itself when ICA answers again; the tries come more and more seldom. If this "
+    "FOLDER_BUSY": "It is launched automatically when the other copy has finished with that folder.",
+    "THROTTLED": "It is launched automatically; all functions call ICA more slowly until it accepts calls (429).",
+    "TOO_LATE": "It is launched automatically, within a minute or so.",
+    "ICA_UNAVAILABLE": "It is launched automatically when ICA answers again; the pauses between tries grow. If this "
     "lasts, look at ICA's status page and at the stack's token.",
-    "OUTAGE": "It is launched by itself when attempts into its project succeed again; a few jobs try that meanwhile.",
-    "BATCH_TOO_LARGE": "It is launched by itself, with fewer sources at a time.",
-    "LAUNCH_DIED": "It is launched by itself, within a minute or so.",
+    "OUTAGE": "It is launched automatically when attempts into its project succeed; a few jobs test that now.",
+    "BATCH_TOO_LARGE": "It is launched automatically, with fewer sources at a time.",
+    "LAUNCH_DIED": "It is launched automatically, within a minute or so.",
     "ANSWER_LOST": "ICA is being searched for the copy batch that may have been started; within minutes it is found "
     "and followed, or proven not to exist and launched again.",
     "UNDECIDED": "A person has to decide. Look in ICA for a job into that folder: if there is one, icav2-copy adopt; "
-    "if there is surely none, icav2-copy release.",
+    "if there is certainly none, icav2-copy release.",
     "PAUSED": "It is launched after icav2-copy resume.",
 }
 """What moves a job that is held for a reason of ``domain.job.HoldReason``."""

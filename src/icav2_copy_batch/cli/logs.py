@@ -34,13 +34,13 @@ def logs(
     since: Annotated[
         str | None, typer.Option(metavar="MOMENT", help="A date, or how long ago: 2h.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=MOST_LINES, help="The newest, so many at most.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_LINES, help="How many lines at most: the newest.")] = 1000,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the functions' log lines about a copy or a job.
 
-    The oldest first. They are read with your own rights, by CloudWatch Logs Insights.
+    Oldest first. CloudWatch Logs Insights reads them, with your own AWS rights.
     """
     program = Program.of(context)
     out, begin = program.output(as_json), values.moment(since, program.time.now())
@@ -50,7 +50,7 @@ def logs(
     for line in found.lines:
         _print(out, line)
     if not found.lines:
-        out.say("No log lines; the newest take some seconds to be found.")
+        out.say("No log lines. New lines take some seconds to appear.")
     if found.is_cut:
         out.say(
             f"There is more: these are the newest {number(len(found.lines), 'line')}; see --limit, JOB and --since."

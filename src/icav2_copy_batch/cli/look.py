@@ -31,12 +31,12 @@ class Status(StrEnum):
 def list_copies(
     context: typer.Context,
     *,
-    status: Annotated[Status | None, typer.Option(case_sensitive=False, show_default=False)] = None,
+    status: Annotated[Status | None, typer.Option(case_sensitive=False, help="Only these.", show_default=False)] = None,
     since: Annotated[
         str | None, typer.Option(metavar="MOMENT", help="A date, or how long ago: 7d.", show_default=False)
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="How many copies at most.")] = 50,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,8 +60,8 @@ def status(
     context: typer.Context,
     *,
     copy_id: CopyId,
-    jobs: Annotated[bool, typer.Option("--jobs", help="With each of its jobs.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="With the jobs that failed or were cancelled.")] = False,
+    jobs: Annotated[bool, typer.Option("--jobs", help="List all of its jobs.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="List its jobs that failed or were cancelled.")] = False,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,13 +92,13 @@ def watch(
     *,
     copy_id: Annotated[
         str | None,
-        typer.Argument(metavar="ID", help="A copy; without one, all that are open.", show_default=False),
+        typer.Argument(metavar="ID", help="The copy's id; without it, all open copies.", show_default=False),
     ] = None,
     timeout: Timeout = None,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what changes, until the copy has settled.
+    """Show changes until the copy has settled.
 
     Without an id, show the changes of all copies that are open, until you stop it.
     """
@@ -150,9 +150,9 @@ def explain(
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a copy or a job stands as it does.
+    """Explain why a copy or a job is in its state.
 
-    And what would move it.
+    And what has to happen next.
     """
     program = Program.of(context)
     out, client = program.output(as_json), program.stack(stack)

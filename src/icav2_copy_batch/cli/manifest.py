@@ -41,13 +41,13 @@ def build(
         str | None, typer.Option("--from", metavar=FOLDER, help="Files below this folder.", show_default=False)
     ] = None,
     to: Annotated[
-        str | None, typer.Option("--to", metavar=FOLDER, help="Where they are to be copied.", show_default=False)
+        str | None, typer.Option("--to", metavar=FOLDER, help="The folder to copy them into.", show_default=False)
     ] = None,
     include: Annotated[
-        Patterns, typer.Option(metavar="GLOB", help="Only files like this: '*.bam', 'Reports/'.", show_default=False)
+        Patterns, typer.Option(metavar="GLOB", help="Only files that match: '*.bam', 'Reports/'.", show_default=False)
     ] = None,
     exclude: Annotated[
-        Patterns, typer.Option(metavar="GLOB", help="No files like this; wins over --include.", show_default=False)
+        Patterns, typer.Option(metavar="GLOB", help="No files that match; wins over --include.", show_default=False)
     ] = None,
     keep_tree: Annotated[
         bool, typer.Option("--keep-tree", help="Keep the folders below --from; else all files go into one.")
@@ -61,13 +61,13 @@ def build(
 ) -> None:
     """Print a manifest of a folder's files, or of a table.
 
-    validate and submit take what it prints.
+    Pass the output to validate or submit.
     """
     program = Program.of(context)
     out = program.output(as_json)
     if csv is not None:
         if folder or to or include or exclude or keep_tree:
-            raise typer.BadParameter("--csv stands alone: the table says what goes where")
+            raise typer.BadParameter("--csv takes no other options: the table says what goes where")
         built = _from_table(csv)
         jobs = built.check(allow_same_project=True)
         said = number(len(built), "source")

@@ -25,7 +25,7 @@ MOST_SHOWN = 100
 def plan(context: typer.Context, *, file: File, stack: StackName = None, as_json: AsJson = False) -> None:
     """Say what a submission would do; nothing is written.
 
-    What stands in its way, what it costs, and when it would have settled.
+    Shows what would block it, what it costs, and how long it takes.
     """
     program = Program.of(context)
     out = program.output(as_json)
@@ -42,7 +42,7 @@ def plan(context: typer.Context, *, file: File, stack: StackName = None, as_json
     else:
         _print_lines(out, found)
     if found.stopped:
-        out.say(f"Not all was looked at, since {found.stopped}: {_how_far(found)}.", style="yellow")
+        out.say(f"The plan is incomplete, because {found.stopped}: {_how_far(found)}.", style="yellow")
     if found.would_fail:
         out.say("It would fail as it stands.", style="red")
         raise typer.Exit(Exit.REFUSED)
@@ -53,7 +53,7 @@ def _verdict(found: Plan) -> str:
     """What is said of a copy that would not fail."""
     if found.findings:
         return "Nothing that was found would make it fail."
-    return "In what was looked at, nothing stands in its way." if found.stopped else "Nothing stands in its way."
+    return "Nothing blocks it, as far as was checked." if found.stopped else "Nothing blocks it."
 
 
 # --- plain lines -----------------------------------------------------------------------------------------------------

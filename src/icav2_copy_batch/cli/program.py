@@ -22,20 +22,20 @@ StackName = Annotated[
     typer.Option(
         "--stack",
         envvar=STACK_VARIABLE,
-        help="The stack, or the path of its SSM parameters.",
+        help="The stack's name, or the path of its SSM parameters.",
         show_default=False,
     ),
 ]
 CopyId = Annotated[str, typer.Argument(metavar="ID", help="The copy's id.", show_default=False)]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, or its number.", show_default=False)]
 Timeout = Annotated[
-    str | None, typer.Option(help="Wait no longer: seconds, or 15m, 2h, 1d.", metavar="DURATION", show_default=False)
+    str | None, typer.Option(help="Wait at most: seconds, or 15m, 2h, 1d.", metavar="DURATION", show_default=False)
 ]
 
 
 @dataclass(frozen=True)
 class Program:
-    """The world of a command. Tests have another."""
+    """What a command runs with: time, terminal and client. Tests replace it."""
 
     time: Time = field(default_factory=Time)
     terminal: bool | None = None

@@ -61,7 +61,7 @@ def report(
 
 
 def env(context: typer.Context, stack: StackName = None, as_json: AsJson = False) -> None:
-    """Print shell lines that set a variable for each output.
+    """Print shell commands that set a variable for each stack output.
 
     eval "$(icav2-copy env)" sets them, as the commands of the documentation use them.
     """

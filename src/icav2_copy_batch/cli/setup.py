@@ -29,9 +29,9 @@ STYLES = {"problem": "red", "warning": "yellow", "unknown": "magenta", "ok": "gr
 
 
 def subscribe(context: typer.Context, projects: Projects, stack: StackName = None, as_json: AsJson = False) -> None:
-    """Have ICA tell the stack when jobs of projects have ended.
+    """Make ICA notify the stack when jobs of these projects end.
 
-    What is subscribed already stays as it is.
+    Existing subscriptions are kept.
     """
     program = Program.of(context)
     out = program.output(as_json)
@@ -52,7 +52,7 @@ def doctor(
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at everything that the stack needs, and say what to do about it."""
+    """Check everything that the stack needs, and say what to fix."""
     program = Program.of(context)
     out = program.output(as_json)
     findings = program.stack(stack).doctor(project or ())

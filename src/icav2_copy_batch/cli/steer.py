@@ -1,4 +1,4 @@
-"""``cancel``, ``pause``, ``resume``, ``redrive``, ``adopt`` and ``release``: what an operator has done."""
+"""``cancel``, ``pause``, ``resume``, ``redrive``, ``adopt`` and ``release``: the commands that change a copy."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from icav2_copy_batch.cli.program import AsJson, CopyId, JobId, Program, StackNa
 from icav2_copy_batch.client import JobSummary, Pause
 from icav2_copy_batch.client.errors import number
 
-SomeCopy = Annotated[str | None, typer.Argument(metavar="ID", help="A copy.", show_default=False)]
-SomeProject = Annotated[str | None, typer.Option(metavar="PROJECT", help="Its name or id.", show_default=False)]
-Everything = Annotated[bool, typer.Option("--all", help="Everything.")]
-Reason = Annotated[str | None, typer.Option(help="Why; it is shown to everybody.", show_default=False)]
+SomeCopy = Annotated[str | None, typer.Argument(metavar="ID", help="The copy's id.", show_default=False)]
+SomeProject = Annotated[str | None, typer.Option(metavar="PROJECT", help="By name or id.", show_default=False)]
+Everything = Annotated[bool, typer.Option("--all", help="All copies.")]
+Reason = Annotated[str | None, typer.Option(help="The reason; it is shown to everybody.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def cancel(context: typer.Context, copy_id: CopyId, stack: StackName = None, as_json: AsJson = False) -> None:
-    """End a copy.
+    """Cancel a copy.
 
-    Queued jobs end now. What runs at ICA ends by itself, and is not tried again.
+    Queued jobs end now. Jobs that ICA runs end by themselves, and are not retried.
     """
     program = Program.of(context)
     out = program.output(as_json)
@@ -48,9 +48,9 @@ def pause(
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Launch nothing new of a copy, a project, or at all.
+    """Launch no more jobs of a copy, into a project, or at all.
 
-    What runs goes on.
+    Running jobs go on.
     """
     _check_subject(copy_id, project, everything)
     program = Program.of(context)
@@ -81,11 +81,11 @@ def redrive(
     context: typer.Context,
     *,
     copy_id: CopyId,
-    job: Annotated[str | None, typer.Option(metavar="JOB", help="This job alone.", show_default=False)] = None,
+    job: Annotated[str | None, typer.Option(metavar="JOB", help="Only this job.", show_default=False)] = None,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy again what failed, as a new copy; print its id.
+    """Retry what failed, as a new copy; print its id.
 
     What was cancelled counts as failed. The old copy and its result stay as they are.
     """

@@ -28,7 +28,7 @@ def validate(
     *,
     file: File,
     allow_same_project: Annotated[
-        bool, typer.Option("--allow-same-project", help="As a stack with AllowSameProject does.")
+        bool, typer.Option("--allow-same-project", help="Allow copies within one project.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,11 +46,11 @@ def validate(
         counts = {"jobs": checked.jobs, "sources": checked.sources} if checked else {}
         out.json({**counts, "problem_count": 0, "problems": []})
     if checked is None:
-        out.say("The message is in order. Its manifest lies in S3, and was not looked at.")
+        out.say("The message is valid. Its manifest is in S3, and was not checked.")
         return
-    out.say(f"In order: {number(checked.sources, 'source')} in {number(checked.jobs, 'job')}.")
+    out.say(f"Valid: {number(checked.sources, 'source')} in {number(checked.jobs, 'job')}.")
     if checked.names_projects:
-        out.say("Projects are called by name: whether ICA knows them is found out when it is submitted.")
+        out.say("Project names are looked up in ICA only when the manifest is submitted.")
 
 
 def submit(
@@ -58,10 +58,10 @@ def submit(
     *,
     file: File,
     copy_id: Annotated[
-        str | None, typer.Option("--id", help="An id of your own; by default the date and chance.", show_default=False)
+        str | None, typer.Option("--id", help="Your own id; by default date and random suffix.", show_default=False)
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Up to ten, in all events.", show_default=False)
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag for its events; up to ten.", show_default=False)
     ] = None,
     hold: Annotated[bool, typer.Option("--hold", help="Launch nothing before `resume`.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it has settled.")] = False,

@@ -21,7 +21,7 @@ def seconds(text: str | None) -> float | None:
         return None
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise typer.BadParameter(f"{text!r} is no duration; give seconds, or 15m, 2h, 1d")
+        raise typer.BadParameter(f"{text!r} is not a duration; give seconds, or 15m, 2h, 1d")
     return float(match[1]) * SECONDS[match[2]]
 
 
@@ -34,7 +34,7 @@ def moment(text: str | None, now: datetime) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no moment; give 2026-11-01, 2026-11-01T08:00, or 24h, 7d") from None
+        raise typer.BadParameter(f"{text!r} is not a moment; give 2026-11-01, 2026-11-01T08:00, or 24h, 7d") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
@@ -44,7 +44,7 @@ def tags(given: Sequence[str] | None) -> dict[str, str]:
     for each in given or ():
         key, equals, value = each.partition("=")
         if not (key and equals):
-            raise typer.BadParameter(f"{each!r} is no tag; give key=value")
+            raise typer.BadParameter(f"{each!r} is not a tag; give key=value")
         found[key] = value
     return found
 

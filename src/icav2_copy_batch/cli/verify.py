@@ -19,9 +19,9 @@ MOST_SHOWN = 100
 
 
 def verify(context: typer.Context, *, copy_id: CopyId, stack: StackName = None, as_json: AsJson = False) -> None:
-    """Compare a settled copy with ICA as it is now.
+    """Check that the files of a settled copy are still in ICA, unchanged.
 
-    By the sizes and ETags that its files had when its jobs ended.
+    Compares the sizes and ETags that they had when their jobs ended.
     """
     program = Program.of(context)
     out = program.output(as_json)

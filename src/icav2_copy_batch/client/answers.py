@@ -1,4 +1,4 @@
-"""What the stack answers, as frozen dataclasses. Keys that they do not know are passed over: a newer stack adds some.
+"""The stack's answers as frozen dataclasses. Unknown keys are ignored, since a newer stack may add some.
 
 Times are text: UTC, ISO 8601 with ``Z``. They sort as text.
 """
@@ -25,7 +25,7 @@ JOB_ENDED = ("PASSED", "FAILED", "CANCELLED")
 def read(kind: type[T], answer: object) -> T:
     """An answer as one of these dataclasses. Raises ``Unavailable`` for what is not one."""
     if not isinstance(answer, Mapping):
-        raise Unavailable(f"the stack has answered something that is no {kind.__name__}: {str(answer)[:200]}")
+        raise Unavailable(f"the stack's answer is not a {kind.__name__}: {str(answer)[:200]}")
     values = {}
     for each in fields(kind):
         value = answer.get(each.name)
@@ -34,7 +34,7 @@ def read(kind: type[T], answer: object) -> T:
     try:
         return kind(**values)
     except TypeError as error:
-        raise Unavailable(f"the stack's answer is no {kind.__name__}: {error}; is the stack older than this?") from None
+        raise Unavailable(f"the stack's answer is not a {kind.__name__}: {error}; is the stack older?") from None
 
 
 def _read_value(value: Any, metadata: Mapping[str, Any]) -> Any:
@@ -61,7 +61,7 @@ class CopySummary:
 
     copy_id: str
     status: str
-    """``OPEN``; and once it has settled and that is published, ``COMPLETED``, ``FAILED`` or ``CANCELLED``."""
+    """``OPEN`` until it has settled and is published; then ``COMPLETED``, ``FAILED`` or ``CANCELLED``."""
     submitted_at: str
     ingested_at: str | None = None
     """When all of its jobs were written."""
@@ -79,10 +79,10 @@ class CopySummary:
     manifest_uri: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     redrive_of: str | None = None
-    """The copy of which this one copies what failed."""
+    """The id of the copy whose failed and cancelled jobs this one retries."""
     paused_at: str | None = None
     redriven_as: tuple[str, ...] = ()
-    """The copies that copy what failed in this one."""
+    """The ids of the copies that retry what failed in this one."""
     result_uri: str | None = None
 
     @property
@@ -100,7 +100,7 @@ class HoldSummary:
 
 @dataclass(frozen=True, slots=True)
 class AttemptSummary:
-    """An attempt of a job that has ended."""
+    """An attempt that has ended."""
 
     number: int
     outcome: str = ""
@@ -132,7 +132,7 @@ class JobSummary:
     total_bytes: int | None = None
     """Bytes of the files among its sources; known once it was launched."""
     redriven_as: str | None = None
-    """The copy that does this job again."""
+    """The id of the copy that retries this job."""
 
     @property
     def has_ended(self) -> bool:
@@ -150,12 +150,12 @@ class LeftJob:
 
 @dataclass(frozen=True, slots=True)
 class ChangedFile:
-    """A copy that is not in ICA any more as it was when its job ended."""
+    """A copied file or folder that was deleted or changed in ICA after its job ended."""
 
     job_id: str
     source: str
     copy: str
-    """Its URI; it ends in a slash where a folder was copied as a whole."""
+    """The URI of the copied file or folder; a folder's ends in a slash."""
     change: str
     """``GONE`` or ``CHANGED``."""
     what: str = ""
@@ -163,7 +163,7 @@ class ChangedFile:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """How much of a settled copy is still in ICA as it was then."""
+    """The result of ``verify``: what of a settled copy is unchanged, and what was deleted or changed."""
 
     copied: int = 0
     """Sources that were copied."""
@@ -175,7 +175,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """What a cancel has done: so many jobs ended at once; those that are left end by themselves."""
+    """The result of ``cancel``: how many jobs it has ended, and which jobs ICA still has."""
 
     copy: CopySummary = field(metadata=one(CopySummary))
     cancelled: int = 0
@@ -197,7 +197,7 @@ class FileSummary:
     path: str
     """Below that folder."""
     uri: str
-    """The whole, with the project as the folder's URI calls it."""
+    """The file's URI, with the project spelled as in the folder's URI."""
     size: int | None = None
     status: str = ""
     """``AVAILABLE``, or what keeps it from being copied."""
@@ -216,7 +216,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A project, as it was called, and what became of its subscription to ICA's notifications."""
+    """The result of ``subscribe`` for one project, which is named as the caller named it."""
 
     project: str
     status: str
@@ -227,12 +227,12 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class HealthFinding:
-    """One thing that a doctor has looked at."""
+    """The result of one check of ``doctor``."""
 
     check: str
-    """What kind of thing."""
+    """What was checked, such as ``token`` or ``queue``."""
     status: str
-    """``ok``, ``warning``, ``problem``, or ``unknown``: what could not be looked at, or does not tell."""
+    """``ok``, ``warning``, ``problem``, or ``unknown`` where the check could not be made or decided."""
     what: str = ""
     """What was seen."""
     about: str | None = None
@@ -243,7 +243,7 @@ class HealthFinding:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A copy as it is now, where something has changed; with the jobs that have, where they were asked for."""
+    """A change of a copy: the copy as it is now and, if asked for, those of its jobs that have changed."""
 
     copy: CopySummary = field(metadata=one(CopySummary))
     jobs: tuple[JobSummary, ...] = field(default=(), metadata=many(JobSummary))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 LONGEST_INVOCATION_SECONDS = 900
-"""So long may the control function take (``ControlFunction`` in the template), and any function."""
+"""Lambda's limit for any function, and the time-out of ``ControlFunction`` in the template."""
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60)
 # Nothing is heard of an invocation before it ends. botocore does not repeat one: see client/control.py.
 _INVOKING = Config(
@@ -65,7 +65,7 @@ WHAT_TO_DO: Mapping[type[BotoCoreError], str] = {
 WHAT_TO_DO_BY_CODE: Mapping[str, str] = {
     **dict.fromkeys(
         ("AccessDenied", "AccessDeniedException", "AuthorizationError"),
-        "have this role given the right (the template's policies for submitters and operators name it)",
+        "give this role the right (the template's policies for submitters and operators name it)",
     ),
     **dict.fromkeys(
         ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"), SIGN_IN_AGAIN

@@ -1,8 +1,8 @@
 """Asks the stack's control function: one request, one answer, or an error with its kind.
 
-A query may be repeated, a command is given once: that a pause was set or an undecided launch adopted is answered with
-a refusal the second time, though it is done. So botocore repeats neither. Here both are repeated where nothing can have
-begun (AWS could not be reached, or had too many calls), and a query where its answer was lost, unless it had been
+A query may be retried. A command is sent once: a launch that was adopted by the first call would be refused by the
+second, although it is done. So botocore retries neither. Here both are retried where nothing can have
+begun (AWS could not be reached, or throttled the call), and a query where its answer was lost, unless it had been
 waited for as long as the function may take.
 """
 
@@ -33,7 +33,7 @@ ERRORS: Mapping[str, type[CopyBatchError]] = {
 """The error of each kind. ``refused`` has problems besides, and so is any kind that a newer stack may have."""
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds before each further try of a call."""
-MAY_BE_DONE = "it may have been carried out all the same: look before you try again"
+MAY_BE_DONE = "it may have been carried out nevertheless: check before you try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,13 @@ class Control:
         """An answer that was too long for Lambda, from the place where the function has put it."""
         place = parse_s3_uri(uri)
         if place is None:
-            raise Unavailable(f"the control function {self.function} has answered with a place that is none: {uri}")
+            raise Unavailable(f"the control function {self.function} has answered with an invalid S3 URI: {uri}")
         with asked(f"read {uri}"):
             zipped = self.aws.s3.get_object(Bucket=place[0], Key=place[1])["Body"].read()
         try:
             return gzip.decompress(zipped)
         except (OSError, EOFError, zlib.error) as error:
-            raise Unavailable(f"{uri} does not hold an answer: {error}; {TRY_AGAIN}") from None
+            raise Unavailable(f"{uri} does not hold a valid answer: {error}; {TRY_AGAIN}") from None
 
     def _read(self, text: bytes) -> Mapping[str, Any]:
         answer = _object(text)
@@ -101,7 +101,7 @@ class Control:
         if isinstance(answer.get("error"), dict):
             raise _error(answer["error"])
         said = text.decode(errors="replace")[:200]
-        raise Unavailable(f"the control function {self.function} has answered something else than an answer: {said}")
+        raise Unavailable(f"the control function {self.function} has sent an invalid answer: {said}")
 
 
 def _object(text: bytes) -> Mapping[str, Any]:

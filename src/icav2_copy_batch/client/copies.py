@@ -1,4 +1,4 @@
-"""The client: submits copies, asks after them, and steers them, from any Python program with rights in AWS.
+"""The client: submits, queries and controls copies, from any Python program with AWS credentials.
 
 ::
 
@@ -55,13 +55,13 @@ LOGS_BEFORE, LOGS_AFTER = timedelta(minutes=2), timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class CopyClient:
-    """A stack's copies. Each method raises ``Unavailable`` where AWS does not answer as it should."""
+    """The copies of one stack. Each method raises ``Unavailable`` where AWS or ICA does not answer as it should."""
 
     stack: Stack
     aws: Aws
     time: Time = field(default_factory=Time)
     _sent: dict[str, Submission] = field(default_factory=dict, repr=False)
-    """What this client has submitted, by copy id: its rejection can be told from an earlier one."""
+    """This client's submissions, by copy id: their rejections can be told from earlier ones."""
 
     @classmethod
     def from_stack(
@@ -72,10 +72,10 @@ class CopyClient:
         environment: Mapping[str, str] = os.environ,
         time: Time | None = None,
     ) -> CopyClient:
-        """The copies of a stack: by its name, or by the path of its SSM parameters where that begins with ``/``.
+        """Find a stack by its name, or by the path of its SSM parameters where ``name`` begins with ``/``.
 
-        Without a name it is that of ``ICAV2_COPY_STACK``, and else the SSM parameters' path of the template. AWS is
-        reached as botocore does by itself. Raises ``StackNotFound``.
+        Without a name, ``ICAV2_COPY_STACK`` counts, and else the template's default path of SSM parameters. botocore
+        finds credentials and region as it always does. Raises ``StackNotFound``.
         """
         aws = Aws(environment, session)
         return cls(find_stack(aws, name or environment.get(STACK_VARIABLE)), aws, time or Time())
@@ -93,7 +93,7 @@ class CopyClient:
     ) -> str:
         """Submit a copy and return its id at once.
 
-        ``hold`` has it wait for ``resume``; ``options`` are further keys of a message, such as ``action_on_exist``.
+        ``hold`` waits for ``resume``; ``options`` are further keys of a message, such as ``action_on_exist``.
         Raises ``Refused`` with every problem that can be seen without asking ICA.
         """
         entries = manifest.to_dict() if isinstance(manifest, Manifest) else dict(manifest)
@@ -117,7 +117,7 @@ class CopyClient:
         return copy_id
 
     def plan(self, manifest: Manifest | Mapping[str, Sequence[str]], **options: Any) -> Plan:
-        """What a submission would do: what stands in its way, what it costs, how long it takes. Nothing is written.
+        """Return what a submission would do: what would block it, its cost and its duration. Nothing is written.
 
         ``options`` are as for ``submit``. Raises ``Refused`` with every problem for which it would be rejected.
         """
@@ -160,7 +160,7 @@ class CopyClient:
         tags: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> list[CopySummary]:
-        """Copies, the newest first."""
+        """Copies, newest first: up to ``limit`` (1 to 1000, default 50), by default of the last 90 days."""
         answer = self._control.query(
             "list",
             since=since and timestamp(since),
@@ -191,7 +191,7 @@ class CopyClient:
         """
         now = self.time.now()
         if since and since > now:
-            raise Invalid(f"there are no logs since {timestamp(since)}, which is yet to come")
+            raise Invalid(f"there are no logs since {timestamp(since)}, which is in the future")
         copy = self.status(copy_id)
         begin = since or datetime.fromisoformat(copy.submitted_at) - LOGS_BEFORE
         ended = None if since or copy.is_open else copy.settled_at
@@ -200,7 +200,7 @@ class CopyClient:
         return Insights.of(self.aws, groups, self.time).about(copy_id, job_id, begin, until, limit)
 
     def verify(self, copy_id: str) -> Verified:
-        """What of a settled copy is not in ICA any more as it was. Raises ``NoSuchCopy`` and ``Refused``."""
+        """Compare a settled copy with what ICA shows now. Raises ``NoSuchCopy`` and ``Refused``."""
         whole, after = Verified(), None
         while True:
             answer = self._control.query("verify", copy_id=copy_id, after=after)
@@ -240,7 +240,7 @@ class CopyClient:
     def report(self, copy_id: str, format: str = "json") -> Iterator[bytes]:  # noqa: A002 # what it is called
         """The report of a settled copy, in pieces: ``json`` (its result), ``csv`` or ``html``. Raises ``Refused``."""
         if format not in REPORT_FORMATS:
-            raise Invalid(f"there is no report {format}; there are {', '.join(REPORT_FORMATS)}")
+            raise Invalid(f"there is no report format {format}; choose one of {', '.join(REPORT_FORMATS)}")
         copy = self.status(copy_id)
         place = parse_s3_uri(copy.result_uri)
         if copy.is_open or place is None:
@@ -260,7 +260,7 @@ class CopyClient:
     # --- steering ----------------------------------------------------------------------------------------------------
 
     def cancel(self, copy_id: str) -> Cancelled:
-        """End a copy's queued jobs now. What runs at ICA ends by itself and is not tried again."""
+        """Cancel a copy: its queued jobs end now. Jobs that ICA runs end by themselves and are not retried."""
         return read(Cancelled, self._command("cancel", copy_id=copy_id))
 
     def pause(
@@ -271,7 +271,7 @@ class CopyClient:
         everything: bool = False,
         reason: str | None = None,
     ) -> list[Pause]:
-        """Launch nothing new of a copy, into a project, or at all; what is paused then. What runs goes on.
+        """Launch no more jobs of a copy, into a project, or at all; running jobs go on. Returns all pauses.
 
         A project is given by its name or its id.
         """
@@ -285,7 +285,7 @@ class CopyClient:
         everything: bool = False,
         reason: str | None = None,
     ) -> list[Pause]:
-        """Take a pause back; what is paused then. A project is given by its name or its id."""
+        """End a pause. Returns the pauses that remain. A project is given by its name or its id."""
         return self._switch("resume", copy_id, project, everything, reason)
 
     def pauses(self) -> list[Pause]:
@@ -293,7 +293,7 @@ class CopyClient:
         return _pauses(self._control.query("pauses"))
 
     def redrive(self, copy_id: str, *, job_id: str | None = None) -> Redriven:
-        """Copy what failed or was cancelled in a settled copy once more, as a new copy."""
+        """Retry what failed or was cancelled in a settled copy, as a new copy."""
         return read(Redriven, self._command("redrive", copy_id=copy_id, job_id=job_id))
 
     def adopt(self, copy_id: str, job_id: str, ica_job_id: str) -> JobSummary:
@@ -307,15 +307,15 @@ class CopyClient:
         return read(JobSummary, self._command("release", copy_id=copy_id, job_id=job_id).get("job"))
 
     def subscribe(self, projects: Sequence[str]) -> list[Subscribed]:
-        """Have ICA tell this stack of the jobs of projects, given by name or id; what became of each.
+        """Make ICA notify this stack of jobs in these projects (names or ids). Returns the outcome of each.
 
-        What is subscribed already stays as it is.
+        Existing subscriptions are kept.
         """
         answer = self._command("subscribe", projects=list(projects))
         return [read(Subscribed, each) for each in answer.get("projects") or ()]
 
     def doctor(self, projects: Sequence[str] = ()) -> list[HealthFinding]:
-        """What is as it should be with the stack and with ICA, what is not, and what to do about it.
+        """Check everything that the stack needs, at AWS and at ICA. Returns one finding for each check.
 
         ``projects``, by name or id, are looked at too; without any, those into which the newest copies go. Where the
         stack does not answer, that is a finding.
@@ -326,7 +326,7 @@ class CopyClient:
         self, command: str, copy_id: str | None, project: str | None, everything: bool, reason: str | None
     ) -> list[Pause]:
         if sum((copy_id is not None, project is not None, everything)) != 1:
-            raise Invalid(f"{command} exactly one of: a copy, a project, everything")
+            raise Invalid(f"{command} needs exactly one of copy_id, project and everything")
         subject: dict[str, str | bool | None] = {"copy_id": copy_id, "all": everything or None}
         if project is not None and is_project_id(project):
             subject["project_id"] = project.lower()  # no need to ask ICA, which may be down

@@ -1,4 +1,4 @@
-"""What can go wrong for who uses the client. Each error says what, where, and what to do about it."""
+"""The errors of the client. Each message says what went wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NoSuchJob(CopyBatchError):
 
 
 class Invalid(CopyBatchError):
-    """The request is not one that can be understood, whatever the state of things."""
+    """The request is malformed: it would fail in any state of the stack."""
 
 
 class Refused(CopyBatchError):
@@ -49,7 +49,7 @@ class Unavailable(CopyBatchError):
 
 
 class WaitTimedOut(CopyBatchError):
-    """The time is over that a caller wanted to wait. The copy goes on."""
+    """The caller's timeout is over. The copy goes on."""
 
 
 def number(count: int, noun: str) -> str:

@@ -1,6 +1,6 @@
 """The product's events, as frozen dataclasses: ``parse_event`` reads what EventBridge delivers.
 
-Within ``schema_version`` 1.x keys are only added; those that are not known here are passed over. The fields have the
+Within ``schema_version`` 1.x keys are only added; unknown ones are ignored. The fields have the
 names of the keys, which ``events/schemas`` describes.
 """
 
@@ -162,7 +162,7 @@ KINDS: Mapping[str, type[AnyEvent]] = {
 
 
 def parse_event(event: str | Mapping[str, Any]) -> AnyEvent:
-    """An event as EventBridge delivers it (or its JSON text, as a queue holds it).
+    """Parse an event as EventBridge delivers it (or its JSON text, as a queue holds it).
 
     Raises ``Invalid`` for what is not an event of this product, or of a kind that this version does not know.
     """
@@ -171,7 +171,7 @@ def parse_event(event: str | Mapping[str, Any]) -> AnyEvent:
     except ValueError as error:
         raise Invalid(f"not an event: {error}") from None
     if not isinstance(found, Mapping) or found.get("source") != EVENT_SOURCE:
-        raise Invalid(f"not an event of {EVENT_SOURCE}: its source has to be that")
+        raise Invalid(f"not an event of this product: its source has to be {EVENT_SOURCE}")
     kind = KINDS.get(str(found.get("detail-type")))
     if kind is None:
         raise Invalid(f"an event of the unknown kind {found.get('detail-type')}; known are {', '.join(KINDS)}")

@@ -33,8 +33,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(_expression(nfc(pattern)), re.DOTALL)
     except re.error:  # all but sets is translated to what is right
-        wrong = "what stands in [ ] is a set of characters, such as [ab], [a-c] or [!ab]"
-        raise Invalid(f"{pattern!r} is no pattern: {wrong}") from None
+        wrong = "[ ] has to hold a set of characters, such as [ab], [a-c] or [!ab]"
+        raise Invalid(f"{pattern!r} is not a valid pattern: {wrong}") from None
 
 
 def _expression(pattern: str) -> str:

@@ -47,7 +47,7 @@ class Manifest:
         is_included, is_excluded = matcher(include or ["**"]), matcher(exclude)
         chosen = [each for each in files if is_included(each.path) and not is_excluded(each.path)]
         if not chosen:
-            raise Refused("no file is left: none is included that is not excluded")
+            raise Refused("no file is left: all are excluded, or none is included")
         if not keep_tree:
             _refuse_equal_names(chosen)
         manifest = cls()

@@ -42,7 +42,7 @@ def find_stack(aws: Aws, name: str | None) -> Stack:
 
 
 def variable_name(output: str) -> str:
-    """The shell variable of an output in the papers' commands: ``INGEST_QUEUE_URL`` for ``IngestQueueUrl``."""
+    """The shell variable of an output, as the documents use it: ``INGEST_QUEUE_URL`` for ``IngestQueueUrl``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", output).upper()
 
 

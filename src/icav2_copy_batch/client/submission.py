@@ -80,7 +80,7 @@ class Submissions:
 
 
 def new_copy_id(now: datetime) -> str:
-    """An id that no other copy has: the date, so that people know it again, and chance."""
+    """A new copy id: the date, so that people recognise it, and a random suffix."""
     return f"{now:%Y%m%d}-{secrets.token_hex(4)}"
 
 

@@ -1,4 +1,4 @@
-"""Follows copies until they have settled: looks now and then, more and more seldom, and yields what has changed."""
+"""Polls copies until they have settled, with growing pauses, and yields each change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OURS_APPEARS_WITHIN = 7200.0
 MAY_BE_REFUSED_WITHIN = 30.0
 """Seconds for which a copy that was there before a submission of its id may still be refused to that submission."""
 FAILURES_BORNE = 8
-"""So many looks in a row may fail once one has not: a wait of hours outlasts a minute without the network."""
+"""How many looks in a row may fail after the first success: a wait outlasts a minute without the network."""
 MOST_JOBS = 1000
 """So many jobs of one copy are watched."""
 

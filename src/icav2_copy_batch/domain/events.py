@@ -99,9 +99,9 @@ def delayed_detail(copy: Copy, jobs: Iterable[OpenJob], now: datetime) -> Detail
 
 def _delayed_job(copy: Copy, job: OpenJob) -> Detail:
     reasons = {
-        JobStatus.RUNNING: f"ICA has not ended its job {job.ica_job_id}, or does not show it",
+        JobStatus.RUNNING: f"ICA job {job.ica_job_id} has not ended, or ICA does not show it",
         JobStatus.LAUNCHING: "it is not known yet whether ICA has started a copy batch for it",
-        JobStatus.QUEUED: "it could not be launched",
+        JobStatus.QUEUED: "it has not been launched yet",
     }
     return {
         "job_id": job.job_id,

@@ -80,7 +80,7 @@ UNCOMPARED = "would be skipped, and the other file would stay: this stack compar
 """What follows from ``EXISTS_DIFFERENT`` where files are not compared."""
 MAY_WAIT = "the job may wait for jobs of the other copy, where these are launched first"
 """What follows from ``FOLDER_BUSY`` where the other copy does not write there yet."""
-THERE_ALREADY = "nothing new would be copied; the submission is taken for that copy's"
+THERE_ALREADY = "nothing new would be copied: it would count as that copy, submitted again"
 """What follows from ``ID_IN_USE`` where the other copy is of the same manifest and options."""
 
 

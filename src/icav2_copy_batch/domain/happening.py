@@ -1,4 +1,4 @@
-"""What can happen while the poller is at work, each with one line that says what it means."""
+"""What the poller counts, each with one line that says what it means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a token says of itself. Nothing is verified: that is ICA's affair."""
+"""Reads the claims of ICA's token, a JWT. Its signature is not verified: ICA does that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a source of a job."""
+"""The outcome of one source of a job."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Finding(StrEnum):
-    """Why a source counts as not copied, where that is what we have found and not what ICA's item says."""
+    """Why a source counts as not copied, where this stack has found that and not ICA's item."""
 
     MISMATCH = "MISMATCH"
     """A file is not there, or is not like its source. Also the outcome of an attempt that ICA calls succeeded."""
@@ -22,7 +22,7 @@ class Finding(StrEnum):
     NOT_AN_ITEM = "MISSING"
     """The source is not among the items of its copy batch."""
     NOT_TRIED = "NOT_TRIED"
-    """The source was left to a later attempt, which there is not."""
+    """The source was left to a later attempt, and there was none."""
 
 
 NOT_YET = frozenset({Finding.OLDER, Finding.UNLISTED})

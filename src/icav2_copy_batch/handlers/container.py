@@ -60,7 +60,7 @@ warnings.filterwarnings("ignore", "No application metrics to publish")
 
 
 class Counts(Metrics):
-    """Counts of what has happened; what has not is not sent.
+    """Powertools' metrics, which leave out zeros.
 
     CloudWatch charges for each metric in each hour in which it gets a value, be it zero (see its page of prices). An
     alarm that takes missing data for none needs no zeros.

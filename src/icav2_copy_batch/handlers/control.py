@@ -1,4 +1,4 @@
-"""A call of the program or of the Python client → control. Who may invoke this function may operate."""
+"""A call of the program or of the Python client → control. Whoever may invoke it may control all copies."""
 
 from __future__ import annotations
 

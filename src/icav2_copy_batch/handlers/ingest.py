@@ -14,7 +14,7 @@ def handle(event: Event, context: LambdaContext, container: Container) -> dict[s
         try:
             total += ingest.receive(record["messageId"], record["body"])
         except OutOfTime as error:
-            logger.warning("goes on in another invocation", extra={"done": str(error)})
+            logger.warning("submission not finished: it goes on in another invocation", extra={"done": str(error)})
             failures.append(record)
         except Exception:
             logger.exception("submission not dealt with", extra={"message_id": record["messageId"]})

@@ -96,7 +96,7 @@ class Control:
         try:
             return {"ok": self._answer(read_request(body))}
         except Refused as refused:
-            return _error(Failure.INVALID, f"the request is not right: {refused}", refused.problems, refused.total)
+            return _error(Failure.INVALID, f"the request is invalid: {refused}", refused.problems, refused.total)
         except CannotDo as error:
             return _error(error.failure, str(error), error.problems, error.total)
         except NotForAPerson as error:
@@ -104,7 +104,7 @@ class Control:
         except IcaRefused as error:
             return _error(Failure.REFUSED, f"ICA refuses it: {error}")
         except IcaError as error:
-            return _error(Failure.UNAVAILABLE, f"ICA cannot be asked now, try again: {error}")
+            return _error(Failure.UNAVAILABLE, f"ICA is unavailable, try again: {error}")
 
     def _answer(self, request: Request) -> Answer:  # one line for each request
         match request:
@@ -236,7 +236,7 @@ class Control:
     def _job(self, copy_id: str, job_id: str) -> Job:
         if job := self.table.get_job(copy_id, job_id):
             return job
-        raise CannotDo(Failure.NO_SUCH_JOB, f"there is no job {job_id} of a copy {copy_id}: check the ids")
+        raise CannotDo(Failure.NO_SUCH_JOB, f"copy {copy_id} has no job {job_id}: check the ids")
 
 
 def _is_asked_for(copy: ListedCopy, request: ListCopies) -> bool:

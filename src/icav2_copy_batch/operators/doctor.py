@@ -84,7 +84,7 @@ class Doctor:
         return problem(
             f"it cannot be found out whether ICA has started a copy batch for {', '.join(listed)}{more}",
             "look in ICA for a job into its folder: if there is one, icav2-copy adopt ID JOB ICA_JOB; "
-            "if there is surely none, icav2-copy release ID JOB",
+            "if there is certainly none, icav2-copy release ID JOB",
         )
 
 

@@ -56,7 +56,7 @@ class IcaLooks:
     def _project_looks(self, project: str) -> Iterator[Look]:
         found: list[str] = []
         """Its id, once it has been seen."""
-        unseen = unknown("it was not looked at, since the project was not seen", "see the finding on the project")
+        unseen = unknown("not checked, because the project was not found", "see the finding on the project")
         yield Look("project", project, lambda: self._project(project, found))
         yield Look("rights", project, lambda: self._rights(found[0]) if found else unseen)
         yield Look("subscription", project, lambda: self._subscription(project, found[0]) if found else unseen)
@@ -69,19 +69,17 @@ class IcaLooks:
         except Exception as error:  # noqa: BLE001 # AWS's errors, and those of what the secret holds
             return problem(f"it cannot be read: {error}", NEW_TOKEN)
         self._claims, self._has_token = claims_in(token), True
-        return ok("the secret holds one")
+        return ok("the secret holds a token")
 
     def _expiry(self) -> Seen:
         until = expiry_in(self._claims) if self._claims else None
         if until is None:
-            return unknown(
-                "the token does not say until when it is good", "see that somebody renews it (docs/deploy.md)"
-            )
+            return unknown("the token has no expiry time", "see that somebody renews it (docs/deploy.md)")
         left = until - self.clock()
         told = f"{until:%Y-%m-%d %H:%M} UTC"
         if left <= timedelta():
             return problem(f"it expired at {told}", NEW_TOKEN)
-        told = f"it is good until {told}, for {left / timedelta(days=1):.1f} days"
+        told = f"it is valid until {told}, for {left / timedelta(days=1):.1f} days"
         if left < EXPIRES_SOON:
             return warning(told, f"unless something renews it by itself, {NEW_TOKEN}")
         return ok(told)
@@ -136,21 +134,19 @@ class IcaLooks:
 
     def _address(self) -> Seen:
         if excess := shorten_by(self.address):
-            what = f"the notification queue's has {len(self.address)} characters, and ICA takes {LONGEST_ADDRESS}"
+            what = f"the notification queue's URL has {len(self.address)} characters, and ICA takes {LONGEST_ADDRESS}"
             return warning(
-                f"{what}: ICA cannot tell this stack of jobs, and only the poller asks",
+                f"{what}: ICA cannot notify this stack, and only the poller asks",
                 f"deploy the stack under a name that is shorter by {excess}",
             )
-        return ok(
-            f"the notification queue's has {len(self.address)} of the {LONGEST_ADDRESS} characters that ICA takes"
-        )
+        return ok(f"the notification queue's URL has {len(self.address)} of {LONGEST_ADDRESS} allowed characters")
 
     def _channel(self) -> Seen:
         if not self._answers:
             return self._not_asked()
         ours = [channel for channel in self.ica.channels() if channel.address == self.address]
         if any(channel.is_enabled for channel in ours):
-            return ok("there is one to the notification queue")
+            return ok("there is a channel to the notification queue")
         state = "is disabled" if ours else "does not exist, or the token's user does not see it"
         return warning(f"the channel to the notification queue {state}", "icav2-copy subscribe PROJECT…")
 
@@ -163,7 +159,7 @@ class IcaLooks:
             return warning(f"{'it' if not known.is_enabled else 'its channel'} is disabled", fix)
         if known.filter:
             return warning(
-                f"it has a filter, so that not all jobs may be told: {known.filter}", "take it away by screen"
+                f"it has a filter, so that not all jobs may be told: {known.filter}", "remove it in ICA's web interface"
             )
         return ok("ICA tells this stack of the project's jobs")
 

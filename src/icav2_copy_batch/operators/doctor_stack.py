@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -23,8 +23,8 @@ OLDEST = {"ingest": timedelta(minutes=15), "launch": timedelta(minutes=15), "not
 NAMES_SET = 'the variables are set by eval "$(icav2-copy env)"'
 
 QUEUE_FIXES = {
-    "ingest": "read the ingest function's log: AWS or ICA may not answer it, or Lambda's concurrency be used up",
-    "launch": "read the launch function's log: ICA may be slow, or Lambda's concurrency be used up",
+    "ingest": "read the ingest function's log: AWS or ICA may not answer, or Lambda's concurrency may be used up",
+    "launch": "read the launch function's log: ICA may be slow, or Lambda's concurrency may be used up",
     "notification": "read the notify function's log; until then the poller finds out by itself, a little later",
 }
 DEAD_LETTER_FIXES = {
@@ -45,7 +45,6 @@ class StackLooks:
     leases: Leases
     names: Names
     clock: Clock
-    _alarms: list[Alarm] | None = field(default=None, init=False)
 
     def looks(self) -> Iterator[Look]:
         for name, url in self.names.queues.items():
@@ -94,8 +93,8 @@ class StackLooks:
             told = [f"{alarm.name} since {alarm.since or 'some time'}: {alarm.means}" for alarm in ringing]
             return problem("; ".join(told), "see docs/operations.md, Alarms, for what each means and what to do")
         if missing := [name for name in self.names.alarms if name not in known]:
-            return warning(f"not there any more: {', '.join(missing)}", "deploy the stack again")
-        return ok(f"none of {len(known)} rings")
+            return warning(f"these do not exist any more: {', '.join(missing)}", "deploy the stack again")
+        return ok(f"none of {len(known)} is in ALARM")
 
     def _listeners(self) -> Seen:
         deaf = [alarm.name for alarm in self._described if not alarm.tells]
@@ -115,7 +114,7 @@ class StackLooks:
             if not listeners:
                 subscribe = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint ADDRESS"
                 return warning(f"nobody has subscribed to {topic}, or confirmed it", subscribe)
-        return ok(f"they tell {', '.join(told)}" if told else "there are none")
+        return ok(f"they notify {', '.join(told)}" if told else "there are none")
 
     # --- the poller and the bus --------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ LOOKS_APART_SECONDS = 5.0
 
 RIGHTS = (
     "the token's user has to have the right to manage this project's notifications; give it that, or have somebody who "
-    "has it subscribe by screen (docs/deploy.md, Notifications)"
+    "has it subscribe in ICA's web interface (docs/deploy.md, Notifications)"
 )
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class _Run:
             return known.subscription_id if known else None
 
         self._make(lambda: self.ica.create_subscription(project_id, channel_id), look)
-        return Outcome.SUBSCRIBED, "ICA tells this stack of its jobs from now on"
+        return Outcome.SUBSCRIBED, "ICA notifies this stack of its jobs from now on"
 
     def _known(self, project_id: str) -> Subscription | None:
         return to_address(self.ica.subscriptions(project_id), self.address)
@@ -152,7 +152,7 @@ class _Run:
             return channel.channel_id
         if excess := shorten_by(self.address):
             raise IcaRefused(
-                f"ICA takes addresses of up to {LONGEST_ADDRESS} characters, and the notification queue's has "
+                f"ICA takes addresses of up to {LONGEST_ADDRESS} characters, and the notification queue's URL has "
                 f"{len(self.address)}: {self.address}; deploy the stack under a name that is shorter by {excess}"
             )
 

@@ -1,4 +1,4 @@
-"""Cancel: the jobs of a cancelled copy end, as far as ICA has not been asked for them.
+"""Cancel: ends the jobs of a cancelled copy for which ICA has not been asked yet.
 
 A copy that is cancelled claims no job any more (see ``Stopping.mark_cancelled``). Whoever cancels it ends its queued
 jobs, and the launches that have asked ICA for nothing yet. What ICA runs cannot be stopped: it passes, or it fails and
@@ -18,7 +18,7 @@ from icav2_copy_batch.ports import Table
 from icav2_copy_batch.stages.logs import fields_of
 
 MOST_AT_ONCE = 500
-"""So many jobs are cancelled before it is seen to something else."""
+"""How many jobs are cancelled at a time, before other work gets its turn."""
 
 logger = logging.getLogger(__name__)
 

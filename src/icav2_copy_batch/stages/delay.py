@@ -1,4 +1,4 @@
-"""Delay: nobody is left waiting in silence.
+"""Delay: reports jobs and copies that take too long.
 
 A job may stay in one status for too long, ICA may not be able to tell about a launch, and the jobs of a copy may never
 all be written or have their turn. Nothing is started on a guess then. A person hears of it, by an alarm and by one

@@ -28,7 +28,7 @@ from icav2_copy_batch.stages.cancel import end_queued
 LOST_MESSAGE_AGE = timedelta(minutes=5)
 """A launch message that has not been handled for so long is taken to be lost."""
 PAUSED = Hold(HoldReason.PAUSED, "its copy, its project or everything is paused")
-NO_SLOT = Hold(HoldReason.NO_SLOT, "as many ICA jobs as may be are in flight")
+NO_SLOT = Hold(HoldReason.NO_SLOT, "the limit of ICA jobs in flight is reached")
 
 logger = logging.getLogger(__name__)
 

@@ -150,7 +150,7 @@ class Ingest:
         try:
             return self.dispatch.send().again
         except Exception:
-            logger.exception("the poller sends what was not sent")
+            logger.exception("launch messages not sent: the poller sends them")
             return 0
 
     # --- accepting ---------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ class Ingest:
         """Have a task wait for a copy that is there, and write what an invocation that died has left unwritten."""
         copy_id = present.copy_id
         if present.digest != plan.digest:
-            raise Refused([Problem(copy_id, "is a copy_id in use for another manifest; choose another, or none")])
+            raise Refused([Problem(copy_id, "is the copy_id of another manifest; choose another one, or omit it")])
         if task_token and not self.table.add_task_token(copy_id, task_token):
             self.publish.answer_published(copy_id, task_token)
         if present.ingested_at:
@@ -271,7 +271,7 @@ class Ingest:
         ]
         ours = [job for job, is_one in zip(ended, self.spread(is_ours, ended), strict=True) if is_one]
         if not ours:
-            raise CannotDo(Failure.REFUSED, f"copy {origin.copy_id} has nothing left that no other copy does again")
+            raise CannotDo(Failure.REFUSED, f"copy {origin.copy_id} has nothing left that is not redriven already")
         # What became of each source is in the old copy's result.
         tried = [tuple(replace(attempt, outcomes=(), fingerprints={}) for attempt in job.tried) for job in ours]
         planned = zip(ours, tried, strict=True)
@@ -307,7 +307,7 @@ class Ingest:
         # No client may read what this stack keeps in its bucket, except what a copy of theirs came from.
         is_ours = bucket == self.bucket.name and not key.startswith(UPLOAD_PREFIX)
         if is_ours and not (present and present.manifest_uri == uri):
-            raise Refused([Problem(uri, f"may not be named; upload the manifest under {UPLOAD_PREFIX}")])
+            raise Refused([Problem(uri, f"may not be read as a manifest; upload it under {UPLOAD_PREFIX}")])
         return self._read(bucket, key, version_id=None)
 
     def _read(self, bucket: str, key: str, version_id: str | None) -> object:

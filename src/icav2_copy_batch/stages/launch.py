@@ -72,7 +72,7 @@ LOOK_FOR_LOST = timedelta(seconds=1)
 SECONDS_TO_LAUNCH = SECONDS_TO_START + 30
 """With less time left than this no job is claimed any more: it could not be looked up and started."""
 THROTTLED = Hold(HoldReason.THROTTLED, "ICA has asked for fewer calls (429)")
-TOO_LATE = Hold(HoldReason.TOO_LATE, "too little time was left to launch it")
+TOO_LATE = Hold(HoldReason.TOO_LATE, "the launch function had too little time left")
 LEASE_MARGIN = LOST_ANSWER_AGE - timedelta(seconds=SECONDS_TO_START)
 """A claim is taken to be at work for so long after its invocation must have ended: what it started shows by then."""
 

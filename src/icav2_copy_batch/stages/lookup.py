@@ -1,4 +1,4 @@
-"""Lookup: what lies at paths in several projects, asked of ICA once for each project."""
+"""Lookup: finds files and folders by their paths in several projects, project by project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operate: what a person or a system does to copies that are there: cancel, pause, resume."""
+"""Operate: cancels, pauses and resumes existing copies, for a person or a system."""
 
 from __future__ import annotations
 

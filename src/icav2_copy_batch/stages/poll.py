@@ -1,4 +1,4 @@
-"""Poll: when ICA is asked about running jobs, until none runs or the time is up.
+"""Poll: asks ICA about running jobs, until none runs or the time is up.
 
 EventBridge calls the poller every minute, and a launch calls it at once. Within its time it asks ICA again and again:
 soon after a job was launched, then less and less often. So a copy waits for ICA and not for the schedule. A lease keeps

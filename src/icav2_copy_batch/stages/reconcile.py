@@ -1,4 +1,4 @@
-"""Reconcile: what became of a launch whose end nobody saw.
+"""Reconcile: finds out what ICA did for a launch that died or lost ICA's answer.
 
 A launch that died, or whose answer was lost, leaves its job LAUNCHING. ICA may have started the copy batch or not, and
 starting a copy batch has no idempotency key. So the launch writes down its intent before it asks (``record_intent``),
@@ -39,7 +39,7 @@ AT_WORK_FOR = timedelta(days=30)
 """A copy that was submitted earlier than this before a launch is not at work any more."""
 MOST_COPIES = 1000
 """So many of the newest copies are looked through for the ICA jobs that they have had."""
-LAUNCH_DIED = Hold(HoldReason.LAUNCH_DIED, "a launch of it has ended without starting anything")
+LAUNCH_DIED = Hold(HoldReason.LAUNCH_DIED, "its last launch ended without starting a copy batch")
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +82,9 @@ class Reconcile:
         if ica_job is None:
             raise NotForAPerson(f"ICA shows no job {ica_job_id}: check the id")
         if ica_job.project_id not in (None, job.ica_project_id):
-            raise NotForAPerson(f"ICA job {ica_job_id} is of another project than {job.ica_project_id}")
+            raise NotForAPerson(f"ICA job {ica_job_id} belongs to another project than {job.ica_project_id}")
         if ica_job_id in self._known([job]) or ica_job_id in self._ended_since(job):
-            raise NotForAPerson(f"ICA job {ica_job_id} is that of another attempt or job of ours")
+            raise NotForAPerson(f"ICA job {ica_job_id} belongs to another attempt or job of this stack")
         _raise_if_moved(job, self._adopt(job, ica_job))
 
     def release(self, copy_id: str, job_id: str) -> None:
@@ -98,9 +98,9 @@ class Reconcile:
     def _undecided(self, copy_id: str, job_id: str) -> Job:
         job = self.table.get_job(copy_id, job_id)
         if job is None:
-            raise NotForAPerson(f"there is no job {job_id} of a copy {copy_id}")
+            raise NotForAPerson(f"copy {copy_id} has no job {job_id}")
         if job.status is not JobStatus.LAUNCHING or not job.undecided_since:
-            raise NotForAPerson(f"job {job_id} of copy {copy_id} is not undecided: nobody needs to say anything")
+            raise NotForAPerson(f"job {job_id} of copy {copy_id} is not undecided: there is nothing to decide")
         return job
 
     def _due(self) -> Iterator[Job]:
@@ -207,7 +207,7 @@ class Reconcile:
 
 def _raise_if_moved(job: Job, happening: Happening) -> None:
     if happening is Happening.MOVED_ON:
-        raise NotForAPerson(f"job {job.job_id} of copy {job.copy_id} has moved on meanwhile: look at it again")
+        raise NotForAPerson(f"job {job.job_id} of copy {job.copy_id} has changed its status meanwhile: check it again")
 
 
 def _search_again(job: Job, now: datetime) -> datetime:

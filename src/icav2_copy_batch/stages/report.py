@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Report:
-    """The table and the page of one copy, under way."""
+    """Writes the table and the page of one copy, job by job."""
 
     def __init__(self, copy: Copy, result_uri: str, bucket: Bucket, seconds_left: Callable[[], float]) -> None:
         self._copy, self._result_uri, self._bucket, self._seconds_left = copy, result_uri, bucket, seconds_left

@@ -1,4 +1,4 @@
-"""Settle: what it changes for a job that ICA has ended its copy batch.
+"""Settle: decides what happens to a job once ICA has ended its copy batch.
 
 The job's files are compared with their sources (``verify``). Where ICA does not call the batch succeeded, its items are
 read as well (``items``). From what is found ``decide`` takes a decision: the job has passed, its attempt failed, or its

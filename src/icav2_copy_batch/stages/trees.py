@@ -206,7 +206,7 @@ class Walk:
             if found and found.is_older_than(here.made_since):
                 self._note_older(here, copy)
         if len(suspects) >= MOST_SUSPECTS:
-            what = "is found by its path, but not listed, like others; not all is compared"
+            what = "is found by its path, but ICA does not list it, nor other files: not all can be compared"
             self._note_fault(here, copies[suspects[0].path], what)
 
     def _note(self, tree: Tree, marker: str) -> None:

@@ -198,7 +198,7 @@ class Verify:
         except IcaRefused:
             return []
         if not items and not has_shown(job, self.clock()):
-            return [SourceOutcome(job.uncopied[0], Finding.UNLISTED, "ICA does not list yet what was made of it")]
+            return [SourceOutcome(job.uncopied[0], Finding.UNLISTED, "ICA does not list its copy yet")]
         made = {item.data_id: item.created for item in items if item.created}
         uris = [uri for uri in map(parse_uri, job.uncopied) if not uri.is_folder]
         if not made or not uris:
@@ -299,7 +299,7 @@ def _mismatch(source: IcaUri, copy: IcaUri, fault: str) -> SourceOutcome:
 
 
 def _older(source: IcaUri, copy: IcaUri) -> SourceOutcome:
-    return SourceOutcome(str(source), Finding.OLDER, f"{copy} is listed as made before")
+    return SourceOutcome(str(source), Finding.OLDER, f"{copy} is listed as created before this attempt")
 
 
 def _outcomes(walk: Walk, pairs: Sequence[Pair]) -> list[SourceOutcome]:

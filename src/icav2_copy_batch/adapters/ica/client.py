@@ -1,4 +1,4 @@
-"""ICA for the stages: one client that offers what its rooms do.
+"""ICA for the stages: one client that combines the modules of this package.
 
 ``http`` makes the calls and ``bodies`` reads the answers; ``paths`` compares paths. ``projects``, ``listings``,
 ``data``, ``trees``, ``folders``, ``batches`` and ``jobs`` each know one part of ICA's API, and ``memory`` is what they

@@ -158,7 +158,7 @@ class Http:
             if not page_token:
                 return
             if page_token in seen:
-                raise IcaUnavailable("ICA's list leads back to a page that was read")
+                raise IcaUnavailable("ICA's list repeats a page that was read already")
             seen.add(page_token)
             if not self.has_time_after(MAX_WAIT_SECONDS):
                 raise IcaUnavailable("too little time was left to read a list to its end")

@@ -137,10 +137,10 @@ class Pacing:
         if seconds <= 0:
             return False
         if seconds > min(LONGEST_TURN.total_seconds(), self._seconds_left() - seconds_needed):
-            raise IcaUnavailable("ICA takes so few calls (429) that this one would have to wait for too long")
+            raise IcaUnavailable("ICA limits calls (429): this one would have to wait for too long")
         self._sleep(seconds)
         if self._seconds_left() < seconds_needed:
-            raise IcaUnavailable("ICA takes few calls (429), and after waiting for its turn no time is left for one")
+            raise IcaUnavailable("ICA limits calls (429): after the wait too little time is left for the call")
         return True
 
     # --- learning from answers ---------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@
       ["Submitted", copy.submitted_at.replace("T", " ")],
       ["Settled", copy.settled_at && copy.settled_at.replace("T", " ")],
       ["Cancelled", copy.cancelled_at && copy.cancelled_at.replace("T", " ")],
-      ["Does again", copy.redrive_of && id(copy.redrive_of)],
+      ["Redrive of", copy.redrive_of && id(copy.redrive_of)],
       ["Tags", Object.entries(copy.tags).map(([key, value]) => `${key} = ${value}`).join(", ")],
       ["Sources", sources ? kinds.join(" and ") : null],
       ["ICA jobs", sources ? number(totals.ica_jobs) : null],

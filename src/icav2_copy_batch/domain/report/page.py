@@ -179,7 +179,7 @@ def _verdict(copy: Copy) -> str:
         return f"All of its {copy.total_jobs:,} jobs passed." if copy.total_jobs != 1 else "Its one job passed."
     ends = {"failed": copy.failed_jobs, "cancelled": copy.cancelled_jobs}
     said = " and ".join(f"{count:,} {end}" for end, count in ends.items() if count)
-    return f"Of its {copy.total_jobs:,} job{'s' if copy.total_jobs != 1 else ''}, {said}."
+    return f"{said} of {copy.total_jobs:,} job{'s' if copy.total_jobs != 1 else ''}."
 
 
 @cache
