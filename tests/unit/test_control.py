@@ -17,6 +17,7 @@ from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, CopyStatus, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
+from icav2_copy_batch.domain.report.files import ends_of
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.domain.stops import project_subject
 from icav2_copy_batch.operators.control import Control
@@ -568,6 +569,20 @@ def test_a_redrive_copies_again_what_the_last_attempt_found_to_be_gone(world: Wo
     redrive(world, job_id="000002")
     (job,) = world.table.jobs("run.job000002")
     assert job.sources == sources
+
+
+def test_a_redrive_does_not_copy_again_what_the_last_attempt_has_copied(world: World) -> None:
+    """With RENAME there would be a second copy of it."""
+    world.submit(action_on_exist="RENAME")
+    (first, second), now = world.job(2).sources, world.clock()
+    running = world.run(2)
+    left = [SourceOutcome(second, "FAILED", "disk full")]
+    assert world.table.give_up(running, running.ended_attempt("PARTIALLY_SUCCEEDED", "disk full", now, left), now)
+    assert [end.source for end in ends_of(world.job(2)) if end.is_copied] == [first]
+    world.ok("cancel", copy_id="run")
+    redrive(world, job_id="000002")
+    (job,) = world.table.jobs("run.job000002")
+    assert job.sources == (second,)
 
 
 def test_the_same_redrive_again_changes_nothing(world: World) -> None:

@@ -310,10 +310,12 @@ class Job(OpenJob):
     def left(self) -> list[str]:
         """The sources that a job which has failed or was cancelled has not copied, for a redrive.
 
-        Also those which an earlier attempt had copied, and of which the last one found that they are not there.
+        Its last attempt says so where it can. That leaves out what this attempt has copied itself, and has what an
+        earlier one had copied and is not there any more.
         """
-        wrong = {each.source for each in self.last_outcomes}
-        return [source for source in self.sources if source not in self.copied or source in wrong] or list(self.sources)
+        if uncopied := {each.source for each in self.last_outcomes}:
+            return [source for source in self.sources if source in uncopied]
+        return self._pending
 
     @property
     def failed_attempts(self) -> int:
