@@ -50,7 +50,7 @@ mutants: setup ## Take each condition of the table away, one at a time: its test
 bench: setup ## Measure speed, ICA calls, scale and cost, and write docs/ (ONLY=makespan,ingest for some parts)
 	@PYTHONPATH=src $(BIN)/python -m local.bench $(if $(ONLY),--only "$(ONLY)")
 
-screenshot: setup ## The picture of a report in docs/ (CHROME=path, where Chromium is not on the path)
+screenshot: setup ## The pictures of reports in docs/ (CHROME=path, where Chromium is not on the path)
 	@PYTHONPATH=src $(BIN)/python -m tests.browser.screenshot
 
 check: setup ## Lint, types and template

@@ -145,7 +145,11 @@ def many_files(files: int, a_job: int = 1000) -> Iterator[Job]:
         outcomes = (SourceOutcome(sources[7], "FAILED", "read timed out"),) if failed else ()
         outcome, reason = ("FAILED", f"ICA job ica-{number} ended FAILED") if failed else ("SUCCEEDED", None)
         ended = attempt(1, outcome, began, began + 20, ica_job_id=f"ica-{number}", reason=reason, outcomes=outcomes)
-        yield ended_job(number, f"icav2://archive-project/2026/run/{number:05d}/", sources, ended)
+        job = ended_job(number, f"icav2://archive-project/2026/run/{number:05d}/", sources, ended)
+        found = {
+            each: Fingerprint(1_000_000 + index, f"{number:016x}{index:016x}") for index, each in enumerate(sources)
+        }
+        yield job if failed else with_fingerprints(job, found)
 
 
 def hostile_job(number: int = 1) -> Job:
