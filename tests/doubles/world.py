@@ -34,6 +34,9 @@ class World:
     """Those of a job, by default."""
     slept: list[float] = field(default_factory=list)
 
+    cancelled: list[int] = field(default_factory=list)
+    """Of how many cancelled jobs was told, each time."""
+
     def __post_init__(self) -> None:
         self.table, self.queue = Table(self.line), Queue(self.line)
         self.bucket, self.bus, self.tasks = Bucket(self.line), Bus(self.line), Tasks(self.line)
@@ -45,13 +48,20 @@ class World:
             queue=self.queue,
             pacing=pacing(self.table, self.clock),
             clock=self.clock,
+            count_cancelled=self.cancelled.append,
             slots=self.slots,
             spread=in_turn,
         )
 
     @property
     def operate(self) -> Operate:
-        return Operate(table=self.table, clock=self.clock, seconds_left=lambda: self.seconds_left, spread=in_turn)
+        return Operate(
+            table=self.table,
+            clock=self.clock,
+            seconds_left=lambda: self.seconds_left,
+            count_cancelled=self.cancelled.append,
+            spread=in_turn,
+        )
 
     @property
     def publish(self) -> Publish:

@@ -609,6 +609,32 @@ def test_a_copy_is_paused_resumed_cancelled_and_redriven(
     assert metrics_in(capsys.readouterr().out)["CopiesCancelled"] == 1
 
 
+@pytest.mark.parametrize("way", ["control", "message", "message, while its jobs run", "message, after a crash"])
+def test_each_job_that_is_cancelled_is_counted_once_by_whoever_ends_it(
+    pipeline: Pipeline, table: CopyTable, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    held = way != "message, while its jobs run"
+    pipeline.submit({"copy_id": "run", "manifest": pipeline.manifest("x", "y"), "hold": held})
+    pipeline.ingest()
+    if way == "control":
+        pipeline.ask("cancel", copy_id="run")
+    elif way == "message, after a crash":
+        table.mark_cancelled("run", pipeline.ica.clock())
+        pipeline.submit({"copy_id": "other", "manifest": pipeline.manifest("z")})
+        pipeline.ingest()
+    else:
+        if not held:
+            pipeline.ica.script("/to/x/", "FAILED")
+            pipeline.ica.script("/to/y/", "FAILED")
+            pipeline.launch()
+        pipeline.submit({"command": "cancel", "copy_id": "run"})
+        pipeline.ingest()
+        pipeline.ica.clock.forward(20)
+        pipeline.poll()
+    assert [job.status for job in table.jobs("run")] == [JobStatus.CANCELLED] * 2
+    assert metrics_in(capsys.readouterr().out)["JobsCancelled"] == 2
+
+
 def test_what_is_redriven_clears_away_what_the_failed_job_has_left(pipeline: Pipeline, table: CopyTable) -> None:
     """SKIP takes a PARTIAL file for one that is there, and the new job has made none of its own."""
     pipeline.references["MaxRedeploys"] = "1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +14,16 @@ from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.control import REQUESTS, redrive_id
 from icav2_copy_batch.domain.ica import IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
-from icav2_copy_batch.domain.job import Claim, CopyStatus, HoldReason, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import (
+    Claim,
+    CopyStatus,
+    HoldReason,
+    Job,
+    JobStatus,
+    LaunchRequest,
+    OpenJob,
+    timestamp,
+)
 from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.report.files import ends_of
@@ -127,8 +136,9 @@ class World(doubles.World):
 
     def send(self) -> Counter[str]:
         self.clock.forward(seconds=1)
+        before = sum(self.cancelled)
         sent = self.dispatch.send()
-        return Counter(sent=sent.first, again=sent.again, cancelled=sent.cancelled)
+        return Counter(sent=sent.first, again=sent.again, cancelled=sum(self.cancelled) - before)
 
     def statuses(self, copy_id: str = "run") -> list[JobStatus]:
         return [job.status for job in self.table.jobs(copy_id)]
@@ -386,6 +396,28 @@ def test_jobs_that_are_written_while_their_copy_is_cancelled_are_not_forgotten(
     assert world.ok("cancel", copy_id="run")["cancelled"] == 2
     world.send()
     assert world.statuses() == [JobStatus.CANCELLED] * 3
+
+
+def test_each_cancelled_job_is_counted_once_also_where_the_table_fails_half_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.submit()
+    world.run(1)
+    cancel = world.table.cancel
+
+    def fail_at_last(job: OpenJob, now: datetime) -> bool:
+        if job.job_id == "000003":
+            raise OSError("the table is throttled")
+        return cancel(job, now)
+
+    monkeypatch.setattr(world.table, "cancel", fail_at_last)
+    with pytest.raises(OSError, match="throttled"):
+        world.ok("cancel", copy_id="run")
+    assert sum(world.cancelled) == 1
+    monkeypatch.undo()
+    for _ in range(2):
+        world.ok("cancel", copy_id="run")
+    assert sum(world.cancelled) == 2
 
 
 def test_a_settled_copy_is_not_cancelled(world: World) -> None:

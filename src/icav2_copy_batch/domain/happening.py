@@ -51,8 +51,6 @@ class Happening(StrEnum):
     """A copy of which jobs have failed was published in place of the stream."""
     COPIES_CANCELLED = "copies_cancelled"
     """A copy that was cancelled was published in place of the stream."""
-    CANCELLED = "cancelled"
-    """A job of a cancelled copy has ended without another attempt."""
     UNPUBLISHED = "unpublished"
     """A copy could not be published: it is tried again."""
 

@@ -50,19 +50,15 @@ class Dispatched:
     """To jobs that have had none before."""
     again: int = 0
     """To jobs that have had one: for another attempt, a deferred launch, or a message that was lost or used up."""
-    cancelled: int = 0
-    """Jobs of cancelled copies that have ended in place of a launch."""
     next_due: datetime | None = None
     """When the first of those that are not due yet will be."""
 
     @property
     def happened(self) -> Happenings:
-        sent = {Happening.SENT: self.first, Happening.SENT_AGAIN: self.again}
-        return Happenings({**sent, Happening.CANCELLED: self.cancelled})
+        return Happenings({Happening.SENT: self.first, Happening.SENT_AGAIN: self.again})
 
     def __add__(self, later: Dispatched) -> Dispatched:
-        cancelled = self.cancelled + later.cancelled
-        return Dispatched(self.first + later.first, self.again + later.again, cancelled, later.next_due)
+        return Dispatched(self.first + later.first, self.again + later.again, later.next_due)
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,10 @@ class Container:
             identifiers.append({"itemIdentifier": record["messageId"]})
         return {"batchItemFailures": identifiers}
 
+    def count_cancelled(self, jobs: int) -> None:
+        """Count jobs that have ended by a cancel, whichever function has ended them."""
+        self.metrics.add_metric("JobsCancelled", "Count", jobs)
+
     # --- adapters ----------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -303,6 +307,7 @@ class Container:
             queue=self.launch_queue,
             pacing=self.pacing,
             clock=self.machine.clock,
+            count_cancelled=self.count_cancelled,
             slots=self.settings.slots,
             spread=self.machine.spread,
         )
@@ -387,7 +392,11 @@ class Container:
         from icav2_copy_batch.stages.operate import Operate
 
         return Operate(
-            table=self.table, clock=self.machine.clock, seconds_left=self.seconds_left, spread=self.machine.spread
+            table=self.table,
+            clock=self.machine.clock,
+            seconds_left=self.seconds_left,
+            count_cancelled=self.count_cancelled,
+            spread=self.machine.spread,
         )
 
     @cached_property

@@ -28,7 +28,6 @@ METRICS: dict[Happening, str | None] = {
     Happening.COPIES_COMPLETED: "CopiesCompleted",
     Happening.COPIES_FAILED: "CopiesFailed",
     Happening.COPIES_CANCELLED: "CopiesCancelled",
-    Happening.CANCELLED: "JobsCancelled",
     Happening.UNPUBLISHED: "CopiesNotPublished",
 }
 """The metric that counts each happening; None for one that says nothing to a person, and why."""

@@ -8,7 +8,7 @@ comes back into the queue. What comes into the queue later, and what was left th
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from icav2_copy_batch.domain.job import JobStatus, OpenJob
@@ -23,16 +23,23 @@ MOST_AT_ONCE = 500
 logger = logging.getLogger(__name__)
 
 
-def end_jobs(table: Table, jobs: Sequence[OpenJob], now: datetime, spread: Spread) -> int:
-    """End these jobs of cancelled copies, unless they have moved on, and say how many there were."""
+def end_jobs(table: Table, jobs: Sequence[OpenJob], now: datetime, spread: Spread, count: Callable[[int], None]) -> int:
+    """End these jobs of cancelled copies, unless they have moved on, and say how many there were.
 
-    def end(job: OpenJob) -> bool:
-        if not table.cancel(job, now):
-            return False
-        logger.info("job cancelled", extra=fields_of(job))
-        return True
+    ``count`` is told this number too, and also where the table fails after some of them.
+    """
+    ended: list[OpenJob] = []
 
-    return sum(spread(end, jobs))
+    def end(job: OpenJob) -> None:
+        if table.cancel(job, now):
+            ended.append(job)
+            logger.info("job cancelled", extra=fields_of(job))
+
+    try:
+        spread(end, jobs)
+    finally:
+        count(len(ended))
+    return len(ended)
 
 
 def end_queued(
@@ -41,20 +48,21 @@ def end_queued(
     queued: Iterable[OpenJob],
     backlogs: Iterable[Backlog],
     now: datetime,
+    *,
     spread: Spread,
-) -> int:
-    """End the queued jobs of these cancelled copies, and say how many there were.
+    count: Callable[[int], None],
+) -> None:
+    """End the queued jobs of these cancelled copies, and count them.
 
     ``queued`` and ``backlogs`` are all that there are, of other copies as well.
     """
-    ended = end_jobs(table, [job for job in queued if job.copy_id in copy_ids], now, spread)
+    end_jobs(table, [job for job in queued if job.copy_id in copy_ids], now, spread, count)
     for backlog in backlogs:
         if backlog.copy_id in copy_ids:
             jobs = _first_of(backlog)
-            ended += end_jobs(table, jobs, now, spread)
+            end_jobs(table, jobs, now, spread, count)
             # A job that was not there to be ended had been taken from the backlog before, or was ended.
             table.shorten_backlog(backlog, backlog.next + len(jobs))
-    return ended
 
 
 def _first_of(backlog: Backlog) -> list[OpenJob]:

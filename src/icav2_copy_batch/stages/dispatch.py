@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
@@ -39,6 +39,8 @@ class Dispatch:
     queue: LaunchQueue
     pacing: Pacing
     clock: Clock
+    count_cancelled: Callable[[int], None]
+    """Told how many jobs of cancelled copies have ended in place of a launch."""
     slots: Slots = field(default_factory=Slots)
     spread: Spread = in_threads
     """How the jobs are marked: side by side."""
@@ -57,7 +59,7 @@ class Dispatch:
         # In this order a job that moves on meanwhile is seen twice rather than not at all.
         backlogs, queued = self.table.backlogs(), self.table.jobs_in(JobStatus.QUEUED)
         stops = self.table.stops() if backlogs or queued else Stops()
-        cancelled = self._end_cancelled(stops, queued, backlogs, now)
+        self._end_cancelled(stops, queued, backlogs, now)
         due, later = self._split([job for job in queued if job.copy_id not in stops.cancelled], now)
         paused = [job for job in due if stops.is_paused(job.copy_id, job.project)]
         due = [job for job in due if job not in paused]
@@ -66,7 +68,7 @@ class Dispatch:
         in_time = (job for job in later if not stops.is_paused(job.copy_id, job.project))
         next_due = min(map(_due_at, in_time), default=None)
         if not (due or backlogs) or self.pacing.held_until():
-            return Dispatched(cancelled=cancelled, next_due=next_due)
+            return Dispatched(next_due=next_due)
         claimed = [*self.table.jobs_in(JobStatus.LAUNCHING), *self.table.jobs_in(JobStatus.RUNNING)]
         in_flight = [*claimed, *(job for job in later if not job.hold)]  # a message under way may take a slot
         again = ((job.copy_id, [_waiting(job)]) for job in due)
@@ -78,15 +80,15 @@ class Dispatch:
         first = sum(each.due_at is None for each in sent)
         if sent:
             logger.info("launch messages sent", extra={"first": first, "again": len(sent) - first})
-        return Dispatched(first, len(sent) - first, cancelled, next_due)
+        return Dispatched(first, len(sent) - first, next_due)
 
     def _end_cancelled(
         self, stops: Stops, queued: Iterable[OpenJob], backlogs: Iterable[Backlog], now: datetime
-    ) -> int:
-        """End the jobs of cancelled copies in place of launching them; how many."""
-        if not stops.cancelled:
-            return 0
-        return end_queued(self.table, stops.cancelled, queued, backlogs, now, self.spread)
+    ) -> None:
+        """End the jobs of cancelled copies in place of launching them."""
+        if stops.cancelled:
+            spread, count = self.spread, self.count_cancelled
+            end_queued(self.table, stops.cancelled, queued, backlogs, now, spread=spread, count=count)
 
     def _split(self, queued: Iterable[OpenJob], now: datetime) -> tuple[list[OpenJob], list[OpenJob]]:
         """The queued jobs that are due, and those that are due later."""

@@ -232,7 +232,6 @@ class Ingest:
                     self.operate.cancel(request)
                 case Resume():
                     self.operate.resume(request)
-                    self.dispatch.send()
                 case Pause():
                     self.operate.pause(request)
         except CannotDo as error:

@@ -26,6 +26,8 @@ class Operate:
     table: Table
     clock: Clock
     seconds_left: Callable[[], float]
+    count_cancelled: Callable[[int], None]
+    """Told how many jobs have ended by a cancel, as they do."""
     spread: Spread = field(default=in_threads)
 
     def cancel(self, request: Cancel) -> int:
@@ -44,7 +46,8 @@ class Operate:
         jobs.sort(key=lambda job: job.status is JobStatus.QUEUED)
         ended = 0
         for start in range(0, len(jobs), MOST_AT_ONCE):
-            ended += end_jobs(self.table, jobs[start : start + MOST_AT_ONCE], self.clock(), self.spread)
+            portion = jobs[start : start + MOST_AT_ONCE]
+            ended += end_jobs(self.table, portion, self.clock(), self.spread, self.count_cancelled)
             if self.seconds_left() < SECONDS_TO_CANCEL_MORE:
                 return ended
         for backlog in backlogs:
