@@ -37,9 +37,10 @@ from icav2_copy_batch.stages.reconcile import NotForAPerson
 from tests import doubles
 from tests.doubles.ica import SmallIca
 
+TO = "f595e8f2-32d3-4c76-a324-c6a85dae87b5"
 MANIFEST = {
-    "icav2://from/a.txt": ["icav2://to/1/", "icav2://to/2/"],
-    "icav2://from/b.txt": ["icav2://to/1/", "icav2://elsewhere/3/"],
+    "icav2://from/a.txt": [f"icav2://{TO}/1/", f"icav2://{TO}/2/"],
+    "icav2://from/b.txt": [f"icav2://{TO}/1/", "icav2://elsewhere/3/"],
 }
 OK = {"by": "arn:aws:iam::123456789012:role/operator"}
 
@@ -80,7 +81,7 @@ class World(doubles.World):
     def project_id(self, project: str) -> str:
         if project != "archive":
             raise IcaRefused(f"no project named {project!r} can be seen")
-        return "to"
+        return TO
 
     @property
     def listing(self) -> Listing:
@@ -193,7 +194,9 @@ def world() -> World:
         ({"command": "pause"}, "command"),
         ({"command": "pause", "all": True, "copy_id": "run"}, "command"),
         ({"command": "pause", "all": "yes"}, "all"),
-        ({"command": "pause", "project_id": "a name"}, "project_id"),
+        ({"command": "pause", "project_id": "archive-project"}, "project_id"),
+        ({"command": "resume", "project_id": "archive-project"}, "project_id"),
+        ({"command": "pause", "project_id": 7}, "project_id"),
         ({"command": "pause", "all": True, "reason": "x" * 501}, "reason"),
         ({"command": "redrive", "copy_id": "run", "job_id": "one"}, "job_id"),
         ({"command": "adopt", "copy_id": "run", "job_id": "000001"}, "ica_job_id"),
@@ -285,7 +288,7 @@ def test_a_copy_is_shown_with_its_jobs_and_what_holds_them(world: World) -> None
     failed, held, queued = shown["jobs"]
     assert (failed["status"], failed["reason"], failed["attempts"][0]["outcome"]) == ("FAILED", "disk full", "FAILED")
     assert held["hold"] == {"reason": "ICA_UNAVAILABLE", "detail": "ICA is down"}
-    assert (queued["dest_uri"], queued["project_id"], queued["sources"]) == ("icav2://to/2/", "to", 1)
+    assert (queued["dest_uri"], queued["project_id"], queued["sources"]) == (f"icav2://{TO}/2/", TO, 1)
     assert "jobs" not in world.ok("status", copy_id="run")
     assert [job["job_id"] for job in world.ok("status", copy_id="run", failed=True)["jobs"]] == ["000001"]
 
@@ -446,7 +449,7 @@ def test_a_cancel_that_dies_anywhere_is_asked_again_and_ends_alike() -> None:
 
 # --- paused ----------------------------------------------------------------------------------------------------------
 
-SUBJECTS = [{"all": True}, {"copy_id": "run"}, {"project_id": "to"}]
+SUBJECTS = [{"all": True}, {"copy_id": "run"}, {"project_id": TO}, {"project_id": TO.upper()}]
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -469,7 +472,7 @@ def test_what_is_paused_is_not_launched_until_it_is_resumed(world: World, subjec
 
 
 def test_a_pause_of_one_project_lets_the_others_go_on(world: World) -> None:
-    world.ok("pause", project_id="to")
+    world.ok("pause", project_id=TO)
     world.submit()
     assert [world.job(int(request.job_id)).project for request in world.queue.sent] == ["elsewhere"]
     assert world.dispatch.anything_waits(timedelta(seconds=600))
@@ -477,7 +480,7 @@ def test_a_pause_of_one_project_lets_the_others_go_on(world: World) -> None:
 
 def test_a_project_is_paused_and_resumed_by_its_name(world: World) -> None:
     paused = world.ok("pause", project="archive")
-    assert [each["subject"] for each in paused["pauses"]] == [project_subject("to")]
+    assert [each["subject"] for each in paused["pauses"]] == [project_subject(TO)]
     assert "no project named 'elsewhere'" in world.refused("refused", "resume", project="elsewhere")
     assert world.ok("resume", project="archive") == {"pauses": []}
 
@@ -517,7 +520,7 @@ def test_a_job_whose_message_is_under_way_waits_for_the_end_of_the_pause(world: 
     world.submit()
     world.ok("pause", all=True)
     job = world.job(1)
-    assert world.table.claim_for_launch(job, "to", world.clock(), world.clock(), Slots()) is Claim.STOPPED
+    assert world.table.claim_for_launch(job, TO, world.clock(), world.clock(), Slots()) is Claim.STOPPED
     world.clock.forward(seconds=600)
     world.send()
     held = world.job(1).hold

@@ -140,6 +140,14 @@ def test_each_sample_of_a_command_is_one(name: str) -> None:
     assert isinstance(read_request(sample(name)), BY_QUEUE)
 
 
+def test_a_command_names_a_project_by_its_id() -> None:
+    """A pause of a name would hold nothing."""
+    pause = sample("command-pause")
+    for project_id in (pause["project_id"], pause["project_id"].upper()):
+        assert schema_faults("command", {**pause, "project_id": project_id}) == []
+    assert schema_faults("command", {**pause, "project_id": "archive-project"})
+
+
 def test_the_schema_of_commands_has_the_commands_and_keys_that_ingest_takes() -> None:
     properties = schemas()["command"]["properties"]
     by_queue = {name: kind for name, kind in REQUESTS.items() if kind in BY_QUEUE}

@@ -16,7 +16,7 @@ from icav2_copy_batch.domain.commands import COMMAND_KEY, Submit, is_copy_id, is
 from icav2_copy_batch.domain.job import CopyStatus
 from icav2_copy_batch.domain.problems import Problem, Refused, refuse_if_any, type_name
 from icav2_copy_batch.domain.stops import ALL, copy_subject, project_subject
-from icav2_copy_batch.domain.uri import uri_fault
+from icav2_copy_batch.domain.uri import is_project_id, uri_fault
 
 MAX_TEXT_CHARACTERS = 500
 MOST_PROJECTS = 100
@@ -35,7 +35,6 @@ PLAN = "plan"
 
 _REDRIVEN = re.compile(r"(.+)\.r(\d{1,4})")
 _JOB_ID = re.compile(r"\d{6,9}")
-_PROJECT_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 class Failure(StrEnum):
@@ -91,7 +90,7 @@ class Pause:
             raise CannotDo(Failure.INVALID, "project is not known here: give project_id, the id of the project")
         if self.copy_id:
             return copy_subject(self.copy_id)
-        return project_subject(self.project_id) if self.project_id else ALL
+        return project_subject(self.project_id.lower()) if self.project_id else ALL  # as the jobs have it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +329,10 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
+def _is_project_id(value: object) -> bool:
+    return isinstance(value, str) and is_project_id(value)
+
+
 def _is_folder(value: object) -> bool:
     return isinstance(value, str) and uri_fault(value) is None and value.endswith("/")
 
@@ -341,7 +344,7 @@ _TEXT = _is_text, f"must be a string of 1 to {MAX_TEXT_CHARACTERS} characters"
 _FLAG = _is_flag, "must be true or false"
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "copy_id": (is_copy_id, "must be the id of a copy"),
-    "project_id": (_matches(_PROJECT_ID), "must be the id of a project; its name is not enough"),
+    "project_id": (_is_project_id, "must be the id of a project, a UUID; its name is not enough"),
     "project": _TEXT,
     "job_id": _IS_JOB_ID,
     "after": _IS_JOB_ID,
