@@ -20,6 +20,7 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, backlogs_of
+from icav2_copy_batch.domain.stops import ALL, Paused, copy_subject, project_subject
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
 from tests import doubles
 
@@ -431,6 +432,27 @@ def test_a_backlog_is_waited_for_and_what_is_due_soon(world: World) -> None:
     world.clock.now += LOST_MESSAGE_AGE - soon
     assert not world.dispatch.anything_waits(soon)
     assert world.dispatch.anything_waits(soon + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("subject", [ALL, copy_subject("run"), project_subject("p")])
+@pytest.mark.parametrize("deferred", [False, True])
+def test_what_is_queued_of_a_cancelled_copy_is_ended_also_under_a_pause_and_before_it_is_due(
+    world: World, subject: str, deferred: bool
+) -> None:
+    """Nobody else ends it: the cancel has read the jobs before they came, or had no time left for them."""
+    soon = timedelta(seconds=60)
+    if deferred:
+        (job,) = world.submit_sent()
+        world.wait(job, HoldReason.OUTAGE, seconds=27 * 60)
+    else:
+        world.submit(jobs=2)
+    assert world.table.pause(Paused(subject, timestamp(world.clock())))
+    assert not world.dispatch.anything_waits(soon)
+    assert world.table.mark_cancelled("run", world.clock())
+    assert world.dispatch.anything_waits(soon)
+    world.dispatch.send()
+    assert {job.status for job in world.table.jobs("run")} == {JobStatus.CANCELLED}
+    assert not world.dispatch.anything_waits(soon)
 
 
 def test_it_is_known_when_the_next_job_will_be_due(world: World) -> None:

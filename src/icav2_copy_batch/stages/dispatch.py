@@ -46,11 +46,17 @@ class Dispatch:
     """How the jobs are marked: side by side."""
 
     def anything_waits(self, within: timedelta) -> bool:
-        """Whether there is, or will be within this time, a queued job that is due and not paused."""
-        backlogs = self.table.backlogs()
-        queued = self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + within)
-        waiting = {(each.copy_id, each.project) for each in backlogs} | {(job.copy_id, job.project) for job in queued}
-        stops = self.table.stops() if waiting else Stops()
+        """Whether ``send`` has work, or will have within this time: jobs that are due and not paused, or cancelled."""
+        backlogs, queued = self.table.backlogs(), self.table.jobs_in(JobStatus.QUEUED)
+        if not (backlogs or queued):
+            return False
+        stops = self.table.stops()
+        # What is queued of a cancelled copy ends now, whatever else keeps it from being launched.
+        if not stops.cancelled.isdisjoint([*(each.copy_id for each in backlogs), *(job.copy_id for job in queued)]):
+            return True
+        until = self.clock() + within
+        due = [job for job in queued if _due_at(job) < until]
+        waiting = {(each.copy_id, each.project) for each in backlogs} | {(job.copy_id, job.project) for job in due}
         return not all(stops.is_paused(copy_id, project) for copy_id, project in waiting)
 
     def send(self) -> Dispatched:
