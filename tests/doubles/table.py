@@ -73,6 +73,8 @@ class Table:
     """Name → owner and until when."""
     paused_items: dict[str, Paused] = field(default_factory=dict)
     """Subject → pause."""
+    resumed_items: dict[str, str] = field(default_factory=dict)
+    """Subject, of a project or everything → when its last pause was ended."""
     cancelled: set[str] = field(default_factory=set)
     """Ids of cancelled copies of which jobs may still be open."""
     slots: Counter[str] = field(default_factory=Counter)
@@ -93,7 +95,7 @@ class Table:
         with self.line.request():
             if copy.copy_id in self.copies:
                 return self.copies[copy.copy_id].copy
-            later = ("ingested_at", "settled_at", "delayed_at", "paused_at", "cancelled_at")
+            later = ("ingested_at", "settled_at", "delayed_at", "paused_at", "resumed_at", "cancelled_at")
             written = replace(copy, **dict.fromkeys(later), redriven_as=frozenset())  # type: ignore[arg-type]
             self.copies[copy.copy_id] = CopyRow(written, due_at=copy.submitted_at)
             if copy.task_tokens:
@@ -310,24 +312,31 @@ class Table:
         with self.line.request():
             return sorted(self.paused_items.values(), key=lambda pause: pause.subject)
 
+    def resumed(self) -> dict[str, str]:
+        with self.line.request():
+            return dict(self.resumed_items)
+
     def pause(self, pause: Paused, copy_id: str | None = None) -> bool:
         with self.line.request():
             row = self.copies.get(copy_id) if copy_id else None
             if copy_id and (row is None or row.copy.status is not CopyStatus.OPEN):
                 return False
             self.paused_items[pause.subject] = pause
+            self.resumed_items.pop(pause.subject, None)
             if row:
                 row.copy = replace(row.copy, paused_at=pause.since)
             return True
 
-    def resume(self, subject: str, copy_id: str | None = None) -> bool:
+    def resume(self, subject: str, now: datetime, copy_id: str | None = None) -> bool:
         with self.line.request():
             row = self.copies.get(copy_id) if copy_id else None
-            if copy_id and row is None:
+            if subject not in self.paused_items or (copy_id and row is None):
                 return False
-            self.paused_items.pop(subject, None)
+            del self.paused_items[subject]
             if row:
-                row.copy = replace(row.copy, paused_at=None)
+                row.copy = replace(row.copy, paused_at=None, resumed_at=timestamp(now))
+            else:
+                self.resumed_items[subject] = timestamp(now)
             return True
 
     def mark_cancelled(self, copy_id: str, now: datetime) -> bool:

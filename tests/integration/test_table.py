@@ -434,7 +434,7 @@ ACTS: dict[str, Act] = {
     "give_up": lambda table, job, second, ended: table.give_up(job, ended, at(second)),
     "cancel": lambda table, job, second, ended: table.cancel(job, at(second)),
     "pause": lambda table, job, second, ended: table.pause(Paused(f"copy {job.copy_id}", timestamp(at(second)))),
-    "resume": lambda table, job, second, ended: table.resume(f"copy {job.copy_id}"),
+    "resume": lambda table, job, second, ended: table.resume(f"copy {job.copy_id}", at(second)),
     "wait": lambda table, job, second, ended: table.wait(request(job), at(second + 9), doubles.hold("why")),
     "postpone": lambda table, job, second, ended: table.postpone(job, at(second + 9)),
     "postpone with a reason": lambda table, job, second, ended: table.postpone(job, at(second + 9), doubles.hold("b")),

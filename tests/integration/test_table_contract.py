@@ -993,7 +993,7 @@ def test_what_is_paused_is_not_claimed_until_it_is_resumed(either_table: EitherT
     before = everything(either_table)
     assert claim(either_table, job) is Claim.STOPPED
     assert everything(either_table) == before
-    assert either_table.resume(STOPS[what].subject, copy_id)
+    assert either_table.resume(STOPS[what].subject, at(9), copy_id)
     assert (either_table.pauses(), either_table.stops()) == ([], Stops())
     assert claim(either_table, job) is Claim.CLAIMED
 
@@ -1024,7 +1024,7 @@ def test_the_last_pause_of_a_subject_counts(either_table: EitherTable) -> None:
     again = replace(STOPS["all"], since=timestamp(at(5)), by="another")
     either_table.pause(again)
     assert either_table.pauses() == [again]
-    either_table.resume("all")
+    either_table.resume("all", at(9))
     assert either_table.stops() == Stops()
 
 
@@ -1034,10 +1034,40 @@ def test_a_paused_copy_shows_it(either_table: EitherTable) -> None:
     copy = either_table.get_copy("c")
     assert copy
     assert copy.paused_at == timestamp(at(1))
-    either_table.resume("copy c", "c")
+    either_table.resume("copy c", at(9), "c")
     copy = either_table.get_copy("c")
     assert copy
     assert copy.paused_at is None
+
+
+@pytest.mark.parametrize("subject", ["all", f"project {PROJECT}"])
+def test_it_is_known_when_the_last_pause_was_ended(either_table: EitherTable, subject: str) -> None:
+    pause = Paused(subject, timestamp(at(1)))
+    assert not either_table.resume(subject, at(1)), "there is none yet"
+    assert either_table.resumed() == {}
+    either_table.pause(pause)
+    assert either_table.resumed() == {}
+    assert either_table.resume(subject, at(5))
+    assert either_table.resumed() == {subject: timestamp(at(5))}
+    before = everything(either_table)
+    assert not either_table.resume(subject, at(6)), "another was faster"
+    assert everything(either_table) == before
+    either_table.pause(pause)
+    assert either_table.pauses() == [pause]
+    assert either_table.resumed() == {}
+    assert either_table.resume(subject, at(7))
+    assert either_table.resumed() == {subject: timestamp(at(7))}
+
+
+def test_a_copy_knows_when_its_last_pause_was_ended(either_table: EitherTable) -> None:
+    create(either_table)
+    assert not either_table.resume("copy c", at(4), "c"), "there is none yet"
+    assert either_table.get_copy("c") == replace(copy_of(), resumed_at=None)
+    either_table.pause(STOPS["copy"], "c")
+    assert either_table.resume("copy c", at(5), "c")
+    assert not either_table.resume("copy c", at(6), "c"), "another was faster"
+    assert either_table.get_copy("c") == replace(copy_of(), resumed_at=timestamp(at(5)))
+    assert either_table.resumed() == {}
 
 
 def test_a_copy_that_is_not_there_or_is_published_is_not_paused(either_table: EitherTable) -> None:
@@ -1046,7 +1076,7 @@ def test_a_copy_that_is_not_there_or_is_published_is_not_paused(either_table: Ei
     before = everything(either_table)
     assert not either_table.pause(STOPS["copy"], "c")
     assert not either_table.pause(Paused("copy nobody", timestamp(at(1))), "nobody")
-    assert not either_table.resume("copy nobody", "nobody")
+    assert not either_table.resume("copy nobody", at(9), "nobody")
     assert everything(either_table) == before
 
 

@@ -10,11 +10,14 @@ import pytest
 from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.schedule import Backlog, Slots
+from icav2_copy_batch.domain.stops import ALL, Paused, copy_subject, project_subject
 from icav2_copy_batch.stages.delay import Delay
 from tests import doubles
 from tests.event_files import schema_faults
 
 LIMIT = timedelta(hours=1)
+SUBJECTS = {ALL: None, project_subject("to"): None, copy_subject("run"): "run"}
+"""What is paused → the copy's id, where it is that copy."""
 NO_SLOT = doubles.hold("all slots are taken", HoldReason.NO_SLOT)
 
 
@@ -54,6 +57,19 @@ class World(doubles.World):
 
     def hold(self, job: Job, by: Hold) -> None:
         self.table.wait(LaunchRequest(job.copy_id, job.job_id, job.attempt), self.clock(), by)
+
+    def wait_in_backlog(self) -> None:
+        """A copy of which no job has had its turn."""
+        since = timestamp(self.clock())
+        self.table.create_copy(Copy("run", "digest", since, 9, 9, "s3://our-bucket/m"))
+        self.table.mark_ingested("run", self.clock())
+        self.table.create_backlogs([Backlog("run", "to", next=1, last=9, since=since)])
+
+    def pause(self, subject: str) -> None:
+        assert self.table.pause(Paused(subject, timestamp(self.clock())), SUBJECTS[subject])
+
+    def resume(self, subject: str) -> None:
+        assert self.table.resume(subject, self.clock(), SUBJECTS[subject])
 
     def told(self) -> list[tuple[str, list[str]]]:
         """Copy and delayed jobs of each event."""
@@ -164,6 +180,50 @@ def test_a_copy_of_which_no_job_has_had_its_turn_for_too_long_is_told_of(world: 
     world.clock.forward(seconds=0.001)
     assert world.report() == 1
     assert world.told() == [("waiting", [])]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("in_backlog", [False, True])
+def test_what_is_paused_is_not_told_of_nor_what_was_until_a_moment_ago(
+    world: World, subject: str, in_backlog: bool
+) -> None:
+    if in_backlog:
+        world.wait_in_backlog()
+    else:
+        world.hold(world.submit()[0], doubles.hold("ICA answered 503"))
+    world.clock.forward(minutes=30)
+    world.pause(subject)
+    world.clock.forward(hours=9)
+    assert world.report() == 0
+    world.resume(subject)
+    assert world.report() == 0, "the time of the pause is no delay"
+    world.clock.now += LIMIT
+    assert world.report() == 0
+    world.clock.forward(seconds=0.001)
+    assert world.report() == 1, "it has waited for as long since then"
+    assert [copy_id for copy_id, _ in world.told()] == ["run"]
+
+
+@pytest.mark.parametrize("subject", [project_subject("elsewhere"), copy_subject("another")])
+@pytest.mark.parametrize("in_backlog", [False, True])
+def test_a_pause_of_something_else_is_no_excuse(world: World, subject: str, in_backlog: bool) -> None:
+    if in_backlog:
+        world.wait_in_backlog()
+    else:
+        world.submit()
+    world.clock.forward(hours=2)
+    assert world.table.pause(Paused(subject, timestamp(world.clock())))
+    assert world.report() == 1
+    assert world.table.resume(subject, world.clock())
+    assert world.report() == 1
+
+
+@pytest.mark.parametrize("status", [JobStatus.LAUNCHING, JobStatus.RUNNING])
+def test_what_was_launched_before_a_pause_is_told_of_as_ever(world: World, status: JobStatus) -> None:
+    (world.launch if status is JobStatus.LAUNCHING else world.run)(world.submit()[0])
+    world.pause(ALL)
+    world.clock.forward(hours=2)
+    assert world.report() == 1
 
 
 def test_a_running_job_that_once_waited_for_a_slot_is_not_queueing(world: World) -> None:

@@ -455,6 +455,25 @@ def test_what_is_queued_of_a_cancelled_copy_is_ended_also_under_a_pause_and_befo
     assert not world.dispatch.anything_waits(soon)
 
 
+def test_a_deferred_job_that_comes_due_under_a_pause_is_noted_as_paused_once(world: World) -> None:
+    """Nothing else keeps it from then on, and the time of the pause is no delay."""
+    soon = timedelta(seconds=60)
+    (job,) = world.submit_sent()
+    world.wait(job, HoldReason.ICA_UNAVAILABLE, seconds=600)
+    assert world.table.pause(Paused(ALL, timestamp(world.clock())))
+    assert not world.dispatch.anything_waits(soon)
+    world.clock.forward(seconds=600)
+    assert world.dispatch.anything_waits(soon)
+    world.send()
+    assert world.now(job).held.is_queueing
+    assert not world.dispatch.anything_waits(soon)
+    world.clock.forward(hours=2)
+    assert world.table.resume(ALL, world.clock())
+    assert world.dispatch.anything_waits(soon)
+    assert world.send()["sent_again"] == 1
+    assert world.now(job).status_since == timestamp(world.clock())
+
+
 def test_it_is_known_when_the_next_job_will_be_due(world: World) -> None:
     jobs = world.submit(jobs=2)
     assert world.dispatch.send().next_due is None

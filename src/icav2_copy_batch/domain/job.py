@@ -418,6 +418,8 @@ class Copy:
     """When ``CopyDelayed`` was published."""
     paused_at: str | None = None
     """Since when it is paused, if it is."""
+    resumed_at: str | None = None
+    """When its last pause was ended, if it was ever paused itself."""
     cancelled_at: str | None = None
     """When it was cancelled."""
     tags: Mapping[str, str] = field(default_factory=dict)

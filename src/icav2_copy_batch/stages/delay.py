@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.job import Clock, JobStatus, OpenJob, timestamp
-from icav2_copy_batch.domain.stops import Stops
+from icav2_copy_batch.domain.schedule import Backlog
+from icav2_copy_batch.domain.stops import copy_subject, pause_subjects
 from icav2_copy_batch.ports import Bus, Table
 
 logger = logging.getLogger(__name__)
+
+Waits = TypeVar("Waits", OpenJob, Backlog)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,21 +50,34 @@ class Delay:
         """The copies that take too long, each with its jobs that do, if there are such."""
         statuses = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
         jobs = [job for status in statuses for job in self.table.jobs_in(status)]
+        late = [job for job in jobs if _is_delayed(job, before)]
+        queued = self._not_paused([job for job in late if job.status is JobStatus.QUEUED], before)
         delayed: dict[str, list[OpenJob]] = defaultdict(list)
-        for job in jobs:
-            if _is_delayed(job, before):
+        for job in late:
+            if job.status is not JobStatus.QUEUED or job in queued:
                 delayed[job.copy_id].append(job)
         in_turn = {job.copy_id for job in jobs}
-        old = [backlog for backlog in self.table.backlogs() if backlog.since < timestamp(before)]
-        stops = self.table.stops() if old else Stops()
-        never_in_turn = [
-            each.copy_id
-            for each in old
-            if each.copy_id not in in_turn and not stops.is_paused(each.copy_id, each.project)
-        ]
-        for copy_id in [*self.table.unfinished_copies(before), *never_in_turn]:
+        old = [each for each in self.table.backlogs() if each.since < timestamp(before)]
+        never_in_turn = self._not_paused([each for each in old if each.copy_id not in in_turn], before)
+        for copy_id in [*self.table.unfinished_copies(before), *(each.copy_id for each in never_in_turn)]:
             delayed[copy_id] += []
         return delayed
+
+    def _not_paused(self, waiting: Sequence[Waits], before: datetime) -> list[Waits]:
+        """What is not paused now, and was not since this moment: the time of a pause is no delay."""
+        if not waiting:
+            return []
+        stops, resumed = self.table.stops(), self.table.resumed()
+        waiting = [each for each in waiting if not stops.is_paused(each.copy_id, each.project)]
+        for copy_id in {each.copy_id for each in waiting}:
+            copy = self.table.get_copy(copy_id)
+            if copy and copy.resumed_at:
+                resumed[copy_subject(copy_id)] = copy.resumed_at
+
+        def paused_until(each: Waits) -> str:
+            return max(resumed.get(subject, "") for subject in pause_subjects(each.copy_id, each.project))
+
+        return [each for each in waiting if paused_until(each) < timestamp(before)]
 
     def _report(self, copy_id: str, jobs: list[OpenJob], now: datetime) -> None:
         copy = self.table.get_copy(copy_id)

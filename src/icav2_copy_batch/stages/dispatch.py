@@ -46,7 +46,10 @@ class Dispatch:
     """How the jobs are marked: side by side."""
 
     def anything_waits(self, within: timedelta) -> bool:
-        """Whether ``send`` has work, or will have within this time: jobs that are due and not paused, or cancelled."""
+        """Whether ``send`` has work, or will have within this time.
+
+        It has: the jobs that are due, unless it is noted that they are paused, and the jobs of cancelled copies.
+        """
         backlogs, queued = self.table.backlogs(), self.table.jobs_in(JobStatus.QUEUED)
         if not (backlogs or queued):
             return False
@@ -56,6 +59,8 @@ class Dispatch:
             return True
         until = self.clock() + within
         due = [job for job in queued if _due_at(job) < until]
+        if not all(job.held.is_queueing for job in due):
+            return True
         waiting = {(each.copy_id, each.project) for each in backlogs} | {(job.copy_id, job.project) for job in due}
         return not all(stops.is_paused(copy_id, project) for copy_id, project in waiting)
 

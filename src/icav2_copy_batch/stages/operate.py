@@ -69,8 +69,8 @@ class Operate:
 
     def resume(self, request: Resume) -> None:
         """End a pause of a subject, if there is one. Raises ``CannotDo``."""
-        if not self.table.resume(request.subject, request.copy_id):
-            raise _no_such(str(request.copy_id))
+        if not self.table.resume(request.subject, self.clock(), request.copy_id) and request.copy_id:
+            self.copy(request.copy_id)
         said = {"subject": request.subject, "by": request.by, "copy_id": request.copy_id}
         logger.warning("resumed", extra=said)
 
@@ -78,13 +78,9 @@ class Operate:
         """A copy. Raises ``CannotDo`` where there is none."""
         if copy := self.table.get_copy(copy_id):
             return copy
-        raise _no_such(copy_id)
+        raise CannotDo(Failure.NO_SUCH_COPY, f"there is no copy {copy_id}: check the id")
 
     def _settled(self, copy_id: str, what: str) -> CannotDo:
         """Why a copy cannot be cancelled or paused: it is not there, or has settled."""
         status = self.copy(copy_id).settled_status
         return CannotDo(Failure.REFUSED, f"copy {copy_id} has settled ({status}): it cannot be {what} any more")
-
-
-def _no_such(copy_id: str) -> CannotDo:
-    return CannotDo(Failure.NO_SUCH_COPY, f"there is no copy {copy_id}: check the id")

@@ -136,7 +136,7 @@ class Publish:
         if copy.cancelled_at:
             self.table.forget_cancelled(copy.copy_id)
         if copy.paused_at:
-            self.table.resume(copy_subject(copy.copy_id), copy.copy_id)
+            self.table.resume(copy_subject(copy.copy_id), self.clock(), copy.copy_id)
 
     def _store(self, copy: Copy, sendable: Sendable) -> None:
         """Write the result, and of the same jobs the report."""

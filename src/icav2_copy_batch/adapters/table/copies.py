@@ -239,6 +239,7 @@ def _copy(item: CopyItem) -> Copy:
         settled_at=item.settled_at,
         delayed_at=item.delayed_at,
         paused_at=item.paused_at,
+        resumed_at=item.resumed_at,
         cancelled_at=item.cancelled_at,
         tags=item.tags.as_dict() if item.tags else {},
         redrive_of=item.redrive_of,

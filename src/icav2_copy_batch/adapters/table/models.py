@@ -165,6 +165,7 @@ class CopyItem(Model):
     published_at = UnicodeAttribute(null=True)
     delayed_at = UnicodeAttribute(null=True)
     paused_at = UnicodeAttribute(null=True)
+    resumed_at = UnicodeAttribute(null=True)
     cancelled_at = UnicodeAttribute(null=True)
     tags: MapAttribute[str, str] = MapAttribute(null=True)
     redrive_of = UnicodeAttribute(null=True)
@@ -258,7 +259,7 @@ class SlotsItem(Model):
 
 
 class PausedItem(Model):
-    """A pause, for people: who has paused what, since when and why."""
+    """A pause, for people: who has paused what, since when and why; and when the last one of a subject was ended."""
 
     class Meta:
         table_name = "see _bound"
@@ -267,6 +268,8 @@ class PausedItem(Model):
     item = UnicodeAttribute(range_key=True)
     """Its subject."""
     since = UnicodeAttribute()
+    resumed_at = UnicodeAttribute(null=True)
+    """When it was ended: what it had kept from being launched is not late yet. Of a copy the copy's item has this."""
     by = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from pynamodb.exceptions import DoesNotExist
+from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from icav2_copy_batch.adapters.table.models import PAUSED_KEY, SLOTS_KEY, CopyItem, Models, SlotsItem
+from icav2_copy_batch.adapters.table.models import PAUSED_KEY, SLOTS_KEY, CopyItem, Models, PausedItem, SlotsItem
 from icav2_copy_batch.adapters.table.writes import accepted, retried
 from icav2_copy_batch.domain.job import CopyStatus, timestamp
 from icav2_copy_batch.domain.stops import Paused, Stops
@@ -26,7 +27,15 @@ class Stopping:
     def pauses(self) -> list[Paused]:
         """All pauses, with who has made them and why."""
         found = self._models.paused.query(PAUSED_KEY, consistent_read=True)
-        return [Paused(each.item, each.since, each.by, each.reason) for each in found]
+        return [Paused(each.item, each.since, each.by, each.reason) for each in found if not each.resumed_at]
+
+    def resumed(self) -> dict[str, str]:
+        """When the last pause of each project, and of everything, was ended; none of those that are paused again.
+
+        Of a copy its own item says so.
+        """
+        found = self._models.paused.query(PAUSED_KEY, consistent_read=True)
+        return {each.item: each.resumed_at for each in found if each.resumed_at}
 
     def pause(self, pause: Paused, copy_id: str | None = None) -> bool:
         """Pause a subject: ``copy_id``, where it is a copy. False where that copy is not there or is published.
@@ -49,18 +58,22 @@ class Stopping:
 
         return accepted(write)
 
-    def resume(self, subject: str, copy_id: str | None = None) -> bool:
-        """End a pause, if there is one: of ``copy_id``, where its subject is a copy. False where that is not there."""
+    def resume(self, subject: str, now: datetime, copy_id: str | None = None) -> bool:
+        """End a pause: of ``copy_id``, where its subject is a copy. False where there is no such pause."""
+        item, resumed_at = self._models.paused(item=subject), timestamp(now)
+        # The race: another has ended it. What has waited since then is not to seem paused until now.
+        is_paused = PausedItem.since.exists() & PausedItem.resumed_at.does_not_exist()
 
         def write() -> None:
             with TransactWrite(connection=self._models.connection) as transaction:
-                transaction.delete(self._models.paused(item=subject))
                 transaction.update(self._models.slots(), [SlotsItem.paused.delete({subject})])
-                if copy_id:
-                    # No race: an update would make a copy that is not there.
-                    transaction.update(
-                        self._models.copy(copy_id), [CopyItem.paused_at.remove()], CopyItem.copy_id.exists()
-                    )
+                if copy_id is None:
+                    transaction.update(item, [PausedItem.resumed_at.set(resumed_at)], is_paused)
+                    return
+                transaction.delete(item, is_paused)
+                actions: list[Action] = [CopyItem.paused_at.remove(), CopyItem.resumed_at.set(resumed_at)]
+                # No race: an update would make a copy that is not there.
+                transaction.update(self._models.copy(copy_id), actions, CopyItem.copy_id.exists())
 
         return accepted(write)
 
