@@ -629,6 +629,27 @@ def test_the_same_redrive_again_changes_nothing(world: World) -> None:
     assert world.table.job_items == items
 
 
+@pytest.mark.parametrize(
+    ("request_", "taken", "new_id"),
+    [({}, ["run.r1"], "run.r2"), ({}, ["run.r1", "run.r2"], "run.r3"),
+     ({"job_id": "000001"}, ["run.job000001"], "run.job000001.r1")],
+)  # fmt: skip
+def test_a_redrive_whose_id_is_another_submissions_takes_the_next(
+    world: World, request_: dict[str, Any], taken: list[str], new_id: str
+) -> None:
+    world.submit()
+    world.settle()
+    for copy_id in taken:
+        world.submit(copy_id)
+    assert redrive(world, **request_) == {"copy_id": new_id, "jobs": 1}
+    copy = world.table.get_copy(new_id)
+    assert copy
+    assert (copy.redrive_of, copy.total_jobs, world.job(1).redriven_as) == ("run", 1, new_id)
+    items = dict(world.table.job_items)
+    assert redrive(world, **request_) == {"copy_id": new_id, "jobs": 1}
+    assert world.table.job_items == items, "the same redrive again changes nothing"
+
+
 def test_what_was_redriven_is_redriven_by_the_new_copy(world: World) -> None:
     world.submit()
     world.settle()

@@ -31,7 +31,6 @@ from icav2_copy_batch.domain.control import (
     SubscribeProjects,
     VerifyCopy,
     read_request,
-    redrive_id,
 )
 from icav2_copy_batch.domain.ica import IcaError, IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, ListedCopy
@@ -208,7 +207,7 @@ class Control:
         copy = self.operate.copy(request.copy_id)
         if not copy.is_settled:
             raise CannotDo(Failure.REFUSED, f"copy {copy.copy_id} has not settled: wait for it, or cancel it first")
-        new_id = redrive_id(copy.copy_id, request.job_id)
+        new_id = self.operate.id_of_redrive(request)
         left = [job for job in self._ended(copy, request.job_id) if job.redriven_as in (None, new_id)]
         if not left:
             known = f"; it was redriven as {', '.join(sorted(copy.redriven_as))}" if copy.redriven_as else ""

@@ -30,7 +30,6 @@ from icav2_copy_batch.domain.control import (
     Resume,
     is_command,
     read_request,
-    redrive_id,
 )
 from icav2_copy_batch.domain.ica import IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, timestamp
@@ -239,9 +238,10 @@ class Ingest:
 
     def _redrive(self, request: Redrive) -> None:
         """Write the copy that copies what a settled copy has not, or finish it. Raises ``Refused`` and ``CannotDo``."""
-        origin, copy_id = self.operate.copy(request.copy_id), redrive_id(request.copy_id, request.job_id)
+        origin = self.operate.copy(request.copy_id)
         if not origin.is_settled:
             raise CannotDo(Failure.REFUSED, f"copy {origin.copy_id} has not settled")
+        copy_id = self.operate.id_of_redrive(request)
         if not is_copy_id(copy_id):
             raise CannotDo(Failure.REFUSED, f"the id of the new copy would be too long: {copy_id}")
         present = self.table.get_copy(copy_id)

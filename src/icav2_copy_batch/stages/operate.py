@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from icav2_copy_batch.domain.control import Cancel, CannotDo, Failure, Pause, Resume
+from icav2_copy_batch.domain.control import Cancel, CannotDo, Failure, Pause, Redrive, Resume, redrive_id
 from icav2_copy_batch.domain.job import Clock, Copy, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.stops import Paused
@@ -73,6 +73,13 @@ class Operate:
             self.copy(request.copy_id)
         said = {"subject": request.subject, "by": request.by, "copy_id": request.copy_id}
         logger.warning("resumed", extra=said)
+
+    def id_of_redrive(self, request: Redrive) -> str:
+        """The id of the copy that a redrive makes or has made: the first that no other submission has."""
+        copy_id = redrive_id(request.copy_id, request.job_id)
+        while (present := self.table.get_copy(copy_id)) and present.redrive_of != request.copy_id:
+            copy_id = redrive_id(copy_id)
+        return copy_id
 
     def copy(self, copy_id: str) -> Copy:
         """A copy. Raises ``CannotDo`` where there is none."""
