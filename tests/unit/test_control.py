@@ -682,6 +682,26 @@ def test_a_redrive_that_dies_anywhere_is_delivered_again_and_ends_alike() -> Non
     pytest.fail("it never came to an end")
 
 
+@pytest.mark.parametrize(("longest", "request_"), [(125, {}), (118, {"job_id": "000001"})])
+def test_the_longest_id_of_a_redrive_is_an_id(world: World, longest: int, request_: dict[str, str]) -> None:
+    world.submit("x" * longest)
+    world.settle("x" * longest)
+    answer = world.ok("redrive", copy_id="x" * longest, **request_)
+    world.receive(json.loads(world.submissions.sent.pop()))
+    assert world.table.get_copy(answer["copy_id"])
+
+
+@pytest.mark.parametrize(("length", "request_"), [(126, {}), (119, {"job_id": "000001"})])
+def test_a_redrive_whose_id_would_be_too_long_is_refused(world: World, length: int, request_: dict[str, str]) -> None:
+    """Ingest would reject it by an event that names no copy."""
+    world.submit("x" * length)
+    world.settle("x" * length)
+    assert "too long" in world.refused("refused", "redrive", copy_id="x" * length, **request_)
+    assert world.submissions.sent == []
+    world.receive({"command": "redrive", "copy_id": "x" * length, **request_})
+    assert "too long" in str(world.bus.events[-1].detail["problems"])
+
+
 @pytest.mark.parametrize("how", ["open", "passed", "no such job", "passed job"])
 def test_what_cannot_be_redriven_is_refused(world: World, how: str) -> None:
     world.submit()

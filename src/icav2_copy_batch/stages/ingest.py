@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from icav2_copy_batch.domain import events
-from icav2_copy_batch.domain.commands import COMMAND_KEY, CopyOptions, Submit, is_copy_id, is_message, read_submit
+from icav2_copy_batch.domain.commands import COMMAND_KEY, CopyOptions, Submit, is_message, read_submit
 from icav2_copy_batch.domain.control import (
     BY_QUEUE,
     Cancel,
@@ -242,8 +242,6 @@ class Ingest:
         if not origin.is_settled:
             raise CannotDo(Failure.REFUSED, f"copy {origin.copy_id} has not settled")
         copy_id = self.operate.id_of_redrive(request)
-        if not is_copy_id(copy_id):
-            raise CannotDo(Failure.REFUSED, f"the id of the new copy would be too long: {copy_id}")
         present = self.table.get_copy(copy_id)
         if present and present.ingested_at:
             return

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from icav2_copy_batch.domain.commands import is_copy_id
 from icav2_copy_batch.domain.control import Cancel, CannotDo, Failure, Pause, Redrive, Resume, redrive_id
 from icav2_copy_batch.domain.job import Clock, Copy, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.domain.spread import Spread, in_threads
@@ -75,10 +76,15 @@ class Operate:
         logger.warning("resumed", extra=said)
 
     def id_of_redrive(self, request: Redrive) -> str:
-        """The id of the copy that a redrive makes or has made: the first that no other submission has."""
+        """The id of the copy that a redrive makes or has made: the first that no other submission has.
+
+        Raises ``CannotDo`` where it would be longer than an id may be.
+        """
         copy_id = redrive_id(request.copy_id, request.job_id)
         while (present := self.table.get_copy(copy_id)) and present.redrive_of != request.copy_id:
             copy_id = redrive_id(copy_id)
+        if not is_copy_id(copy_id):
+            raise CannotDo(Failure.REFUSED, f"{copy_id} would be too long for an id: submit what is missing anew")
         return copy_id
 
     def copy(self, copy_id: str) -> Copy:
