@@ -414,6 +414,27 @@ def test_an_ica_job_that_cannot_be_the_one_is_not_adopted() -> None:
     assert world.job().status is JobStatus.LAUNCHING
 
 
+def test_an_ica_job_that_was_created_before_the_launch_is_not_adopted() -> None:
+    """It cannot be the one, and may be of a copy that had settled before, whose jobs are not looked through."""
+    world = undecided()
+    first = world.asked_at - CLOCKS_APART
+    world.ica.show_job("old", first - timedelta(milliseconds=1), COPY)
+    with pytest.raises(NotForAPerson, match="before this launch asked ICA"):
+        world.reconcile.adopt("run", "000001", "old")
+    world.ica.show_job("new", first, COPY)
+    world.reconcile.adopt("run", "000001", "new")
+    assert world.job().ica_job_id == "new"
+
+
+def test_the_ica_job_of_the_job_that_is_redriven_is_not_adopted() -> None:
+    world = undecided()
+    former = replace(world.job(), ica_job_id="old").ended_attempt("FAILED", "disk full", world.asked_at)
+    world.table.job_items["run", "000001"] = replace(world.job(), former=(former,))
+    world.ica.show_job("old", world.asked_at, COPY)
+    with pytest.raises(NotForAPerson, match="another attempt"):
+        world.reconcile.adopt("run", "000001", "old")
+
+
 @pytest.mark.parametrize("say", ["adopt", "release"])
 def test_a_person_who_is_late_changes_nothing(say: str) -> None:
     world = undecided()

@@ -83,6 +83,10 @@ class Reconcile:
             raise NotForAPerson(f"ICA shows no job {ica_job_id}: check the id")
         if ica_job.project_id not in (None, job.ica_project_id):
             raise NotForAPerson(f"ICA job {ica_job_id} belongs to another project than {job.ica_project_id}")
+        first, _ = window_of(job)
+        if ica_job.created_at and ica_job.created_at < first:
+            since = f"was created at {ica_job.created_at}, before this launch asked ICA"
+            raise NotForAPerson(f"ICA job {ica_job_id} {since}")
         if ica_job_id in self._known([job]) or ica_job_id in self._ended_since(job):
             raise NotForAPerson(f"ICA job {ica_job_id} belongs to another attempt or job of this stack")
         _raise_if_moved(job, self._adopt(job, ica_job))
@@ -114,9 +118,9 @@ class Reconcile:
                     yield replace(job, due_at=timestamp(again))
 
     def _known(self, jobs: Iterable[Job]) -> set[str]:
-        """ICA jobs that are accounted for: of these jobs' past attempts, and of all that run."""
+        """ICA jobs that are accounted for: of these jobs, also as they were before a redrive, and all that run."""
         running = self.table.jobs_in(JobStatus.RUNNING)
-        past = {attempt.ica_job_id for job in jobs for attempt in job.attempts}
+        past = {attempt.ica_job_id for job in jobs for attempt in job.tried}
         return {each for each in past | {job.ica_job_id for job in running} if each}
 
     def _ended_since(self, job: Job) -> set[str]:
