@@ -168,6 +168,34 @@ def test_where_ica_shows_no_folder_the_ended_attempt_of_another_copy_is_not_adop
     assert world.settle_late() == {"released": 1}
 
 
+def test_copies_that_were_submitted_after_a_launch_do_not_hide_those_at_work_at_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many copies are looked through, the newest first."""
+    monkeypatch.setattr("icav2_copy_batch.stages.reconcile.MOST_COPIES", 2)
+    (other,) = world.create(f"icav2://{PROJECT}/elsewhere/", copy_id="another")
+    running = doubles.run(world.table, other, world.asked_at, "one", PROJECT)
+    ended = running.ended_attempt("FAILED", "disk full", world.asked_at)
+    assert world.table.give_up(running, ended, world.asked_at)
+    world.clock.now = world.asked_at + LOST_ANSWER_AGE + 2 * CLOCKS_APART + timedelta(seconds=2)
+    for number in range(2):
+        world.create(f"icav2://{PROJECT}/later/{number}/", copy_id=f"later-{number}")
+    world.ica.show("one", world.asked_at, "a", "b", folder=None)
+    assert world.settle_late() == {"released": 1}
+
+
+def test_a_copy_that_was_submitted_while_a_launch_could_have_started_its_ica_job_is_looked_through(
+    world: World,
+) -> None:
+    """Its ICA job shows as created by then where ICA's clock is slow."""
+    world.clock.now = world.asked_at + LOST_ANSWER_AGE + 2 * CLOCKS_APART
+    (other,) = world.create(f"icav2://{PROJECT}/elsewhere/", copy_id="another")
+    running = doubles.run(world.table, other, world.clock(), "one", PROJECT)
+    assert world.table.give_up(running, running.ended_attempt("FAILED", "disk full", world.clock()), world.clock())
+    world.ica.show("one", world.clock() - CLOCKS_APART, "a", "b", folder=None)
+    assert world.settle_late() == {"released": 1}
+
+
 def test_where_ica_shows_no_folder_the_files_made_tell_it(world: World) -> None:
     world.ica.show("one", world.asked_at, "a", "b", folder=None, made="/x0/")
     world.ica.show("another", world.asked_at, "a", "b", folder=None, made="/x0/deeper/")

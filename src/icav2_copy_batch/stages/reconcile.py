@@ -23,6 +23,7 @@ from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaError, IcaJob
 from icav2_copy_batch.domain.intent import Fit
 from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.schedule import CLOCKS_APART
 from icav2_copy_batch.ports import IcaSearch, Table
 from icav2_copy_batch.stages.logs import fields_of
 from icav2_copy_batch.stages.search import Candidate, Remembered, Search, intent_of, none_after, window_of
@@ -124,15 +125,17 @@ class Reconcile:
         return {each for each in past | {job.ica_job_id for job in running} if each}
 
     def _ended_since(self, job: Job) -> set[str]:
-        """ICA jobs of attempts that have ended, of all copies that were at work at the time of this launch or later.
+        """ICA jobs of attempts that have ended, of all copies that were at work at the time of this launch.
 
-        Another copy may copy the same data into another folder, and ICA does not always say into which.
+        Another copy may copy the same data into another folder, and ICA does not always say into which. A copy that was
+        submitted later has started no ICA job in that time, whatever the clocks say.
         """
-        first, _ = window_of(job)
+        first, last = window_of(job)
         begin = datetime.fromisoformat(first) - AT_WORK_FOR
+        until = min(self.clock(), datetime.fromisoformat(last) + CLOCKS_APART)
         copies = [
             copy.copy_id
-            for copy in self.table.recent_copies(begin, self.clock(), MOST_COPIES)
+            for copy in self.table.recent_copies(begin, until, MOST_COPIES)
             if copy.open_jobs or (copy.settled_at or "") >= first
         ]
         return {
