@@ -294,7 +294,7 @@ def test_a_copy_is_shown_with_its_jobs_and_what_holds_them(world: World) -> None
 
 
 def test_jobs_are_shown_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("icav2_copy_batch.operators.control.MAX_LISTED", 2)
+    monkeypatch.setattr("icav2_copy_batch.operators.show.MAX_LISTED", 2)
     world.submit()
     first = world.ok("status", copy_id="run", jobs=True)
     assert ([job["job_id"] for job in first["jobs"]], first["next_after"]) == (["000001", "000002"], "000002")

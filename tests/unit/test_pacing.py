@@ -9,9 +9,9 @@ from threading import Barrier, Lock
 
 import pytest
 
-from icav2_copy_batch.adapters.ica.pacing import CALLERS_AT_ONCE, HELD_AFTER, LONGEST_TURN, Pacing
+from icav2_copy_batch.adapters.ica.pacing import CALLERS_AT_ONCE, LONGEST_TURN, Pacing
 from icav2_copy_batch.domain.ica import IcaRefused, IcaUnavailable
-from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, FREE_RATE, LONGEST_PAUSE, Pace, first_pace
+from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, FREE_RATE, HELD_AFTER, LONGEST_PAUSE, Pace, first_pace
 from tests import doubles
 from tests.unit.paced_world import PacedWorld
 

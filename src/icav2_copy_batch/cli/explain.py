@@ -25,6 +25,8 @@ WHAT_MOVES: Mapping[str, str] = {
     "UNDECIDED": "A person has to decide. Look in ICA for a job into that folder: if there is one, icav2-copy adopt; "
     "if there is certainly none, icav2-copy release.",
     "PAUSED": "It is launched after icav2-copy resume.",
+    "CANCELLED": "It is not launched any more, and ends within a minute or so.",
+    "LAUNCH_MESSAGE": "It is launched automatically, within a minute or so.",
 }
 """What moves a job that is held for a reason of ``domain.job.HoldReason``."""
 

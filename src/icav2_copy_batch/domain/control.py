@@ -140,11 +140,16 @@ class ListCopies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowCopy:
-    """Show a copy and, if asked, its jobs: those after ``after``, or of these the failed and cancelled ones."""
+    """Show a copy and, if asked, its jobs: those after ``after``, all or only some of them."""
 
     copy_id: str
+    holds: bool = False
+    """Whether to show what holds its open jobs, counted by reason, and the pauses that concern them."""
     jobs: bool = False
     failed: bool = False
+    """Only those that have failed or were cancelled."""
+    open: bool = False
+    """Only those that have not ended."""
     after: str | None = None
     by: str | None = None
 
@@ -354,6 +359,8 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "all": _FLAG,
     "jobs": _FLAG,
     "failed": _FLAG,
+    "open": _FLAG,
+    "holds": _FLAG,
     "since": _MOMENT,
     "until": _MOMENT,
     "status": (set(CopyStatus).__contains__, f"must be one of {', '.join(CopyStatus)}"),

@@ -82,6 +82,10 @@ class HoldReason(StrEnum):
     """Launching: ICA's answer was lost; the copy batch that it may have started is searched for."""
     UNDECIDED = "UNDECIDED"
     """Launching: it cannot be found out whether ICA has started a copy batch; a person has to say."""
+    CANCELLED = "CANCELLED"
+    """Queued: its copy was cancelled, and it ends with the next poll. Never stored: see ``domain/waits.py``."""
+    LAUNCH_MESSAGE = "LAUNCH_MESSAGE"
+    """Queued: its launch message is on its way, or about to be sent. Never stored: see ``domain/waits.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,8 @@ WHAT_FOLLOWS: Mapping[HoldReason, Consequences] = {
     HoldReason.LAUNCH_DIED: Consequences(),
     HoldReason.ANSWER_LOST: Consequences(),
     HoldReason.UNDECIDED: Consequences(needs_a_person=True),
+    HoldReason.CANCELLED: Consequences(),
+    HoldReason.LAUNCH_MESSAGE: Consequences(),
 }
 """What follows from each reason. A held job that is queued waits for its ``due_at`` without a launch message."""
 

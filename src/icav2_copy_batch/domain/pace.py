@@ -36,6 +36,8 @@ PORTION_SECONDS = 0.25
 """A function takes at most the moments within this time at once, and at least one."""
 FORGOTTEN_AFTER = timedelta(minutes=15)
 """How long after the last 429 calls are throttled at most."""
+HELD_AFTER = timedelta(seconds=15)
+"""No launch is begun where nobody may call for longer than this."""
 LONGEST_PAUSE = timedelta(minutes=10)
 """A longer ``Retry-After`` from ICA is cut to this."""
 
@@ -65,6 +67,10 @@ class Pace:
         if way < 1:
             return self.ceiling - (self.ceiling - self.low) * (1 - way) ** 3
         return min(self.ceiling * (1 + BEYOND * (way - 1) ** 3), FREE_RATE)
+
+    def held_until(self, now: datetime) -> datetime | None:
+        """The moment before which no launch should begin; None where one may begin now."""
+        return self.next_at if self.next_at > now + HELD_AFTER else None
 
     def is_over(self, now: datetime) -> bool:
         """Whether calls need not be throttled any more."""

@@ -29,6 +29,13 @@ class Paused:
     """Who has paused it, as far as known."""
     reason: str | None = None
 
+    @property
+    def in_words(self) -> str:
+        """``all has been paused since 2026-11-25 22:10:07 UTC by ann: the disk is full``."""
+        since = self.since.partition(".")[0].replace("T", " ").removesuffix("Z")
+        by, why = f" by {self.by}" if self.by else "", f": {self.reason}" if self.reason else ""
+        return f"{self.subject} has been paused since {since} UTC{by}{why}"
+
 
 @dataclass(frozen=True, slots=True)
 class Stops:

@@ -411,6 +411,7 @@ class Container:
             poller=self.poll_function,
             bucket_name=self.settings.required("MANIFEST_BUCKET_NAME"),
             clock=self.machine.clock,
+            slots=self.settings.slots,
         )
 
     @cached_property

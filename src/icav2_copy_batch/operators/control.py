@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -35,7 +35,8 @@ from icav2_copy_batch.domain.control import (
 from icav2_copy_batch.domain.ica import IcaError, IcaRefused
 from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, ListedCopy
 from icav2_copy_batch.domain.problems import Problem, Refused
-from icav2_copy_batch.domain.projects import as_spelled
+from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.operators.show import Show, job_answer
 from icav2_copy_batch.ports import PollFunction, SubmissionQueue, Table
 from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.reconcile import NotForAPerson
@@ -89,6 +90,8 @@ class Control:
     """Triggered once a pause has ended: what was paused is launched at once, and not with the next poll."""
     bucket_name: str
     clock: Clock
+    slots: Slots = field(default_factory=Slots)
+    """As the template sets them: what a queued job waits for may be one of these."""
 
     def answer(self, body: object) -> Answer:
         """What was asked for, under ``ok``; or under ``error`` its kind, a message, and all problems."""
@@ -119,9 +122,9 @@ class Control:
             case Redrive():
                 return self._redrive(request)
             case ListCopies():
-                return {"copies": [_listed(copy) for copy in islice(self._copies(request), request.limit)]}
+                return {"copies": list(self._show.listed(islice(self._copies(request), request.limit)))}
             case ShowCopy():
-                return self._show(request)
+                return self._show.answer(self.operate.copy(request.copy_id), request)
             case ListPauses():
                 return self._pauses()
             case _:
@@ -164,26 +167,9 @@ class Control:
             seen = {copy.copy_id for copy in found}
             until = datetime.fromisoformat(found[-1].submitted_at)
 
-    def _show(self, request: ShowCopy) -> Answer:
-        copy = self.operate.copy(request.copy_id)
-        answer: Answer = {"copy": self._shown(copy)}
-        if not (request.jobs or request.failed):
-            return answer
-        jobs = iter(self.table.jobs(copy.copy_id, request.after))
-        page = list(islice(jobs, MAX_LISTED))
-        failed = (JobStatus.FAILED, JobStatus.CANCELLED)
-        answer["jobs"] = [_job(copy, job) for job in page if not request.failed or job.status in failed]
-        if next(jobs, None):
-            answer["next_after"] = page[-1].job_id
-        return answer
-
-    def _shown(self, copy: Copy) -> Answer:
-        names = [key for key in _listed_keys() if key != "published_at"]
-        shown = {name: getattr(copy, name) for name in names}
-        result_uri = f"s3://{self.bucket_name}/results/{copy.copy_id}.json" if copy.is_published else None
-        more = {"redrive_of": copy.redrive_of, "redriven_as": sorted(copy.redriven_as), "result_uri": result_uri}
-        shown |= {"settled_at": _settled_at(copy), "tags": dict(copy.tags), "ingested_at": copy.ingested_at}
-        return {**shown, **more}
+    @property
+    def _show(self) -> Show:
+        return Show(table=self.table, bucket_name=self.bucket_name, clock=self.clock, slots=self.slots)
 
     # --- done --------------------------------------------------------------------------------------------------------
 
@@ -199,7 +185,7 @@ class Control:
             {"job_id": job.job_id, "status": job.status, "ica_job_id": job.ica_job_id}
             for job in self.operate.left(request.copy_id)[:MAX_LISTED]
         ]
-        copy = self._shown(self.operate.copy(request.copy_id))
+        copy = self._show.copy(self.operate.copy(request.copy_id))
         return {"copy": copy, "cancelled": cancelled, "left": left}
 
     def _redrive(self, request: Redrive) -> Answer:
@@ -230,7 +216,8 @@ class Control:
         else:
             self.of_ica.reconcile.release(request.copy_id, request.job_id)
         logger.warning("a person has decided an undecided launch", extra=asdict(request))
-        return {"job": _job(copy, self._job(request.copy_id, request.job_id))}
+        job = self._job(request.copy_id, request.job_id)
+        return {"job": job_answer(copy, job, job.hold)}
 
     def _job(self, copy_id: str, job_id: str) -> Job:
         if job := self.table.get_job(copy_id, job_id):
@@ -241,34 +228,6 @@ class Control:
 def _is_asked_for(copy: ListedCopy, request: ListCopies) -> bool:
     has_tags = all(copy.tags.get(key) == value for key, value in request.tags.items())
     return has_tags and request.status in (None, copy.status)
-
-
-def _listed_keys() -> list[str]:
-    return [*ListedCopy.__dataclass_fields__, "cancelled_jobs"]
-
-
-def _listed(copy: ListedCopy) -> Answer:
-    return {**asdict(copy), "settled_at": _settled_at(copy), "cancelled_jobs": copy.cancelled_jobs}
-
-
-def _settled_at(copy: Copy | ListedCopy) -> str | None:
-    """When a copy settled. While it is open, the table has there when a job last ended."""
-    return None if copy.open_jobs else copy.settled_at
-
-
-def _job(copy: Copy, job: Job) -> Answer:
-    """A job as it is shown."""
-    keys = ("job_id", "status", "attempt", "due_at", "ica_job_id", "reason", "redriven_as", "total_bytes")
-    times = ("queued_at", "claimed_at", "running_at", "ended_at")
-    attempt_keys = ("number", "outcome", "ended_at", "ica_job_id", "reason")
-    return {
-        **{key: getattr(job, key) for key in (*keys, *times)},
-        "dest_uri": as_spelled(job.destination, copy.project_names),
-        "project_id": job.project,
-        "sources": len(job.sources),
-        "hold": asdict(job.hold) if job.hold else None,
-        "attempts": [{key: getattr(each, key) for key in attempt_keys} for each in job.attempts],
-    }
 
 
 def _error(failure: Failure, message: str, problems: Sequence[Problem] = (), total: int = 0) -> Answer:

@@ -24,8 +24,6 @@ LATELY = timedelta(seconds=1)
 """Calls that ICA answered within this time before its first 429 show the rate that it accepts."""
 LONGEST_TURN = timedelta(seconds=60)
 """The longest wait for one call. A launch whose call would have to wait longer is deferred."""
-HELD_AFTER = timedelta(seconds=15)
-"""No launch is begun where nobody may call for longer than this."""
 CALLERS_AT_ONCE = 6
 """Functions that may call at the same time, each of which gets its share: the launches, and the poller."""
 MOST_CONFLICTS = 20
@@ -64,7 +62,7 @@ class Pacing:
         """The moment before which no launch should begin; None where one may begin now. Reads the shared pace."""
         now = self._clock()
         pace = self._learn()
-        return pace.next_at if pace and pace.next_at > now + HELD_AFTER else None
+        return pace.held_until(now) if pace else None
 
     def calls_possible(self, seconds: float) -> float:
         """The number of calls that this container can make in a time beside the others; infinite without a limit.
