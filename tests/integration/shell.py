@@ -31,21 +31,31 @@ COPY = {
 DONE = {**COPY, "status": "COMPLETED", "open_jobs": 0, "passed_jobs": 4, "settled_at": "2024-05-28T03:20:00.000Z"}
 FAILED = {**DONE, "status": "FAILED", "passed_jobs": 3, "failed_jobs": 1}
 CANCELLED = {**DONE, "status": "CANCELLED", "passed_jobs": 1, "cancelled_jobs": 3}
+HELD = {"reason": "NO_SLOT", "jobs": 2, "detail": "200 ICA jobs are in flight"}
+PAUSE = {"subject": "all", "since": SUBMITTED, "by": "ann", "reason": "Disk is full"}
 HOLD = {"reason": "NO_SLOT", "detail": "200 ICA jobs are in flight"}
 
 
 def job(number: int, status: str, folder: str, sources: int, attempt: int = 1, **more: Any) -> dict[str, Any]:
     to = f"icav2://{PROJECT}/to/{folder}/"
-    known = {"job_id": f"{number:06d}", "status": status, "attempt": attempt, "sources": sources}
+    known = {"job_id": f"{number:06d}", "status": status, "attempt": attempt, "sources": sources, "folders": 0}
     return {**known, "dest_uri": to, "project_id": PROJECT, **more}
 
 
 JOBS = [
-    job(1, "PASSED", "a", 2, attempts=[{"number": 1, "outcome": "SUCCEEDED"}], total_bytes=1_500_000_000),
+    job(
+        1,
+        "PASSED",
+        "a",
+        2,
+        attempts=[{"number": 1, "outcome": "SUCCEEDED", "claimed_at": SUBMITTED}],
+        total_bytes=1_500_000_000,
+    ),
     job(2, "RUNNING", "[b]", 3, attempt=2),
     job(3, "QUEUED", "c", 1, hold=HOLD),
     job(4, "QUEUED", "d", 1, hold=HOLD),
 ]
+ONLY = {"failed": ("FAILED", "CANCELLED"), "open": ("QUEUED", "LAUNCHING", "RUNNING")}
 NO_SUCH_COPY = {"error": {"kind": "no_such_copy", "message": "there is no copy run-42"}}
 
 
@@ -85,9 +95,9 @@ class Terminal:
 
         def answer(asked: dict[str, Any]) -> dict[str, Any]:
             if asked.get("jobs"):
-                wanted = (
-                    ("FAILED", "CANCELLED") if asked.get("failed") else tuple(each["status"] for each in jobs or [])
-                )
+                wanted = tuple(each["status"] for each in jobs or [])
+                for only, statuses in ONLY.items():
+                    wanted = statuses if asked.get(only) else wanted
                 after = [each for each in jobs or [] if each["job_id"] > asked.get("after", "")]
                 return {"ok": {"copy": looks[0], "jobs": [each for each in after if each["status"] in wanted]}}
             look = looks.pop(0) if len(looks) > 1 else looks[0]

@@ -16,8 +16,10 @@ from tests.integration.shell import (
     COPY,
     DONE,
     FAILED,
+    HELD,
     JOBS,
     NO_SUCH_COPY,
+    PAUSE,
     PROJECT,
     SUBMITTED,
     Terminal,
@@ -187,15 +189,30 @@ def test_a_watch_prints_json_lines(shell: Terminal) -> None:
     changes = [json.loads(line) for line in shell("watch", "run-42", "--json").stdout.splitlines()]
     assert [(change["copy"]["status"], len(change["jobs"])) for change in changes] == [("OPEN", 1), ("COMPLETED", 0)]
     assert changes[0]["jobs"][0]["attempts"] == [
-        {"number": 1, "outcome": "SUCCEEDED", "ended_at": None, "ica_job_id": None, "reason": None}
+        {
+            "number": 1,
+            "outcome": "SUCCEEDED",
+            "claimed_at": SUBMITTED,
+            "ended_at": None,
+            "ica_job_id": None,
+            "reason": None,
+        }
     ]
 
 
 def test_a_watch_on_a_terminal_draws_the_copy(shell: Terminal) -> None:
-    shell.shows(COPY, DONE, jobs=JOBS)
+    shell.shows({**COPY, "pauses": [PAUSE], "holds": [HELD]}, COPY, DONE, jobs=JOBS)
+    shell.clock.forward(65)
     result = shell.pretty("watch", "run-42")
     assert result.exit_code == Exit.DONE
-    assert "4 passed" in result.stdout
+    first, second, *_, last = without_style(result.stdout).split("run-42  ")[1:]
+    assert first.startswith("OPEN, paused")
+    assert "all has been paused since 2024-05-28 03:12:05 by ann: Disk is full" in first
+    assert "2 of 7 files copied, 1.5 GB, 3 attempts" in first
+    assert "left" not in first, "it was paused from its first launch on"
+    assert "about 3 s left" in second, "the pause has ended a second ago"
+    assert "NO_SLOT  2" in " ".join(first.split()).replace(" 2 ", "  2 ")
+    assert "4 passed" in last
 
 
 def test_all_copies_are_watched_until_the_time_is_over(shell: Terminal) -> None:
@@ -209,10 +226,10 @@ def test_all_copies_are_watched_until_the_time_is_over(shell: Terminal) -> None:
 
 
 def test_copies_are_listed_in_plain_lines(shell: Terminal) -> None:
-    shell.control.ok("list", copies=[COPY, DONE])
+    shell.control.ok("list", copies=[{**COPY, "pauses": [PAUSE]}, DONE])
     result = shell("list", "--status", "open", "--since", "24h", "--tag", "run=42", "--limit", "7")
     assert (result.exit_code, lines(result.stdout)[0]) == (
-        Exit.DONE, ["run-42", "OPEN", SUBMITTED, "-", "4", "1", "0", "0", "3", "lab=a,run=42"],
+        Exit.DONE, ["run-42", "OPEN", SUBMITTED, "-", "4", "1", "0", "0", "3", "lab=a,run=42", "all"],
     )  # fmt: skip
     assert shell.asked("list") == {
         "since": "2024-05-27T03:12:00.000Z", "status": "OPEN", "tags": {"run": "42"}, "limit": 7,
@@ -220,10 +237,11 @@ def test_copies_are_listed_in_plain_lines(shell: Terminal) -> None:
 
 
 def test_copies_are_listed_in_json_and_as_a_table(shell: Terminal) -> None:
-    shell.control.ok("list", copies=[COPY, {**DONE, "copy_id": "run-[41]"}])
+    shell.control.ok("list", copies=[{**COPY, "pauses": [PAUSE]}, {**DONE, "copy_id": "run-[41]"}])
     assert [each["status"] for each in json.loads(shell("list", "--json").stdout)] == ["OPEN", "COMPLETED"]
     table = without_style(shell.pretty("list").stdout)
     assert "submitted (UTC)" in table
+    assert "OPEN, paused" in table
     assert "run-[41]" in table
     assert "2024-05-28 03:12:05" in table
 
@@ -235,7 +253,9 @@ def test_a_list_of_nothing_is_said(shell: Terminal) -> None:
 
 
 def test_a_status_is_lines_of_what_is_known(shell: Terminal) -> None:
-    shell.shows({**COPY, "redriven_as": ["run-42.r1", "run-42.r2"]}, jobs=JOBS)
+    shell.shows(
+        {**COPY, "redriven_as": ["run-42.r1", "run-42.r2"], "pauses": [PAUSE], "holds": [HELD], "queued_jobs": 2}
+    )
     found = lines(shell("status", "run-42").stdout)
     known = {line[0]: line[1:] for line in found}
     assert known["status"] == ["OPEN"]
@@ -243,6 +263,9 @@ def test_a_status_is_lines_of_what_is_known(shell: Terminal) -> None:
     assert known["tags"] == ["lab=a,run=42"]
     assert known["redriven_as"] == ["run-42.r1,run-42.r2"]
     assert known["held"] == ["NO_SLOT", "2", "200 ICA jobs are in flight"]
+    assert known["paused"] == ["all", SUBMITTED, "ann", "Disk is full"]
+    assert known["queued_jobs"] == ["2"]
+    assert shell.asked("status") == {"copy_id": "run-42", "holds": True}
 
 
 def test_a_settled_copy_costs_one_question(shell: Terminal) -> None:
@@ -261,18 +284,22 @@ def test_a_status_has_its_jobs_if_asked(shell: Terminal) -> None:
     assert len(jobs) == 5
     failed = [line for line in lines(shell("status", "run-42", "--failed").stdout) if line[0] == "job"]
     assert [line[1] for line in failed] == ["000005"]
+    still_open = [line for line in lines(shell("status", "run-42", "--open").stdout) if line[0] == "job"]
+    assert [line[1] for line in still_open] == ["000002", "000003", "000004"]
     document = json.loads(shell("status", "run-42", "--failed", "--json").stdout)
     assert (document["copy_id"], [job["reason"] for job in document["jobs"]]) == ("run-42", ["gone"])
     assert "jobs" not in json.loads(shell("status", "run-42", "--json").stdout)
 
 
 def test_a_status_on_a_terminal_has_a_bar_counts_and_what_holds_the_jobs(shell: Terminal) -> None:
-    shell.shows(COPY, jobs=JOBS)
+    shell.shows({**COPY, "holds": [HELD], "pauses": [PAUSE]}, jobs=JOBS)
     shell.clock.forward(65)
     printed = without_style(shell.pretty("status", "run-42", "--jobs").stdout)
     assert "━━━━━━━━━━" in printed
     assert "4 jobs: 1 passed  0 failed  0 cancelled  3 open" in printed
-    assert "2 of 7 sources copied, 1.5 GB, 5 attempts, about 3 min left" in printed
+    assert "2 of 7 files copied, 1.5 GB, 3 attempts" in printed
+    assert "run-42  OPEN, paused" in printed
+    assert "all has been paused since 2024-05-28 03:12:05 by ann: Disk is full" in printed
     assert "NO_SLOT" in printed
     assert f"All destinations are below icav2://{PROJECT}/to/" in printed
     assert " [b]/ " in printed
@@ -289,8 +316,8 @@ def test_colours_are_for_terminals_that_want_them(shell: Terminal) -> None:
 
 
 def test_a_copy_is_explained(shell: Terminal) -> None:
-    shell.shows(COPY, jobs=JOBS)
-    shell.control.ok("pauses", pauses=[{"subject": f"project {PROJECT}", "since": SUBMITTED, "reason": "Disk is full"}])
+    pause = {"subject": f"project {PROJECT}", "since": SUBMITTED, "reason": "Disk is full"}
+    shell.shows({**COPY, "holds": [HELD], "pauses": [pause]})
     result = shell("explain", "run-42")
     assert result.exit_code == Exit.DONE
     assert f"Project {PROJECT} has been paused since 2024-05-28 03:12:05: Disk is full." in result.stdout
@@ -301,7 +328,6 @@ def test_a_copy_is_explained(shell: Terminal) -> None:
 
 def test_a_job_is_explained_by_its_number(shell: Terminal) -> None:
     shell.shows(COPY, jobs=JOBS)
-    shell.control.ok("pauses", pauses=[])
     document = json.loads(shell("explain", "run-42", "3", "--json").stdout)
     assert (document["copy_id"], document["job_id"]) == ("run-42", "000003")
     assert "is QUEUED. It is held (NO_SLOT)" in document["text"]
@@ -313,5 +339,4 @@ def test_a_job_is_explained_by_its_number(shell: Terminal) -> None:
 
 def test_a_failed_copy_is_explained_by_its_first_failure(shell: Terminal) -> None:
     shell.shows(FAILED, jobs=[{"job_id": "000002", "status": "FAILED", "dest_uri": "icav2://x/to/", "reason": "gone"}])
-    shell.control.ok("pauses", pauses=[])
     assert "The first job that failed, 000002 into icav2://x/to/: gone." in shell("explain", "run-42").stdout

@@ -9,7 +9,7 @@ import typer
 
 from icav2_copy_batch.cli import values, view
 from icav2_copy_batch.cli.exits import OF_ERRORS, OF_STATUSES, Exit
-from icav2_copy_batch.client import CopySummary, JobSummary, errors
+from icav2_copy_batch.client import CopySummary, errors
 from icav2_copy_batch.client.stack import variable_name
 from icav2_copy_batch.domain.job import CopyStatus
 
@@ -104,11 +104,6 @@ def test_counts_are_said_in_a_sentence() -> None:
     assert view.in_words(one) == "0 of 1 job has ended"
     many = CopySummary("x", "OPEN", "", total_jobs=1200, open_jobs=2, passed_jobs=1190, failed_jobs=5, cancelled_jobs=3)
     assert view.in_words(many) == "1,198 of 1,200 jobs have ended: 1,190 passed, 5 failed, 3 cancelled"
-
-
-def test_only_open_jobs_are_held() -> None:
-    hold = view.holds_of([JobSummary("000001", "QUEUED")])
-    assert hold == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,18 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from icav2_copy_batch.client import CopySummary, JobSummary, NoSuchCopy, Problem, Refused, Unavailable, WaitTimedOut
+from icav2_copy_batch.client import (
+    CopySummary,
+    HeldJobs,
+    HoldSummary,
+    JobSummary,
+    NoSuchCopy,
+    Pause,
+    Problem,
+    Refused,
+    Unavailable,
+    WaitTimedOut,
+)
 from icav2_copy_batch.client.submission import Submission
 from icav2_copy_batch.client.waiting import (
     FAILURES_BORNE,
@@ -22,6 +33,7 @@ from icav2_copy_batch.client.waiting import (
 from icav2_copy_batch.domain.job import timestamp
 from tests.doubles.clock import Clock
 
+TIME = "2024-05-28T03:12:00.000Z"
 COPY = CopySummary("run-42", "OPEN", "2024-05-28T03:12:00.000Z", total_jobs=2, open_jobs=2)
 HALF = replace(COPY, open_jobs=1, passed_jobs=1)
 DONE = replace(COPY, status="COMPLETED", open_jobs=0, passed_jobs=2)
@@ -37,17 +49,21 @@ class Stack:
     job_looks: list[list[JobSummary]] = field(default_factory=list)
     lists: list[list[CopySummary]] = field(default_factory=list)
     asked: int = 0
+    jobs_after: list[str | None] = field(default_factory=list)
+    """After which jobs each look at the jobs has begun."""
     slept: list[float] = field(default_factory=list)
 
-    def status(self, copy_id: str) -> CopySummary:
+    def status(self, copy_id: str, *, holds: bool = False) -> CopySummary:
         look = self.looks[min(self.asked, len(self.looks) - 1)]
         self.asked += 1
         if isinstance(look, Exception):
             raise look
         return look
 
-    def jobs(self, copy_id: str, *, failed: bool = False) -> Iterator[JobSummary]:
-        return iter(self.job_looks[min(self.asked, len(self.job_looks)) - 1])
+    def jobs(self, copy_id: str, *, after: str | None = None) -> Iterator[JobSummary]:
+        found = self.job_looks[min(self.asked, len(self.job_looks)) - 1]
+        self.jobs_after.append(after)
+        return (job for job in found if job.job_id > (after or ""))
 
     def list_copies(self, *, since: datetime | None = None, status: str | None = None) -> list[CopySummary]:
         if since:
@@ -231,6 +247,52 @@ def test_the_jobs_that_have_changed_come_with_each_change(stack: Stack) -> None:
         (replace(retried, status="PASSED"),),
     ]
     assert [change.copy for change in changes] == [COPY, COPY, HALF, DONE]
+
+
+def jobs(count: int, passed: int = 0) -> list[JobSummary]:
+    """Jobs of which the first have passed, and the others run."""
+    statuses = ["PASSED"] * passed + ["RUNNING"] * (count - passed)
+    return [JobSummary(f"{number:06d}", status) for number, status in enumerate(statuses, 1)]
+
+
+def test_a_look_asks_for_some_jobs_and_the_next_goes_on(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icav2_copy_batch.client.waiting.JOBS_A_LOOK", 3)
+    stack.looks = [*(replace(COPY, open_jobs=left) for left in (7, 6, 5, 4)), DONE]
+    stack.job_looks = [jobs(7), jobs(7), jobs(7, passed=4), jobs(7, passed=4), jobs(7, passed=7)]
+    changes = list(stack.follow.one("run-42", None, jobs=True, timeout=None))
+    assert [[job.job_id[-1] for job in change.jobs] for change in changes] == [
+        ["1", "2", "3"], ["4", "5", "6"], ["7"], ["1", "2", "3"], ["4", "5", "6", "7"],
+    ]  # fmt: skip
+    assert stack.jobs_after == [None, "000003", "000006", None, "000003"], "what has ended is not asked for again"
+
+
+def test_of_a_very_large_copy_the_first_jobs_are_watched(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icav2_copy_batch.client.waiting.JOBS_A_LOOK", 3)
+    monkeypatch.setattr("icav2_copy_batch.client.waiting.MOST_JOBS", 4)
+    stack.looks = [*(replace(COPY, open_jobs=left) for left in (7, 6, 5)), DONE]
+    stack.job_looks = [jobs(7), jobs(7), jobs(7, passed=1), jobs(7, passed=7)]
+    changes = list(stack.follow.one("run-42", None, jobs=True, timeout=None))
+    assert [[job.job_id[-1] for job in change.jobs] for change in changes] == [
+        ["1", "2", "3"], ["4"], ["1"], ["2", "3", "4"],
+    ]  # fmt: skip
+    assert stack.jobs_after == [None, "000003", None, "000001"]
+
+
+def test_what_a_backlog_waits_for_is_news_of_the_copy_and_not_of_each_job(stack: Stack) -> None:
+    waiting, paused = HoldSummary("LAUNCH_MESSAGE"), HoldSummary("PAUSED")
+    backlog, sent = (
+        JobSummary("000001", "QUEUED", hold=waiting),
+        JobSummary("000002", "QUEUED", due_at=TIME, hold=waiting),
+    )
+    pause = replace(COPY, pauses=(Pause("all"),), holds=(HeldJobs("PAUSED", 2),))
+    fewer = replace(pause, holds=(HeldJobs("PAUSED", 1), HeldJobs("LAUNCH_MESSAGE", 1)))
+    stack.looks = [COPY, pause, fewer, replace(DONE, pauses=())]
+    held = [replace(backlog, hold=paused), replace(sent, hold=paused)]
+    stack.job_looks = [[backlog, sent], held, held, held]
+    changes = list(stack.follow.one("run-42", None, jobs=True, timeout=None))
+    assert [(change.copy.pauses != (), [job.job_id for job in change.jobs]) for change in changes] == [
+        (False, ["000001", "000002"]), (True, ["000002"]), (False, []),
+    ]  # fmt: skip
 
 
 def test_all_copies_are_followed_and_their_end_is_seen(stack: Stack) -> None:

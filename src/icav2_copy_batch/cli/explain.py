@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from icav2_copy_batch.cli.view import holds_of, in_words, pause_in_words, short_time
+from icav2_copy_batch.cli.view import in_words, pause_in_words, short_time
 from icav2_copy_batch.client import CopySummary, JobSummary, Pause
 from icav2_copy_batch.client.errors import number
 
@@ -31,21 +31,19 @@ WHAT_MOVES: Mapping[str, str] = {
 """What moves a job that is held for a reason of ``domain.job.HoldReason``."""
 
 
-def explain_copy(
-    copy: CopySummary, open_jobs: Sequence[JobSummary], failed: Sequence[JobSummary], pauses: Sequence[Pause]
-) -> str:
-    """A paragraph about a copy, from its counts, its open and its failed jobs, and what is paused."""
+def explain_copy(copy: CopySummary, failed: JobSummary | None = None) -> str:
+    """A paragraph about a copy, from its counts, what holds its jobs, what is paused, and the first job that failed."""
     told = [f"Copy {copy.copy_id} is {copy.status}: {in_words(copy)}."]
     if copy.redrive_of:
         told.append(f"It copies what failed in {copy.redrive_of}.")
     if copy.is_open:
-        told += _why_open(copy, open_jobs, _pauses_of(copy, open_jobs, pauses))
+        told += _why_open(copy)
     else:
         told += _why_settled(copy, failed)
     return " ".join(filter(None, told))
 
 
-def explain_job(copy: CopySummary, job: JobSummary, pauses: Sequence[Pause]) -> str:
+def explain_job(copy: CopySummary, job: JobSummary) -> str:
     """A paragraph about one job."""
     told = [f"Job {job.job_id} of copy {copy.copy_id}, into {job.dest_uri}, is {job.status}."]
     if job.attempts:
@@ -57,7 +55,8 @@ def explain_job(copy: CopySummary, job: JobSummary, pauses: Sequence[Pause]) -> 
     if job.has_ended:
         told.append(_why_ended(job))
         return " ".join(filter(None, told))
-    told += [sentence(pause_in_words(each)) for each in _pauses_of(copy, [job], pauses)]
+    if not job.hold or job.hold.reason != "PAUSED":  # else its detail says the same
+        told += [sentence(pause_in_words(each)) for each in copy.pauses if _concerns(each, job)]
     if job.hold:
         told += [sentence(f"it is held ({job.hold.reason}): {job.hold.detail}"), WHAT_MOVES.get(job.hold.reason, "")]
     elif job.status == "RUNNING":
@@ -65,8 +64,6 @@ def explain_job(copy: CopySummary, job: JobSummary, pauses: Sequence[Pause]) -> 
         told.append("When that has ended, its files are compared, and it passes or is tried again.")
     elif job.status == "LAUNCHING":
         told.append(f"It has been launching since {short_time(job.claimed_at)}; that takes seconds.")
-    else:
-        told.append("It waits for its launch: for a free slot, or for its message.")
     if job.due_at:
         told.append(f"It is looked at next at {short_time(job.due_at)} UTC.")
     return " ".join(filter(None, told))
@@ -77,35 +74,32 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('. ')}."
 
 
-def _why_open(copy: CopySummary, open_jobs: Sequence[JobSummary], pauses: Sequence[Pause]) -> list[str]:
+def _why_open(copy: CopySummary) -> list[str]:
     if copy.cancelled_at:
         why = "What runs at ICA cannot be stopped, ends by itself, and is not tried again; then the copy settles."
         return [f"It was cancelled at {short_time(copy.cancelled_at)} UTC.", why]
-    told = [sentence(pause_in_words(each)) for each in pauses]
-    if pauses:
-        told.append("Nothing is launched before icav2-copy resume; what runs goes on.")
-    for reason, count, detail in holds_of(open_jobs):
-        are = "is" if count == 1 else "are"
-        told += [sentence(f"{number(count, 'job')} {are} held ({reason}): {detail}"), WHAT_MOVES.get(reason, "")]
-    if running := sum(job.status == "RUNNING" for job in open_jobs):
+    told = [sentence(pause_in_words(each)) for each in copy.pauses]
+    for held in copy.holds:
+        is_told = held.reason == "PAUSED" and copy.pauses
+        detail = "" if is_told else f": {held.detail}"
+        are = "is" if held.jobs == 1 else "are"
+        told.append(sentence(f"{number(held.jobs, 'job')} {are} held ({held.reason}){detail}"))
+        told.append(WHAT_MOVES.get(held.reason, ""))
+    if running := copy.running_jobs:
         told.append(f"{number(running, 'job')} {'runs' if running == 1 else 'run'} at ICA.")
-    if launching := sum(job.status == "LAUNCHING" and not job.hold for job in open_jobs):
+    if launching := copy.launching_jobs:
         told.append(f"{number(launching, 'job')} {'is' if launching == 1 else 'are'} being launched.")
     if not copy.open_jobs:
         told.append("Every job has ended; its result is being written and published, which takes seconds.")
-    elif waiting := sum(job.status == "QUEUED" and not job.hold for job in open_jobs):
-        told.append(f"{number(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for a slot, or a launch message.")
     if copy.delayed_at:
         told.append(f"CopyDelayed was published at {short_time(copy.delayed_at)} UTC.")
     return told
 
 
-def _why_settled(copy: CopySummary, failed: Sequence[JobSummary]) -> list[str]:
+def _why_settled(copy: CopySummary, failed: JobSummary | None) -> list[str]:
     told = [f"It settled at {short_time(copy.settled_at)} UTC."]
-    reasons = [job for job in failed if job.status == "FAILED"]
-    if reasons:
-        first = reasons[0]
-        told.append(sentence(f"the first job that failed, {first.job_id} into {first.dest_uri}: {first.reason}"))
+    if failed:
+        told.append(sentence(f"the first job that failed, {failed.job_id} into {failed.dest_uri}: {failed.reason}"))
     if copy.redriven_as:
         told.append(f"What is missing is copied again by {', '.join(copy.redriven_as)}.")
     elif copy.failed_jobs or copy.cancelled_jobs:
@@ -120,7 +114,6 @@ def _why_ended(job: JobSummary) -> str:
     return f"{why}Once the copy has settled, icav2-copy redrive copies what is missing again, as a new copy."
 
 
-def _pauses_of(copy: CopySummary, jobs: Sequence[JobSummary], pauses: Sequence[Pause]) -> list[Pause]:
-    """The pauses that hold a copy or the projects of its jobs."""
-    subjects = {"all", f"copy {copy.copy_id}", *(f"project {job.project_id}" for job in jobs)}
-    return [each for each in pauses if each.subject in subjects]
+def _concerns(pause: Pause, job: JobSummary) -> bool:
+    """Whether a pause of its copy is one of a job's own project too, or of no project."""
+    return not pause.subject.startswith("project ") or pause.subject == f"project {job.project_id}"

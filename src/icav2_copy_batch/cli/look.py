@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from itertools import islice
 from typing import Annotated
 
 import typer
@@ -14,8 +15,8 @@ from icav2_copy_batch.cli import values, view
 from icav2_copy_batch.cli.exits import OF_STATUSES, Exit
 from icav2_copy_batch.cli.output import Output, plain
 from icav2_copy_batch.cli.program import AsJson, CopyId, Program, StackName, Timeout, complain, exit_code
+from icav2_copy_batch.cli.progress import PausedTime, in_words
 from icav2_copy_batch.client import Change, CopyBatchError, CopyClient, CopySummary, JobSummary, NoSuchJob, answers
-from icav2_copy_batch.client.waiting import MOST_JOBS
 from icav2_copy_batch.domain.job import job_id_of
 
 
@@ -62,27 +63,26 @@ def status(
     copy_id: CopyId,
     jobs: Annotated[bool, typer.Option("--jobs", help="List all of its jobs.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="List its jobs that failed or were cancelled.")] = False,
+    open_only: Annotated[bool, typer.Option("--open", help="List its jobs that have not ended.")] = False,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a copy, and what holds its open jobs."""
+    """Show a copy, what is paused, and what holds its open jobs."""
     program = Program.of(context)
     out, client = program.output(as_json), program.stack(stack)
-    copy = client.status(copy_id)
-    listed = list(client.jobs(copy_id, failed=failed)) if jobs or failed else None
+    copy = client.status(copy_id, holds=True)
+    is_some = failed or open_only
+    listed = list(client.jobs(copy_id, failed=failed, open_only=open_only)) if jobs or is_some else None
     if as_json:
         out.json({**plain(copy), **({} if listed is None else {"jobs": plain(listed)})})
         return
     if out.is_pretty:
-        known = listed if listed is not None and not failed else _open_jobs(client, copy)
-        out.show(view.copy_view(copy, known, program.time.now()))
+        known = "" if listed is None or is_some else _Watched.of(copy, listed, program.time.now()).progress
+        out.show(view.copy_view(copy, known))
         if listed:
             out.show("", view.job_table(listed))
         return
     view.copy_lines(out, copy)
-    if listed is None:
-        for reason, count, detail in view.holds_of(_open_jobs(client, copy)):
-            out.line("held", reason, count, detail)
     for job in listed or ():
         view.job_line(out, job)
 
@@ -106,20 +106,19 @@ def watch(
     out, limit, client = program.output(as_json), values.seconds(timeout), program.stack(stack)
     changes = client.watch(copy_id, jobs=copy_id is not None, timeout=limit)
     copies: dict[str, CopySummary] = {}
-    jobs: dict[str, JobSummary] = {}
+    watched = _Watched()
     if out.is_pretty:
         with out.live() as live:
             for change in changes:
-                _note(change, copies, jobs)
-                shown = (
-                    view.copy_view(change.copy, list(jobs.values()), program.time.now())
-                    if copy_id
-                    else view.list_table(reversed(copies.values()))
-                )
-                live.update(shown, refresh=True)
+                copies[change.copy.copy_id] = change.copy
+                if copy_id:
+                    watched.note(change, program.time.now())
+                    live.update(view.copy_view(change.copy, watched.progress), refresh=True)
+                else:
+                    live.update(view.list_table(reversed(copies.values())), refresh=True)
     else:
         for change in changes:
-            _note(change, copies, jobs)
+            copies[change.copy.copy_id] = change.copy
             _print_change(out, change)
     if copy_id:
         raise typer.Exit(OF_STATUSES.get(copies[copy_id].status, Exit.DONE))
@@ -156,13 +155,12 @@ def explain(
     """
     program = Program.of(context)
     out, client = program.output(as_json), program.stack(stack)
-    copy, pauses = client.status(copy_id), client.pauses()
+    copy = client.status(copy_id, holds=True)
     if job is None:
-        open_jobs = _open_jobs(client, copy)
-        failed = list(islice(client.jobs(copy_id, failed=True), MOST_JOBS)) if copy.failed_jobs else []
-        text = paragraphs.explain_copy(copy, open_jobs, failed, pauses)
+        failed = (each for each in client.jobs(copy_id, failed=True) if each.status == "FAILED")
+        text = paragraphs.explain_copy(copy, next(failed, None) if copy.failed_jobs and not copy.is_open else None)
     else:
-        text = paragraphs.explain_job(copy, job_of(client, copy_id, values.job_id(job)), pauses)
+        text = paragraphs.explain_job(copy, job_of(client, copy_id, values.job_id(job)))
     if as_json:
         out.json({"copy_id": copy_id, **({"job_id": values.job_id(job)} if job else {}), "text": text})
     else:
@@ -200,25 +198,33 @@ def _told(out: Output, copy: CopySummary) -> CopySummary:
     return copy
 
 
-def _note(change: Change, copies: dict[str, CopySummary], jobs: dict[str, JobSummary]) -> None:
-    copies[change.copy.copy_id] = change.copy
-    jobs.update((job.job_id, job) for job in change.jobs)
+@dataclass
+class _Watched:
+    """How far a copy has come, by all of its changes so far."""
+
+    jobs: dict[str, JobSummary] = field(default_factory=dict)
+    paused: PausedTime = field(default_factory=PausedTime)
+    progress: str = ""
+
+    @classmethod
+    def of(cls, copy: CopySummary, jobs: Sequence[JobSummary], now: datetime) -> _Watched:
+        watched = cls()
+        watched.note(Change(copy, tuple(jobs)), now)
+        return watched
+
+    def note(self, change: Change, now: datetime) -> None:
+        self.jobs.update((job.job_id, job) for job in change.jobs)
+        self.paused.note(change.copy, self.jobs.values(), now)
+        self.progress = in_words(change.copy, self.jobs.values(), now, self.paused) if self.jobs else ""
 
 
 def _print_change(out: Output, change: Change) -> None:
     if out.as_json:
         out.json(change)
         return
-    out.line("copy", *view.copy_cells(change.copy))
+    out.line("copy", *view.copy_cells(change.copy), ",".join(each.subject for each in change.copy.pauses))
     for job in change.jobs:
         view.job_line(out, job)
-
-
-def _open_jobs(client: CopyClient, copy: CopySummary) -> list[JobSummary]:
-    """The jobs of a copy that have not ended; of a large copy, those among its first."""
-    if not copy.is_open or not copy.open_jobs:
-        return []
-    return [job for job in islice(client.jobs(copy.copy_id), MOST_JOBS) if not job.has_ended]
 
 
 def job_of(client: CopyClient, copy_id: str, job_id: str) -> JobSummary:

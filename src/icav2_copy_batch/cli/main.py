@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "cancel": steer.cancel,
     "pause": steer.pause,
     "resume": steer.resume,
+    "pauses": steer.pauses,
     "redrive": steer.redrive,
     "adopt": steer.adopt,
     "release": steer.release,

@@ -77,6 +77,15 @@ def resume(
     _print_pauses(program.output(as_json), pauses)
 
 
+def pauses(context: typer.Context, stack: StackName = None, as_json: AsJson = False) -> None:
+    """List what is paused, since when, by whom and why.
+
+    Nothing is changed.
+    """
+    program = Program.of(context)
+    _print_pauses(program.output(as_json), program.stack(stack).pauses())
+
+
 def redrive(
     context: typer.Context,
     *,
@@ -159,7 +168,7 @@ def _print_pauses(out: Output, pauses: list[Pause]) -> None:
         out.json(pauses)
         return
     for each in pauses:
-        out.line(each.subject, each.since, each.by, each.reason)
+        out.line(*view.pause_cells(each))
     out.say(f"Paused now: {number(len(pauses), 'subject')}." if pauses else "Nothing is paused now.")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from itertools import takewhile
 
 from rich.console import Group, RenderableType
@@ -26,9 +24,9 @@ STYLES = {
     "RUNNING": "blue",
     "PASSED": "green",
 }
+UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 BAR_WIDTH = 40
 COUNTS = (("passed", "green"), ("failed", "red"), ("cancelled", "yellow"), ("open", "cyan"))
-UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -79,23 +77,17 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def holds_of(jobs: Iterable[JobSummary]) -> list[tuple[str, int, str]]:
-    """What holds the open jobs: each reason, how many jobs it holds, and what is said of the first of them."""
-    counts: Counter[str] = Counter()
-    details: dict[str, str] = {}
-    for job in jobs:
-        if job.hold and not job.has_ended:
-            counts[job.hold.reason] += 1
-            details.setdefault(job.hold.reason, job.hold.detail)
-    return [(reason, count, details[reason]) for reason, count in counts.most_common()]
-
-
 # --- plain lines -----------------------------------------------------------------------------------------------------
 
 
 def list_lines(out: Output, copies: Iterable[CopySummary]) -> None:
     for copy in copies:
-        out.line(*copy_cells(copy), tags_of(copy.tags.items()))
+        out.line(*copy_cells(copy), tags_of(copy.tags.items()), ",".join(each.subject for each in copy.pauses))
+
+
+def pause_cells(pause: Pause) -> tuple[object, ...]:
+    """What is paused, since when, by whom, why."""
+    return pause.subject, pause.since, pause.by, pause.reason
 
 
 def copy_cells(copy: CopySummary) -> tuple[object, ...]:
@@ -108,6 +100,10 @@ def copy_lines(out: Output, copy: CopySummary) -> None:
     """A line for each thing that is known of a copy."""
     for key, value in _facts(copy):
         out.line(key, value)
+    for pause in copy.pauses:
+        out.line("paused", *pause_cells(pause))
+    for held in copy.holds:
+        out.line("held", held.reason, held.jobs, held.detail)
 
 
 def job_line(out: Output, job: JobSummary) -> None:
@@ -132,6 +128,9 @@ def _facts(copy: CopySummary) -> Iterator[tuple[str, object]]:
             yield word, value
     if copy.tags:
         yield "tags", tags_of(copy.tags.items())
+    for status in ("queued", "launching", "running"):
+        if count := getattr(copy, f"{status}_jobs"):
+            yield f"{status}_jobs", count
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -146,7 +145,7 @@ def list_table(copies: Iterable[CopySummary]) -> RenderableType:
         counts = counts_of(copy)
         table.add_row(
             Text(copy.copy_id),
-            status_text(copy.status, is_paused=bool(copy.paused_at)),
+            copy_status(copy),
             short_time(copy.submitted_at),
             f"{copy.total_jobs:,}",
             *(Text(f"{counts[word]:,}" if counts[word] else "", style=style) for word, style in COUNTS),
@@ -155,24 +154,34 @@ def list_table(copies: Iterable[CopySummary]) -> RenderableType:
     return table
 
 
-def status_text(status: str, *, is_paused: bool = False) -> Text:
-    return Text(f"{status}, paused" if is_paused and status == "OPEN" else status, style=STYLES.get(status, ""))
+def status_text(status: str, more: str = "") -> Text:
+    return Text(f"{status}{more}", style=STYLES.get(status, ""))
 
 
-def copy_view(copy: CopySummary, jobs: Sequence[JobSummary] = (), now: datetime | None = None) -> RenderableType:
-    """A copy with its bar and counts, and what its jobs have done and wait for, as far as they are given."""
+def copy_status(copy: CopySummary) -> Text:
+    """A copy's status, and that it is paused, as far as that is known."""
+    return status_text(copy.status, ", paused" if copy.is_open and (copy.pauses or copy.paused_at) else "")
+
+
+def copy_view(copy: CopySummary, progress: str = "") -> RenderableType:
+    """A copy with its bar and counts, what is paused, how far it has come, and what its jobs wait for."""
     facts = Table.grid(padding=(0, 2))
     for key, value in _facts(copy):
         if key not in ("copy_id", "status") and not key.endswith("_jobs") and value != 0:
             facts.add_row(Text(key.removesuffix("_at").replace("_", " "), style="dim"), Text(_shown(key, value)))
-    head = Text.assemble((copy.copy_id, "bold"), "  ", status_text(copy.status, is_paused=bool(copy.paused_at)))
-    parts: list[RenderableType] = [head, _bar(copy), facts]
-    if len(jobs) == copy.total_jobs:  # of some of them nothing can be said of the copy
-        parts.append(Text(_progress_in_words(copy, jobs, now), style="dim"))
-    if holds := holds_of(jobs):
+    pauses = [Text(pause_in_words(each), style="yellow") for each in copy.pauses]
+    parts: list[RenderableType] = [
+        Text.assemble((copy.copy_id, "bold"), "  ", copy_status(copy)),
+        *pauses,
+        _bar(copy),
+        facts,
+    ]
+    if progress:
+        parts.append(Text(progress, style="dim"))
+    if copy.holds:
         table = Table("held by", "jobs", "detail of the first", box=None, header_style="bold", pad_edge=False)
-        for reason, count, detail in holds:
-            table.add_row(Text(reason, style="yellow"), f"{count:,}", Text(detail))
+        for held in copy.holds:
+            table.add_row(Text(held.reason, style="yellow"), f"{held.jobs:,}", Text(held.detail))
         parts.append(table)
     return Group(*parts)
 
@@ -216,23 +225,3 @@ def _bar(copy: CopySummary) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_row(bar, Text.assemble(f"{number(copy.total_jobs, 'job')}: ", *words))
     return grid
-
-
-def _progress_in_words(copy: CopySummary, jobs: Sequence[JobSummary], now: datetime | None) -> str:
-    """Files, bytes, attempts, and how long the rest may take at the pace so far."""
-    passed = [job for job in jobs if job.status == "PASSED"]
-    parts = [f"{sum(job.sources for job in passed):,} of {number(sum(job.sources for job in jobs), 'source')} copied"]
-    if size := sum(job.total_bytes or 0 for job in passed):
-        known = [job.total_bytes for job in jobs if job.total_bytes is not None]
-        parts.append(f"{in_bytes(size)} of {in_bytes(sum(known))}" if len(known) == len(jobs) else in_bytes(size))
-    parts.append(number(sum(max(len(job.attempts), job.attempt) for job in jobs), "attempt"))
-    if left := _seconds_left(copy, now):
-        parts.append(f"about {duration(left)} left")
-    return ", ".join(parts)
-
-
-def _seconds_left(copy: CopySummary, now: datetime | None) -> float | None:
-    ended = copy.total_jobs - copy.open_jobs
-    if now is None or not ended or not copy.open_jobs:
-        return None
-    return (now - datetime.fromisoformat(copy.submitted_at)).total_seconds() / ended * copy.open_jobs

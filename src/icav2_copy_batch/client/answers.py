@@ -56,6 +56,25 @@ def many(kind: type[DataclassInstance]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """What is paused: ``all``, ``project <id>`` or ``copy <id>``; since when, by whom, and why."""
+
+    subject: str
+    since: str = ""
+    by: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJobs:
+    """How many jobs of a copy are held for a reason of ``domain.job.HoldReason``, and what is said of one of them."""
+
+    reason: str
+    jobs: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CopySummary:
     """A copy and its counts. ``list_copies`` leaves out some of the fields."""
 
@@ -81,9 +100,19 @@ class CopySummary:
     redrive_of: str | None = None
     """The id of the copy whose failed and cancelled jobs this one retries."""
     paused_at: str | None = None
+    """Since when the copy itself is paused; see ``pauses`` for whatever else holds it."""
     redriven_as: tuple[str, ...] = ()
     """The ids of the copies that retry what failed in this one."""
     result_uri: str | None = None
+    pauses: tuple[Pause, ...] = field(default=(), metadata=many(Pause))
+    """The pauses that concern it. A list has those of the copy itself and of everything, ``status`` with ``holds`` also
+    those of the projects of its open jobs."""
+    queued_jobs: int | None = None
+    """This, the next two and ``holds`` are known of ``status`` with ``holds``, and of ``watch`` with ``jobs``."""
+    launching_jobs: int | None = None
+    running_jobs: int | None = None
+    holds: tuple[HeldJobs, ...] = field(default=(), metadata=many(HeldJobs))
+    """What holds its open jobs, the most frequent reason first."""
 
     @property
     def is_open(self) -> bool:
@@ -104,6 +133,8 @@ class AttemptSummary:
 
     number: int
     outcome: str = ""
+    claimed_at: str | None = None
+    """When its launch began."""
     ended_at: str | None = None
     ica_job_id: str | None = None
     reason: str | None = None
@@ -120,8 +151,12 @@ class JobSummary:
     project_id: str | None = None
     """The id of the destination's project, which ``dest_uri`` may call by its name."""
     sources: int = 0
+    folders: int | None = None
+    """How many of its sources are folders."""
     due_at: str | None = None
+    """None in a backlog, and once it has ended."""
     hold: HoldSummary | None = field(default=None, metadata=one(HoldSummary))
+    """Why it does not move on now."""
     ica_job_id: str | None = None
     reason: str | None = None
     attempts: tuple[AttemptSummary, ...] = field(default=(), metadata=many(AttemptSummary))
@@ -202,16 +237,6 @@ class FileSummary:
     status: str = ""
     """``AVAILABLE``, or what keeps it from being copied."""
     etag: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """What is paused: ``all``, ``project <id>`` or ``copy <id>``; since when, by whom, and why."""
-
-    subject: str
-    since: str = ""
-    by: str | None = None
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,17 +135,24 @@ class CopyClient:
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    def status(self, copy_id: str) -> CopySummary:
-        """A copy and its counts. Raises ``NoSuchCopy``."""
-        return read(CopySummary, self._control.query("status", copy_id=copy_id).get("copy"))
+    def status(self, copy_id: str, *, holds: bool = False) -> CopySummary:
+        """A copy and its counts. Raises ``NoSuchCopy``.
 
-    def jobs(self, copy_id: str, *, failed: bool = False, after: str | None = None) -> Iterator[JobSummary]:
-        """A copy's jobs in their order, page by page; or only those that have failed or were cancelled.
+        ``holds``: also how many of its jobs are queued, launching and running, what holds them, and which pauses
+        concern them. That costs the stack some reads, however many jobs there are.
+        """
+        return read(CopySummary, self._control.query("status", copy_id=copy_id, holds=holds or None).get("copy"))
+
+    def jobs(
+        self, copy_id: str, *, failed: bool = False, open_only: bool = False, after: str | None = None
+    ) -> Iterator[JobSummary]:
+        """A copy's jobs in their order, page by page; or only those that failed or were cancelled, or are still open.
 
         ``after`` is the id of the job after which to begin. Raises ``NoSuchCopy``.
         """
+        only = {"failed": failed or None, "open": open_only or None}
         while True:
-            answer = self._control.query("status", copy_id=copy_id, jobs=True, failed=failed or None, after=after)
+            answer = self._control.query("status", copy_id=copy_id, jobs=True, after=after, **only)
             yield from (read(JobSummary, each) for each in answer.get("jobs") or ())
             after = answer.get("next_after")
             if not after:
@@ -225,7 +232,8 @@ class CopyClient:
     ) -> Iterator[Change]:
         """The changes of a copy until it has settled, with its jobs if asked for; or of all copies, without an end.
 
-        Raises what ``wait`` raises.
+        Each look asks for up to 3,000 jobs, from the first that has not ended; what lies behind these comes with the
+        next looks. Of a copy of more than 20,000 jobs the first 20,000 are looked at. Raises what ``wait`` raises.
         """
         follow = Follow(self, self.time)
         if copy_id is None:

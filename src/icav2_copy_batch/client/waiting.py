@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from icav2_copy_batch.client.answers import OPEN, Change, CopySummary, JobSummary
+from icav2_copy_batch.client.answers import OPEN, Change, CopySummary, HeldJobs, JobSummary
 from icav2_copy_batch.client.errors import NoSuchCopy, Refused, Unavailable, WaitTimedOut
 from icav2_copy_batch.client.submission import Submission
 
@@ -23,8 +24,10 @@ MAY_BE_REFUSED_WITHIN = 30.0
 """Seconds for which a copy that was there before a submission of its id may still be refused to that submission."""
 FAILURES_BORNE = 8
 """How many looks in a row may fail after the first success: a wait outlasts a minute without the network."""
-MOST_JOBS = 1000
-"""So many jobs of one copy are watched."""
+JOBS_A_LOOK = 3000
+"""So many jobs are asked for at once, in three pages."""
+MOST_JOBS = 20_000
+"""So many jobs of one copy are watched: the first ones. They take some 50 MB."""
 
 T = TypeVar("T")
 
@@ -45,8 +48,8 @@ class Time:
 class Copies(Protocol):
     """What is asked about copies."""
 
-    def status(self, copy_id: str) -> CopySummary: ...
-    def jobs(self, copy_id: str, *, failed: bool = False) -> Iterator[JobSummary]: ...
+    def status(self, copy_id: str, *, holds: bool = False) -> CopySummary: ...
+    def jobs(self, copy_id: str, *, after: str | None = None) -> Iterator[JobSummary]: ...
     def list_copies(self, *, since: datetime | None = None, status: str | None = None) -> list[CopySummary]: ...
     def rejection(self, copy_id: str, submission_id: str | None = None) -> Refused | None: ...
 
@@ -90,6 +93,52 @@ class Looks:
         self._next_pause = FIRST_PAUSE
 
 
+class SeenJobs:
+    """The jobs of a copy as they were last seen. A look asks for some of those that may have changed since."""
+
+    def __init__(self, copies: Copies, copy_id: str) -> None:
+        self._copies, self._copy_id = copies, copy_id
+        self._seen: dict[str, JobSummary] = {}
+        self._ids: list[str] = []
+        self._ended = 0
+        """So many of the first jobs have ended: nothing changes there any more."""
+        self._next: str | None = None
+        """After this job the next look begins."""
+
+    def look(self, *, to_the_end: bool) -> tuple[JobSummary, ...]:
+        """The next jobs that have changed. Behind the last, the look after it begins again with the first open one."""
+        most = MOST_JOBS if to_the_end else JOBS_A_LOOK
+        after = self._first_open() if to_the_end else self._next
+        present = list(islice(self._copies.jobs(self._copy_id, after=after), most))
+        is_over = len(present) < most
+        changed = []
+        for job in present:
+            before = self._seen.get(job.job_id)
+            if before is None and len(self._ids) >= MOST_JOBS:
+                is_over = True
+                break
+            if before is None:
+                self._ids.append(job.job_id)
+            if before is None or _job_is_news(job, before):
+                changed.append(job)
+                self._seen[job.job_id] = job
+        while self._ended < len(self._ids) and self._seen[self._ids[self._ended]].has_ended:
+            self._ended += 1
+        self._next = self._first_open() if is_over else present[-1].job_id
+        return tuple(changed)
+
+    def _first_open(self) -> str | None:
+        """The id of the last of the first jobs that have all ended."""
+        return self._ids[self._ended - 1] if self._ended else None
+
+
+def _job_is_news(job: JobSummary, before: JobSummary) -> bool:
+    """Whether a job has changed; in a backlog, other than in what it waits for, which is the same for all in it."""
+    if job.status == before.status == "QUEUED" and job.due_at is None and before.due_at is None:
+        return replace(job, hold=None) != replace(before, hold=None)
+    return job != before
+
+
 @dataclass(frozen=True, slots=True)
 class Follow:
     """Follows copies."""
@@ -106,14 +155,12 @@ class Follow:
         """
         looks = Looks(self.time, timeout)
         seen: CopySummary | None = None
-        seen_jobs: dict[str, JobSummary] = {}
+        seen_jobs = SeenJobs(self.copies, copy_id)
         while True:
-            copy = looks.look(lambda: self._look(copy_id, submission, looks.waited))
+            copy = looks.look(lambda: self._look(copy_id, submission, looks.waited, holds=jobs))
             if copy:
-                present = looks.look(lambda: self._first_jobs(copy_id)) if jobs else []
-                changed = tuple(job for job in present if job != seen_jobs.get(job.job_id))
-                seen_jobs.update((job.job_id, job) for job in changed)
-                if copy != seen or changed:
+                changed = looks.look(partial(seen_jobs.look, to_the_end=not copy.is_open)) if jobs else ()
+                if seen is None or _is_news(copy, seen) or changed:
                     seen = copy
                     looks.hurry()
                     yield Change(copy, changed)
@@ -141,10 +188,10 @@ class Follow:
         gone = [known for known, copy in seen.items() if copy.is_open and known not in present]
         return sorted([*map(self.copies.status, gone), *present.values()], key=lambda copy: copy.submitted_at)
 
-    def _look(self, copy_id: str, submission: Submission | None, waited: float) -> CopySummary | None:
+    def _look(self, copy_id: str, submission: Submission | None, waited: float, *, holds: bool) -> CopySummary | None:
         """The copy; None where it may still come. Raises ``Refused`` and ``NoSuchCopy``."""
         try:
-            copy = self.copies.status(copy_id)
+            copy = self.copies.status(copy_id, holds=holds)
         except NoSuchCopy:
             if refused := self.copies.rejection(copy_id, submission.submission_id if submission else None):
                 raise refused from None
@@ -161,8 +208,17 @@ class Follow:
                 return None
         return copy
 
-    def _first_jobs(self, copy_id: str) -> list[JobSummary]:
-        return list(islice(self.copies.jobs(copy_id), MOST_JOBS))
+
+def _is_news(copy: CopySummary, before: CopySummary) -> bool:
+    """Whether a copy has changed, other than in how many of its jobs wait for what."""
+
+    def told(one: CopySummary) -> CopySummary:
+        reasons = sorted(each.reason for each in one.holds if each.reason != "LAUNCH_MESSAGE")
+        return replace(
+            one, queued_jobs=None, launching_jobs=None, running_jobs=None, holds=tuple(map(HeldJobs, reasons))
+        )
+
+    return told(copy) != told(before)
 
 
 def _was_there_before(copy: CopySummary, submission: Submission) -> bool:
