@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -201,18 +202,31 @@ def test_a_watch_prints_json_lines(shell: Terminal) -> None:
 
 
 def test_a_watch_on_a_terminal_draws_the_copy(shell: Terminal) -> None:
-    shell.shows({**COPY, "pauses": [PAUSE], "holds": [HELD]}, COPY, DONE, jobs=JOBS)
+    pause = {**PAUSE, "since": "2024-05-28T03:12:35.000Z"}
+    shell.shows({**COPY, "pauses": [pause], "holds": [HELD]}, COPY, DONE, jobs=JOBS)
     shell.clock.forward(65)
     result = shell.pretty("watch", "run-42")
     assert result.exit_code == Exit.DONE
     first, second, *_, last = without_style(result.stdout).split("run-42  ")[1:]
     assert first.startswith("OPEN, paused")
-    assert "all has been paused since 2024-05-28 03:12:05 by ann: Disk is full" in first
-    assert "2 of 7 files copied, 1.5 GB, 3 attempts" in first
-    assert "left" not in first, "it was paused from its first launch on"
-    assert "about 3 s left" in second, "the pause has ended a second ago"
+    assert "all has been paused since 2024-05-28 03:12:35 by ann: Disk is full" in first
+    assert "2 of 7 files copied, 1.5 GB, 3 attempts, about 90 s left once it is resumed" in first
+    assert "2 of 7 files copied, 1.5 GB, 3 attempts, about 90 s left" in second, "the pause is no part of its pace"
+    assert "resumed" not in second
     assert "NO_SLOT  2" in " ".join(first.split()).replace(" 2 ", "  2 ")
     assert "4 passed" in last
+
+
+@pytest.mark.parametrize("is_pretty", [True, False])
+def test_a_watch_that_is_stopped_has_its_own_code(shell: Terminal, is_pretty: bool) -> None:
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    shell.shows(COPY, jobs=JOBS)
+    shell.program = replace(shell.program, time=replace(shell.program.time, sleep=stop))
+    result = shell.pretty("watch", "run-42") if is_pretty else shell("watch", "run-42")
+    assert result.exit_code == 130
+    assert "Traceback" not in result.output
 
 
 def test_all_copies_are_watched_until_the_time_is_over(shell: Terminal) -> None:

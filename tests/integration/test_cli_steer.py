@@ -14,6 +14,7 @@ from tests.integration.shell import (
     COPY,
     FAILED,
     JOBS,
+    PAUSE,
     PROJECT,
     SUBMITTED,
     Terminal,
@@ -64,6 +65,17 @@ def test_a_redrive_prints_the_new_id(shell: Terminal) -> None:
     shell.control.requests.clear()
     assert json.loads(shell("redrive", "run-42", "--job", "3", "--json").stdout) == {"copy_id": "run-42.r1", "jobs": 3}
     assert shell.asked("redrive") == {"copy_id": "run-42", "job_id": "000003"}
+
+
+def test_pauses_are_listed_and_none_is_changed(shell: Terminal) -> None:
+    shell.control.ok("pauses", pauses=[PAUSE, {"subject": "copy run-41", "since": SUBMITTED}])
+    result = shell("pauses")
+    assert (result.exit_code, result.stderr) == (Exit.DONE, "Paused now: 2 subjects.\n")
+    assert lines(result.stdout) == [["all", SUBMITTED, "ann", "Disk is full"], ["copy run-41", SUBMITTED, "-", "-"]]
+    assert [each["subject"] for each in json.loads(shell("pauses", "--json").stdout)] == ["all", "copy run-41"]
+    assert {each["command"] for each in shell.control.requests} == {"pauses"}
+    shell.control.ok("pauses", pauses=[])
+    assert shell("pauses").stderr == "Nothing is paused now.\n"
 
 
 DECISIONS = [

@@ -100,7 +100,7 @@ def test_a_pause_of_another_project_or_copy_holds_nothing(world: World) -> None:
     world.pause(project_subject("elsewhere"), reason=None)
     world.pause(project_subject("third"))
     assert world.table.pause(Paused(ALL, ""), None)
-    assert world.table.resume(ALL)
+    assert world.table.resume(ALL, world.clock())
     free, held = world.holds()
     assert free
     assert free[0] == "LAUNCH_MESSAGE"
@@ -127,7 +127,7 @@ def test_a_job_that_waits_for_its_turn_is_held_by_a_pause_and_then_not_any_more(
     world.pause(ALL)
     ((held, said),) = filter(None, world.holds())
     assert (held, said.partition(" since")[0]) == ("PAUSED", "all has been paused")
-    world.table.resume(ALL)
+    world.table.resume(ALL, world.clock())
     ((held, _),) = filter(None, world.holds())
     assert held == ("LAUNCH_MESSAGE" if reason is HoldReason.PAUSED else reason)
 
