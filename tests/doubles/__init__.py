@@ -27,7 +27,7 @@ from tests.doubles.aws import Bucket, Bus, Event, Failed, Poller, Queue, Succeed
 from tests.doubles.clock import Clock, in_turn
 from tests.doubles.ica import SmallIca
 from tests.doubles.line import Line, LineCut
-from tests.doubles.prepared import create_due_jobs, hold, nobody_calls_until, pacing, run
+from tests.doubles.prepared import HeavyJobs, create_due_jobs, hold, nobody_calls_until, pacing, run
 from tests.doubles.setup import SmallSetup
 from tests.doubles.table import ConditionRefused, Table
 from tests.doubles.world import SOURCES, World
@@ -40,6 +40,7 @@ __all__ = [
     "ConditionRefused",
     "Event",
     "Failed",
+    "HeavyJobs",
     "Line",
     "LineCut",
     "Poller",

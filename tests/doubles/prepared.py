@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import Claim, Hold, HoldReason, Job, LaunchRequest
 from icav2_copy_batch.domain.manifest import PlannedJob
+from icav2_copy_batch.domain.outcomes import Fingerprint
 from icav2_copy_batch.domain.pace import first_pace
 from icav2_copy_batch.domain.schedule import Slots, Waiting
 from tests.doubles.clock import Clock
@@ -25,6 +28,33 @@ def run(table: Table, job: Job, now: datetime, ica_job_id: str = "ica-job", ica_
     claimed = table.job_items[job.copy_id, job.job_id]
     assert table.mark_running(claimed, ica_job_id, f"batch-of-{ica_job_id}", now, now)
     return table.job_items[job.copy_id, job.job_id]
+
+
+class _Fingerprints(dict[str, Fingerprint]):
+    """A mapping to which a weak reference is possible."""
+
+
+@dataclass
+class HeavyJobs:
+    """The jobs of a table, each with fingerprints of which it can be told whether somebody keeps them."""
+
+    table: Table
+    kept: list[int] = field(default_factory=list)
+    """At each job: of how many earlier ones the fingerprints were still kept."""
+    _made: list[ref[_Fingerprints]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._jobs = self.table.jobs
+
+    def jobs(self, copy_id: str, after: str | None = None) -> Iterator[Job]:
+        for job in self._jobs(copy_id, after):
+            self.kept.append(sum(each() is not None for each in self._made))
+            yield self._heavy(job)
+
+    def _heavy(self, job: Job) -> Job:
+        fingerprints = _Fingerprints({source: Fingerprint(1) for source in job.sources})
+        self._made.append(ref(fingerprints))
+        return replace(job, attempts=tuple(replace(each, fingerprints=fingerprints) for each in job.attempts))
 
 
 def create_due_jobs(

@@ -553,6 +553,16 @@ def test_of_a_large_copy_a_part_is_read_for_the_history(world: World, monkeypatc
     assert (expected["history_attempts"], expected["history_copies"], len(read)) == (0, 0, 2)
 
 
+def test_what_the_history_says_of_each_source_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of 1,000 files has 400 KB of it, and the history is of up to 1,000 attempts."""
+    for number in range(4):
+        world.settled(f"old-{number}", [("SUCCEEDED", 100)])
+    heavy = doubles.HeavyJobs(world.table)
+    monkeypatch.setattr(world.table, "jobs", heavy.jobs)
+    assert world.plan()["forecast"]["history_attempts"] == 4
+    assert (len(heavy.kept), max(heavy.kept)) == (4, 0)
+
+
 def test_the_history_is_not_older_than_three_months(world: World) -> None:
     world.settled("old", [("SUCCEEDED", 100)])
     world.clock.forward(days=100)

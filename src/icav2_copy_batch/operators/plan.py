@@ -199,7 +199,7 @@ class Plan:
         copies = 0
         for copy in settled:
             jobs = islice(self.table.jobs(copy.copy_id), JOBS_OF_A_COPY)
-            attempts = [attempt for job in jobs for attempt in job.attempts]
+            attempts = [attempt.without_sources for job in jobs for attempt in job.attempts]
             found += attempts
             copies += bool(attempts)
             if copies >= MOST_COPIES or len(found) >= MOST_ATTEMPTS:

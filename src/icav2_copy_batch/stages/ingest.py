@@ -270,7 +270,7 @@ class Ingest:
         if not ours:
             raise CannotDo(Failure.REFUSED, f"copy {origin.copy_id} has nothing left that is not redriven already")
         # What became of each source is in the old copy's result.
-        tried = [tuple(replace(attempt, outcomes=(), fingerprints={}) for attempt in job.tried) for job in ours]
+        tried = [tuple(attempt.without_sources for attempt in job.tried) for job in ours]
         planned = zip(ours, tried, strict=True)
         jobs = [PlannedJob(job.destination, tuple(job.left), former) for job, former in planned]
         manifest: dict[str, list[str]] = defaultdict(list)
