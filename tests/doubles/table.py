@@ -31,7 +31,7 @@ from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.pace import Pace
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting
-from icav2_copy_batch.domain.stops import Paused, Stops
+from icav2_copy_batch.domain.stops import Paused, Stops, copy_subject, hold
 from icav2_copy_batch.domain.uri import parse_uri
 from tests.doubles.line import Line
 
@@ -95,11 +95,13 @@ class Table:
         with self.line.request():
             if copy.copy_id in self.copies:
                 return self.copies[copy.copy_id].copy
-            later = ("ingested_at", "settled_at", "delayed_at", "paused_at", "resumed_at", "cancelled_at")
+            later = ("ingested_at", "settled_at", "delayed_at", "resumed_at", "cancelled_at")
             written = replace(copy, **dict.fromkeys(later), redriven_as=frozenset())  # type: ignore[arg-type]
             self.copies[copy.copy_id] = CopyRow(written, due_at=copy.submitted_at)
             if copy.task_tokens:
                 self.waited_for[copy.copy_id] = None
+            if copy.paused_at:
+                self.paused_items[copy_subject(copy.copy_id)] = hold(copy.copy_id, copy.paused_at)
             return None
 
     def create_jobs(

@@ -1040,6 +1040,24 @@ def test_a_paused_copy_shows_it(either_table: EitherTable) -> None:
     assert copy.paused_at is None
 
 
+@pytest.mark.parametrize("task_tokens", [(), ("token",)])
+def test_a_copy_that_is_made_paused_is_paused_from_its_first_moment_and_only_once(
+    either_table: EitherTable, task_tokens: tuple[str, ...]
+) -> None:
+    held = replace(copy_of(task_tokens=task_tokens), paused_at=timestamp(at(1)))
+    assert either_table.create_copy(held) is None
+    assert either_table.get_copy("c") == held
+    assert either_table.pauses() == [Paused("copy c", timestamp(at(1)), reason="held since it was submitted")]
+    assert either_table.copies_waited_for(at(1)) == ["c"] * len(task_tokens)
+    (job,) = create_jobs(either_table, [DESTINATION])
+    assert claim(either_table, job) is Claim.STOPPED
+    assert either_table.resume("copy c", at(5), "c")
+    before = everything(either_table)
+    assert either_table.create_copy(held), "it is there already"
+    assert everything(either_table) == before
+    assert claim(either_table, job) is Claim.CLAIMED
+
+
 @pytest.mark.parametrize("subject", ["all", f"project {PROJECT}"])
 def test_it_is_known_when_the_last_pause_was_ended(either_table: EitherTable, subject: str) -> None:
     pause = Paused(subject, timestamp(at(1)))

@@ -552,6 +552,41 @@ def test_a_copy_that_is_submitted_on_hold_waits_for_its_resume(world: World) -> 
     assert world.send() == Counter(sent=3)
 
 
+def test_a_held_copy_that_was_resumed_is_not_held_again_by_what_is_left_of_its_ingest() -> None:
+    """Ingest dies anywhere, somebody resumes the copy, and the message comes again."""
+    for requests in range(1, 40):
+        world = World()
+        world.line.cut_after = requests
+        try:
+            world.submit(hold=True)
+        except doubles.LineCut:
+            world.line.cut_after = None
+            if world.table.get_copy("run"):
+                world.ok("resume", copy_id="run")
+                world.submit(hold=True)
+                assert world.table.pauses() == [], f"after {requests} requests"
+                assert len(world.queue.sent) == 3
+        else:
+            assert requests > 8
+            return
+    pytest.fail("it never came to an end")
+
+
+def test_a_held_copy_may_be_resumed_as_soon_as_it_is_told_of(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = world.bus.put
+
+    def resumes(detail_type: str, detail: Any) -> None:
+        put(detail_type, detail)
+        if detail_type == "CopyStarted":
+            assert world.table.stops().is_paused("run", "to")
+            world.ok("resume", copy_id="run")
+
+    monkeypatch.setattr(world.bus, "put", resumes)
+    world.submit(hold=True)
+    assert world.table.pauses() == []
+    assert len(world.queue.sent) == 3
+
+
 # --- redriven --------------------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,11 @@ class Paused:
         return f"{self.subject} has been paused since {since} UTC{by}{why}"
 
 
+def hold(copy_id: str, since: str) -> Paused:
+    """The pause of a copy that is submitted on hold."""
+    return Paused(copy_subject(copy_id), since, reason="held since it was submitted")
+
+
 @dataclass(frozen=True, slots=True)
 class Stops:
     """All that is not to be launched at a moment."""

@@ -39,7 +39,6 @@ from icav2_copy_batch.domain.problems import Problem, Refused
 from icav2_copy_batch.domain.projects import Projects, UnknownProject, as_spelled
 from icav2_copy_batch.domain.schedule import backlogs_of
 from icav2_copy_batch.domain.spread import Spread, in_threads
-from icav2_copy_batch.domain.stops import Paused, copy_subject
 from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, uploads_in
 from icav2_copy_batch.ports import Bucket, Bus, Dispatcher, LateAnswers, Table, Tasks
 from icav2_copy_batch.stages.operate import Operate
@@ -48,7 +47,6 @@ from icav2_copy_batch.stages.rejection import reject
 PORTION = 1000
 """How many jobs are written before the remaining time is checked again."""
 SECONDS_FOR_A_PORTION = 60.0
-HELD = "held since it was submitted"
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +80,6 @@ class _Plan:
     digest: str
     project_names: Mapping[str, str]
     """Id → how the client spells it."""
-    is_held: bool = False
-    """Whether the copy is paused from the start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +163,8 @@ class Ingest:
             manifest_uri=self._manifest_uri(submission, command, plan.manifest),
             task_tokens=frozenset(filter(None, [command.task_token])),
             tags=command.tags,
+            # Paused by the write that makes it: nobody can launch or resume it before, and it is not paused again.
+            paused_at=timestamp(self.clock()) if command.hold else None,
         )
         if self.table.create_copy(copy):
             self._accept(submission, command)  # somebody was faster: what is there now has its own limits
@@ -209,9 +207,6 @@ class Ingest:
             portion = plan.jobs[start : start + PORTION]
             self.table.create_jobs(copy.copy_id, portion, plan.options, self.clock(), first=start + 1)
         self.bus.put(events.COPY_STARTED, events.started_detail(copy))
-        if plan.is_held:  # before there is anything to launch
-            held = Paused(copy_subject(copy.copy_id), timestamp(self.clock()), reason=HELD)
-            self.table.pause(held, copy.copy_id)
         self.table.create_backlogs(backlogs_of(copy.copy_id, plan.jobs, copy.submitted_at))
         self.table.mark_ingested(copy.copy_id, self.clock())
         logger.info("copy accepted", extra={"copy_id": copy.copy_id, "jobs": len(plan.jobs)})
@@ -289,9 +284,7 @@ class Ingest:
         manifest = self._manifest(command, present)
         projects = Projects(partial(self._look_up, present))
         jobs = flip(manifest, self._limits(present), projects)
-        return _Plan(
-            manifest, jobs, command.options, digest(jobs, command.options), projects.names, is_held=command.hold
-        )
+        return _Plan(manifest, jobs, command.options, digest(jobs, command.options), projects.names)
 
     def _manifest(self, command: Submit, present: Copy | None) -> object:
         """The manifest of a command, fetched and unpacked if need be."""

@@ -17,6 +17,7 @@ from icav2_copy_batch.adapters.table.models import (
     WaitedForItem,
     month_of,
 )
+from icav2_copy_batch.adapters.table.stops import write_pause
 from icav2_copy_batch.adapters.table.writes import accepted, retried
 from icav2_copy_batch.domain.job import (
     Copy,
@@ -24,6 +25,7 @@ from icav2_copy_batch.domain.job import (
     ListedCopy,
     timestamp,
 )
+from icav2_copy_batch.domain.stops import hold
 
 
 class Copies:
@@ -31,7 +33,7 @@ class Copies:
         self._models = models
 
     def create_copy(self, copy: Copy) -> Copy | None:
-        """Write a new copy's item. Returns None, or the copy that has this id already."""
+        """Write a new copy's item, with its pause if it has one. Returns None, or the copy that has this id already."""
         item = self._models.copy(
             copy.copy_id,
             status=copy.status,
@@ -47,6 +49,7 @@ class Copies:
             project_names=dict(copy.project_names) or None,
             max_sources_per_job=copy.max_sources_per_job,
             tags=dict(copy.tags) or None,
+            paused_at=copy.paused_at,
             redrive_of=copy.redrive_of,
             listed=month_of(copy.submitted_at),
         )
@@ -54,12 +57,15 @@ class Copies:
         def write() -> None:
             # The race: the same submission delivered twice, or two submissions with one copy_id.
             new = CopyItem.copy_id.does_not_exist()
-            if not copy.task_tokens:
+            if not (copy.task_tokens or copy.paused_at):
                 item.save(new)
                 return
             with TransactWrite(connection=self._models.connection) as transaction:
                 transaction.save(item, new)
-                transaction.save(self._models.waited_for(item=copy.copy_id))
+                if copy.task_tokens:
+                    transaction.save(self._models.waited_for(item=copy.copy_id))
+                if copy.paused_at:
+                    write_pause(self._models, transaction, hold(copy.copy_id, copy.paused_at))
 
         return None if accepted(write) else self.get_copy(copy.copy_id)
 

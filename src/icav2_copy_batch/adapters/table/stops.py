@@ -42,12 +42,10 @@ class Stopping:
 
         A subject that is paused already is paused for the reason given last.
         """
-        item = self._models.paused(item=pause.subject, since=pause.since, by=pause.by, reason=pause.reason)
 
         def write() -> None:
             with TransactWrite(connection=self._models.connection) as transaction:
-                transaction.save(item)
-                transaction.update(self._models.slots(), [SlotsItem.paused.add({pause.subject})])
+                write_pause(self._models, transaction, pause)
                 if copy_id:
                     # The race: the copy settles and is published meanwhile.
                     transaction.update(
@@ -99,6 +97,12 @@ class Stopping:
     def forget_cancelled(self, copy_id: str) -> None:
         """Note that no job of a cancelled copy is open any more."""
         retried(lambda: self._models.slots().update([SlotsItem.cancelled.delete({copy_id})]))
+
+
+def write_pause(models: Models, transaction: TransactWrite, pause: Paused) -> None:
+    """Pause a subject in this transaction."""
+    transaction.save(models.paused(item=pause.subject, since=pause.since, by=pause.by, reason=pause.reason))
+    transaction.update(models.slots(), [SlotsItem.paused.add({pause.subject})])
 
 
 def read_stops(models: Models) -> Stops:
