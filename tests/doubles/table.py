@@ -321,7 +321,7 @@ class Table:
     def pause(self, pause: Paused, copy_id: str | None = None) -> bool:
         with self.line.request():
             row = self.copies.get(copy_id) if copy_id else None
-            if copy_id and (row is None or row.copy.status is not CopyStatus.OPEN):
+            if copy_id and (row is None or row.copy.open_jobs <= 0):
                 return False
             self.paused_items[pause.subject] = pause
             self.resumed_items.pop(pause.subject, None)

@@ -1088,9 +1088,11 @@ def test_a_copy_knows_when_its_last_pause_was_ended(either_table: EitherTable) -
     assert either_table.resumed() == {}
 
 
-def test_a_copy_that_is_not_there_or_is_published_is_not_paused(either_table: EitherTable) -> None:
+@pytest.mark.parametrize("published", [False, True])
+def test_a_copy_that_is_not_there_or_has_settled_is_not_paused(either_table: EitherTable, published: bool) -> None:
     settle(either_table)
-    publish(either_table)
+    if published:
+        publish(either_table)
     before = everything(either_table)
     assert not either_table.pause(STOPS["copy"], "c")
     assert not either_table.pause(Paused("copy nobody", timestamp(at(1))), "nobody")

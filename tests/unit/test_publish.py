@@ -17,6 +17,7 @@ from icav2_copy_batch.domain.events import CAUSE_KEYS, Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.report import table
+from icav2_copy_batch.domain.stops import Paused, Stops, copy_subject
 from icav2_copy_batch.stages.publish import (
     ANSWERED_WITHIN,
     CLAIM_MARGIN,
@@ -63,6 +64,14 @@ class World(doubles.World):
         self.clock.forward(seconds=1)
         self.table.line = self.line
         return self
+
+    def settle_cancelled(self) -> World:
+        """The same of a copy that was paused, and cancelled when its first job had passed."""
+        self.end(1, PASSED)
+        assert self.table.pause(Paused(copy_subject("run"), timestamp(self.clock())), "run")
+        assert self.table.mark_cancelled("run", self.clock())
+        assert self.table.cancel(self.table.job_items["run", "000002"], self.clock())
+        return self.settle()
 
     def publish_run(self) -> CopyStatus | None:
         return self.publish.publish("run")
@@ -326,6 +335,40 @@ def test_who_was_overtaken_after_the_claim_ran_out_leaves_the_rest_to_the_other(
     first, second = world.bus.events
     assert first.detail["event_id"] == second.detail["event_id"]
     assert world.copy().status is CopyStatus.COMPLETED
+
+
+def test_killed_after_any_request_nothing_is_left_of_the_stops_of_a_published_copy() -> None:
+    undisturbed = World().settle_cancelled()
+    assert undisturbed.table.stops() != Stops()
+    before = undisturbed.line.requests
+    undisturbed.publish_run()
+    requests = undisturbed.line.requests - before
+    assert undisturbed.table.stops() == Stops()
+    for cut_after in range(1, requests + 1):
+        world = World().settle_cancelled()
+        world.line.cut_after = world.line.requests + cut_after
+        with pytest.raises(doubles.LineCut):
+            world.publish_run()
+        world.line.cut_after = None
+        world.clock.now += 2 * CLAIM
+        assert (world.publish_run() is None) == (cut_after == requests), "it was published by the last"
+        assert (world.table.stops(), world.table.pauses()) == (Stops(), [])
+
+
+def test_what_cannot_be_forgotten_for_the_moment_is_forgotten_by_the_next_publication(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World().settle_cancelled()
+
+    def fails(copy_id: str) -> None:
+        raise RuntimeError("made by the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.table, "forget_cancelled", fails)
+        with pytest.raises(RuntimeError):
+            world.publish_run()
+    assert world.publish_run() is CopyStatus.CANCELLED, "its end is counted once it is published"
+    assert world.table.stops() == Stops()
 
 
 @pytest.mark.parametrize("ends", [(PASSED, PASSED), (PASSED, FAILED)])

@@ -113,6 +113,8 @@ class Publish:
         self.table.forget_waiting(copy_id)
 
     def _publish(self, copy: Copy) -> None:
+        # Before it is published: whoever dies in between leaves a publication that is made again, and this with it.
+        self._forget_stops(copy)
         sendable = Sendable(copy, self._result_uri(copy))
         self._store(copy, sendable)
         self.bus.put(documents.settled_type(copy), sendable.detail())
@@ -122,7 +124,6 @@ class Publish:
             new = sorted(copy.task_tokens - asked)
             unanswered |= {each for each in new if not self._was_answered(copy, sendable, each)}
             if self.table.mark_published(copy, self.clock(), unanswered & copy.task_tokens):
-                self._forget_stops(copy)
                 return
             # Since the copy was read, a submission has added its task token, or one was dropped.
             asked |= copy.task_tokens
@@ -132,7 +133,7 @@ class Publish:
             copy = reread
 
     def _forget_stops(self, copy: Copy) -> None:
-        """A settled copy has no job left that a pause or a cancel could keep from being launched."""
+        """A settled copy has no job left that a pause or a cancel could keep from being launched, and gets no other."""
         if copy.cancelled_at:
             self.table.forget_cancelled(copy.copy_id)
         if copy.paused_at:

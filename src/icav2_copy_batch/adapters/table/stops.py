@@ -10,7 +10,7 @@ from pynamodb.transactions import TransactWrite
 
 from icav2_copy_batch.adapters.table.models import PAUSED_KEY, SLOTS_KEY, CopyItem, Models, PausedItem, SlotsItem
 from icav2_copy_batch.adapters.table.writes import accepted, retried
-from icav2_copy_batch.domain.job import CopyStatus, timestamp
+from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.stops import Paused, Stops
 
 
@@ -38,7 +38,7 @@ class Stopping:
         return {each.item: each.resumed_at for each in found if each.resumed_at}
 
     def pause(self, pause: Paused, copy_id: str | None = None) -> bool:
-        """Pause a subject: ``copy_id``, where it is a copy. False where that copy is not there or is published.
+        """Pause a subject: ``copy_id``, where it is a copy. False where that copy is not there, or has settled.
 
         A subject that is paused already is paused for the reason given last.
         """
@@ -47,11 +47,9 @@ class Stopping:
             with TransactWrite(connection=self._models.connection) as transaction:
                 write_pause(self._models, transaction, pause)
                 if copy_id:
-                    # The race: the copy settles and is published meanwhile.
+                    # The race: the copy settles meanwhile. Whoever publishes it may not see this pause, and end it.
                     transaction.update(
-                        self._models.copy(copy_id),
-                        [CopyItem.paused_at.set(pause.since)],
-                        CopyItem.status == CopyStatus.OPEN,
+                        self._models.copy(copy_id), [CopyItem.paused_at.set(pause.since)], CopyItem.open_jobs > 0
                     )
 
         return accepted(write)
