@@ -211,6 +211,15 @@ def test_every_task_that_waits_for_a_completed_copy_succeeds_with_the_detail_of_
     assert world.tasks.answers == {token: doubles.Succeeded(token, detail) for token in ("one", "two")}
 
 
+def test_a_task_that_waits_for_a_cancelled_copy_fails() -> None:
+    world = World(frozenset({"token"})).settle_cancelled()
+    world.publish_run()
+    (event,) = world.bus.events
+    assert (event.detail_type, event.detail["cancelled_jobs"]) == ("CopyCancelled", 1)
+    cause = {key: event.detail[key] for key in CAUSE_KEYS}
+    assert world.tasks.answers == {"token": doubles.Failed("token", "CopyCancelled", cause)}
+
+
 def test_every_task_that_waits_for_a_failed_copy_fails_with_the_reasons() -> None:
     world = World(frozenset({"one", "two"})).settle(PASSED, FAILED)
     world.publish_run()
