@@ -173,6 +173,12 @@ class CopyTable(doubles.Table):
             self._remember(job)
         return super().mark_sent(waiting, now, due_at)
 
+    def mark_cancelled(self, copy_id: str, now: datetime) -> bool:
+        marked = super().mark_cancelled(copy_id, now)
+        if marked:
+            self.world.cancelling(copy_id)
+        return marked
+
     def _remember(self, job: Job) -> None:
         self.before[job.copy_id, job.job_id] = (self.world.engine.now, job)
 

@@ -63,7 +63,7 @@ class Promise:
         """Note what a redrive means by the sources of the copy that it redrives."""
         sources = {source for (of_copy, source) in self.snapshots if of_copy == origin}
         for source in sources:
-            self.snapshots.setdefault((copy_id, source), self._files_at(source))
+            self.snapshots[copy_id, source] = self._files_at(source)
 
     # --- at every moment ---------------------------------------------------------------------------------------------
 
@@ -182,12 +182,9 @@ class Promise:
         told = [(job.job_id, as_spelled(source, copy.project_names)) for job, source in wanted]
         if [(row["job"], row["source"]) for row in rows] != told:
             raise Broken(f"the report of {copy.copy_id} has other files than its jobs")
-        for row, (job, source) in zip(rows, wanted, strict=True):
-            may_be_left = job.status is not JobStatus.PASSED and source in job.left
-            if row["outcome"] != COPIED and not may_be_left:
-                raise Broken(f"the report says that {_name(job)} has not copied {source}: {row}")
-            if row["outcome"] == COPIED and may_be_left and not job.last_outcomes:
-                raise Broken(f"the report says that {_name(job)} has copied {source}: {row}")
+        missing = {row["job"] for row in rows if row["outcome"] != COPIED}
+        if failed := {job.job_id for job in jobs if job.status is not JobStatus.PASSED} ^ missing:
+            raise Broken(f"the report of {copy.copy_id} has files that are not copied in other jobs: {failed}")
 
     def _published(self) -> Mapping[str, set[tuple[str, str]]]:
         """Copy id → the settling events: event id and detail type. Checks that all others have one event id each."""
@@ -253,21 +250,37 @@ class Promise:
                 raise Broken(f"nobody answered {token}")
 
     def _check_redrives(self) -> None:
-        """What a redrive copies is what the jobs that it has marked have not copied, each once."""
+        """A redrive copies what the jobs that it has marked have not copied, each source once."""
         table = self.world.table
-        marked: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for job in table.job_items.values():
-            if job.redriven_as:
-                marked[job.redriven_as] += [(source, job.destination) for source in job.left]
-        redrives = {copy_id for copy_id, row in table.copies.items() if row.copy.redrive_of}
-        for copy_id in redrives | marked.keys():
-            jobs = [job for job in table.job_items.values() if job.copy_id == copy_id]
-            copied = [(source, job.destination) for job in jobs for source in job.sources]
-            if sorted(copied) != sorted(marked[copy_id]):
-                raise Broken(f"{copy_id} redrives {copied}, and was to redrive {marked[copy_id]}")
+        marked = {(job.copy_id, job.job_id): job.redriven_as for job in table.job_items.values() if job.redriven_as}
+        redrives = {copy_id: row.copy.redrive_of for copy_id, row in table.copies.items() if row.copy.redrive_of}
+        if others := set(marked.values()) ^ redrives.keys():
+            raise Broken(f"marked as redriven by copies that redrive nothing, or redrive what is not marked: {others}")
+        for copy_id, origin in redrives.items():
+            job_ids = {job_id for (of_copy, job_id), by in marked.items() if by == copy_id and of_copy == origin}
+            self._check_redrive(table.copies[origin].copy, job_ids, copy_id)
         for copy_id, row in table.copies.items():
             if row.copy.cancelled_jobs and not row.copy.cancelled_at:
                 raise Broken(f"{copy_id} has cancelled jobs, and nobody cancelled it")
+
+    def _check_redrive(self, origin: Copy, job_ids: set[str], copy_id: str) -> None:
+        """A redrive copies what the origin's table of files says that its jobs have not copied."""
+        key, keys = key_of(origin.copy_id, TABLE), self.world.bucket.keys()
+        if key not in keys:
+            return
+        rows = csv.DictReader(StringIO(self.world.bucket[key].decode(), newline=""))
+        left = [
+            (row["source"], row["destination"]) for row in rows if row["job"] in job_ids and row["outcome"] != COPIED
+        ]
+        names = origin.project_names
+        copied = [
+            (as_spelled(source, names), as_spelled(job.destination, names))
+            for job in self.world.table.job_items.values()
+            if job.copy_id == copy_id
+            for source in job.sources
+        ]
+        if sorted(copied) != sorted(left):
+            raise Broken(f"{copy_id} redrives {copied}, and {origin.copy_id} has left {left}")
 
     # --- files -------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from functools import partial
 from random import Random
 
 from icav2_copy_batch.domain.job import Job
-from tests.simulation.commands import Command, Commands, commands_of
+from tests.simulation.asked import Commands
+from tests.simulation.commands import Command, commanded
 from tests.simulation.deployed import TICK_SECONDS
 from tests.simulation.invariants import Promise
 from tests.simulation.operator import LOOKS_EVERY_SECONDS, Operator
@@ -35,12 +36,15 @@ class Simulation:
         self.promise = Promise(self.world)
         self.operator = Operator(self.world)
         if scenario is None:
-            commands = commands_of(Random(f"commands {seed}"), self.world.scenario)
+            self.world.scenario, commands = commanded(Random(f"commands {seed}"), self.world.scenario)
         self.commands = Commands(self.world, commands)
         self.world.also_over = lambda: self.commands.is_over
         self.world.moved = self._moved
-        self.world.asking = self.commands.check_intent
+        self.world.asking = self.commands.stopped.check_intent
         self.world.redriven = self.promise.note_redrive
+        self.world.carrying_out = self.commands.carrying_out
+        self.world.cancelling = self.commands.cancelling
+        self.world.received = self.commands.received
 
     def run(self) -> Simulation:
         """To the end; raises ``Broken`` at the first broken promise."""
@@ -48,6 +52,7 @@ class Simulation:
         self._plan()
         try:
             while world.step():
+                self.commands.check()
                 self.promise.check()
                 if world.is_over() and not world.engine.processes:
                     break
@@ -55,6 +60,7 @@ class Simulation:
         finally:
             world.engine.close()
         self.promise.check_end()
+        self.commands.stopped.check_end()
         return self
 
     def counts(self) -> Counter[str]:
@@ -93,7 +99,7 @@ class Simulation:
 
     def _moved(self, verb: str, job: Job) -> None:
         self.promise.check_move(verb, job)
-        self.commands.check_claim(verb, job)
+        self.commands.stopped.check_claim(verb, job)
 
     def _submit(self, submission: Submission) -> None:
         self.promise.note(submission)

@@ -12,17 +12,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from tests.simulation.asked import KINDS, MOMENTS, WAYS, counted
 from tests.simulation.freedoms import AWS, PEOPLE, SWITCHES
 from tests.simulation.invariants import Broken
 from tests.simulation.run import Simulation
 
 CHUNK = 20
+LEAST_WIDTH = 140
+"""So many characters the table of commands takes."""
 FREEDOMS = (*SWITCHES, *PEOPLE, *AWS)
 LOGGED = ("copy_id", "job_id", "attempt", "ica_job_id", "outcome", "reason", "hold", "until")
 
@@ -80,11 +84,24 @@ def _report(options: argparse.Namespace, counts: Counter[str], broken: dict[int,
     for name in FREEDOMS:
         table.add_row(f"world: {name}", f"{counts[f'~ {name}']:,}")
     table.add_section()
-    for name in sorted(name for name in counts if not name.startswith(("= ", "~ ", "metric "))):
+    for name in sorted(name for name in counts if not name.startswith(("= ", "~ ", "> ", "metric "))):
         table.add_row(f"fault: {name}", f"{counts[name]:,}")
     console.print(table)
+    Console(width=max(console.width, LEAST_WIDTH)).print(_commands_table(counts))
     for seed, reason in sorted(broken.items())[:20]:
         console.print(f"make replay SEED={seed}  # {reason[:300]}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _commands_table(counts: Counter[str]) -> Table:
+    """How often each command was carried out, which way it came, and what was under way just then."""
+    table = Table(title="commands, by the moments at which they were carried out")
+    table.add_column("command")
+    columns = ("in all", *MOMENTS)
+    for moment in columns:
+        table.add_column(moment, justify="right", no_wrap=True)
+    for kind, way in product(KINDS.values(), WAYS):
+        table.add_row(f"{kind} by {way}", *(f"{counts[counted(kind, way, moment)]:,}" for moment in columns))
+    return table
 
 
 def replay(seed: int) -> int:

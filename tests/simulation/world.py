@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any
 
+from icav2_copy_batch.domain.control import Cancel, Pause, Request, Resume
 from icav2_copy_batch.domain.job import Attempt, Copy, Job, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.domain.uri import nfc, parse_uri
 from icav2_copy_batch.handlers import ingest, launch, notify, poll, publish
 from icav2_copy_batch.handlers.container import Container, Machine
+from icav2_copy_batch.stages.ingest import Ingest, Ingested
+from icav2_copy_batch.stages.operate import Operate
 from local.simulator import bodies
 from local.simulator.gate import Simulator
 from local.simulator.model import JOB_STATUS_CHANGED, ChannelRequest, Script, SubscriptionRequest
@@ -83,8 +87,15 @@ class World:
         self.moved: Callable[[str, Job], None] = lambda verb, job: None
         """Called with each move of a job."""
         self.asking: Callable[[OpenJob], None] = lambda job: None
-        self.redriven: Callable[[str, str], None] = lambda origin, copy_id: None
         """Called when a launch has noted what it is about to ask ICA for."""
+        self.redriven: Callable[[str, str], None] = lambda origin, copy_id: None
+        """Called when the copy that redrives another is made."""
+        self.carrying_out: Callable[[Request], AbstractContextManager[None]] = lambda request: nullcontext()
+        """Entered while a function carries out a cancel, a pause or a resume."""
+        self.cancelling: Callable[[str], None] = lambda copy_id: None
+        """Called when a cancel was written."""
+        self.received: Callable[[str, Ingested], None] = lambda body, ingested: None
+        """Called when ingest has dealt with a message."""
         self.also_over: Callable[[], bool] = lambda: True
         """Whether also what operators ask has been answered."""
         self.idle: dict[str, list[SimulatedContainer]] = defaultdict(list)
@@ -102,6 +113,12 @@ class World:
         for notice in self.ica.due_notices():
             self.notification_queue.add(json.dumps(bodies.notification(notice, self.ica.switches)))
         return True
+
+    @property
+    def faults_end(self) -> datetime:
+        """When AWS has ceased to fail."""
+        refused = [start + seconds for _, start, seconds, _ in self.scenario.refusals]
+        return max(self.faults.until, self.began + timedelta(seconds=max(refused, default=0.0)))
 
     def settle_ica(self) -> None:
         """Let the time pass after which ICA shows all that it has done."""
@@ -297,6 +314,41 @@ class World:
         return {event.detail["copy_id"] for event in self.bus.events if event.detail_type == "CopyRejected"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class WatchedOperate(Operate):
+    """Says what was carried out: its result says so, whichever way a command came."""
+
+    world: World
+
+    def cancel(self, request: Cancel) -> int:
+        with self.world.carrying_out(request):
+            return super().cancel(request)
+
+    def pause(self, request: Pause) -> None:
+        with self.world.carrying_out(request):
+            super().pause(request)
+
+    def resume(self, request: Resume) -> None:
+        with self.world.carrying_out(request):
+            super().resume(request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedIngest(Ingest):
+    """Says which messages it has dealt with."""
+
+    world: World
+
+    def receive(self, message_id: str, body: str) -> Ingested:
+        ingested = super().receive(message_id, body)
+        self.world.received(body, ingested)
+        return ingested
+
+
+def _parts(stage: Operate | Ingest) -> dict[str, Any]:
+    return {each.name: getattr(stage, each.name) for each in fields(stage)}
+
+
 class SimulatedContainer(Container):
     """The functions' own container, with AWS in memory, ICA over a wire without sockets, and virtual time."""
 
@@ -365,6 +417,14 @@ class SimulatedContainer(Container):
     @cached_property
     def poll_function(self) -> World:
         return self._world
+
+    @cached_property
+    def operate(self) -> Operate:
+        return WatchedOperate(**_parts(super().operate), world=self._world)
+
+    @cached_property
+    def ingest(self) -> Ingest:
+        return WatchedIngest(**_parts(super().ingest), world=self._world)
 
     @cached_property
     def tokens(self) -> Tokens:
