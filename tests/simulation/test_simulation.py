@@ -8,26 +8,31 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
 import pytest
 
+from icav2_copy_batch.domain import control
+from icav2_copy_batch.domain.control import Redrive, redrive_id
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
 from icav2_copy_batch.domain.job import Claim, Job, JobStatus, OpenJob
 from icav2_copy_batch.domain.schedule import Dispatched, Slots
 from icav2_copy_batch.domain.stops import Stops
+from icav2_copy_batch.stages.delay import Delay
 from icav2_copy_batch.stages.dispatch import Dispatch
 from icav2_copy_batch.stages.launch import Ended, Launch
+from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.prepare import Claimed
+from icav2_copy_batch.stages.publish import Publish
 from icav2_copy_batch.stages.search import Search
 from icav2_copy_batch.stages.verify import Verification, Verify
 from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome
 from tests import doubles
 from tests.doubles import table
-from tests.simulation.commands import Command
+from tests.simulation.commands import Command, Moment
 from tests.simulation.invariants import Broken
 from tests.simulation.run import Simulation
 from tests.simulation.scenario import Scenario, Submission, documented_scenario_of, with_stale_writers
@@ -268,6 +273,40 @@ def redrive_what_another_copy_redrives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doubles.Table, "mark_redriven", mark)
 
 
+def wait_for_nothing_of_a_paused_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the copy is cancelled, so that its jobs have to end."""
+
+    def anything_waits(self: Dispatch, within: timedelta) -> bool:
+        jobs = self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + within)
+        stops = self.table.stops()
+        return not all(stops.is_paused(each.copy_id, each.project) for each in (*self.table.backlogs(), *jobs))
+
+    monkeypatch.setattr(Dispatch, "anything_waits", anything_waits)
+
+
+def count_pauses_as_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Delay, "_not_paused", lambda self, waiting, before: list(waiting))
+
+
+def keep_the_pauses_of_what_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Publish, "_forget_stops", lambda self, copy: None)
+
+
+def redrive_under_the_id_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(self: Operate, request: Redrive) -> str:
+        return redrive_id(request.copy_id, request.job_id)
+
+    monkeypatch.setattr(Operate, "id_of_redrive", taken)
+
+
+def pause_projects_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "project_subject", lambda project_id: f"project {project_id.swapcase()}")
+
+
+def redrive_what_was_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "left", property(lambda job: list(job.sources)))
+
+
 def any_world(seed: int) -> Simulation:
     return Simulation(seed)
 
@@ -311,6 +350,37 @@ def world_of_redrives(seed: int) -> Simulation:
     return Simulation(seed, scenario, commands=commands)
 
 
+def world_of_cancels(seed: int) -> Simulation:
+    """A copy is cancelled as soon as it has begun."""
+    cancel = Command(1, {"command": "cancel", "copy_id": "copy-0"}, after=(Moment.TOLD, "copy-0"))
+    return Simulation(seed, calm(), commands=[cancel])
+
+
+def world_of_long_pauses(seed: int) -> Simulation:
+    """A project is paused for longer than a job may wait, by its id in capitals."""
+    drawn = calm()
+    subject = {"project_id": drawn.projects["to a"].upper()}
+    commands = [Command(0, {"command": "pause", **subject}), Command(5400, {"command": "resume", **subject}, True)]
+    submissions = [replace(each, at=60) for each in drawn.submissions]
+    return Simulation(seed, replace(drawn, submissions=submissions), commands=commands)
+
+
+def world_of_copies_called_as_redrives(seed: int) -> Simulation:
+    """A copy fails in part; somebody has called another one as its redrive would be called."""
+    a, b = "icav2://from a/run 0/file 0.txt", "icav2://from a/run/folder 0/"
+    bodies = [
+        {"manifest": {a: ["icav2://to a/out 0/"], b: ["icav2://to a/out 0/"]}, "copy_id": "c"},
+        {"manifest": {a: ["icav2://to a/out 1/"]}, "copy_id": "c.r1"},
+    ]
+    scenario = calm(
+        submissions=[Submission(0, body) for body in bodies],
+        scripts={"icav2://to a/out 0/": [Outcome(IcaStatus.PARTIALLY_SUCCEEDED, 1.0)]},
+        max_attempts=1,
+    )
+    redrive = {"command": "redrive", "copy_id": "c"}
+    return Simulation(seed, scenario, commands=[Command(60, redrive), Command(120, redrive, by_queue=True)])
+
+
 SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simulation], int]] = [
     (launch_again_at_once, any_world, 1200),
     (adopt_nothing, any_world, 1200),
@@ -326,6 +396,12 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (launch_what_is_stopped, any_world, 1201),
     (cancel_what_ica_was_asked_for, any_world, 1386),
     (redrive_what_another_copy_redrives, world_of_redrives, 1200),
+    (wait_for_nothing_of_a_paused_copy, any_world, 1375),
+    (count_pauses_as_delays, world_of_long_pauses, 1200),
+    (keep_the_pauses_of_what_has_settled, world_of_cancels, 1200),
+    (redrive_under_the_id_of_another, world_of_copies_called_as_redrives, 1200),
+    (pause_projects_as_they_are_written, world_of_long_pauses, 1200),
+    (redrive_what_was_copied, world_of_copies_called_as_redrives, 1200),
 ]
 """What is broken on purpose, and a seed from which on it is found soon. The rarest shows in one of a hundred."""
 
