@@ -356,6 +356,18 @@ def world_of_cancels(seed: int) -> Simulation:
     return Simulation(seed, calm(), commands=[cancel])
 
 
+def world_of_cancels_under_a_pause(seed: int) -> Simulation:
+    """A copy is cancelled and paused while ICA works on its job, which fails and comes late into the index."""
+    body = {"manifest": {"icav2://from a/run 0/file 0.txt": ["icav2://to a/out 0/"]}, "copy_id": "c"}
+    scenario = calm(
+        submissions=[Submission(0, body)],
+        scripts={"icav2://to a/out 0/": [Outcome(IcaStatus.FAILED, 30.0)]},
+        fault_rates={"index lags": 1.0},
+    )
+    asked = [{"command": "cancel", "copy_id": "c"}, {"command": "pause", "copy_id": "c"}]
+    return Simulation(seed, scenario, commands=[Command(15, each, after=(Moment.TOLD, "c")) for each in asked])
+
+
 def world_of_long_pauses(seed: int) -> Simulation:
     """A project is paused for longer than a job may wait, by its id in capitals."""
     drawn = calm()
@@ -396,7 +408,7 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (launch_what_is_stopped, any_world, 1201),
     (cancel_what_ica_was_asked_for, any_world, 1386),
     (redrive_what_another_copy_redrives, world_of_redrives, 1200),
-    (wait_for_nothing_of_a_paused_copy, any_world, 1375),
+    (wait_for_nothing_of_a_paused_copy, world_of_cancels_under_a_pause, 1200),
     (count_pauses_as_delays, world_of_long_pauses, 1200),
     (keep_the_pauses_of_what_has_settled, world_of_cancels, 1200),
     (redrive_under_the_id_of_another, world_of_copies_called_as_redrives, 1200),
