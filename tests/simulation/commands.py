@@ -105,7 +105,8 @@ def _redrive(rng: Random, scenario: Scenario, submission: Submission) -> tuple[S
     commands = list(_redrives(rng, submission))
     if rng.random() < 0.3:
         alike = {**rng.choice(scenario.submissions).body, "copy_id": redrive_id(_id(submission))}
-        alike.pop("task_token", None)
+        for key in ("task_token", "hold"):
+            alike.pop(key, None)
         at = submission.at + rng.choice([0.0, 600.0]) * rng.random()
         scenario = replace(scenario, submissions=[*scenario.submissions, Submission(at, alike)])
     return scenario, commands

@@ -34,6 +34,8 @@ class Stopped:
         """Subjects of pauses that were carried out, until somebody asks to resume them."""
         self.resumed: set[str] = set()
         """Subjects of which a resume was carried out, until somebody asks to pause them again."""
+        self.held = {str(each.body["copy_id"]) for each in world.scenario.submissions if each.body.get("hold")}
+        """Copies that are held until somebody asks to resume them."""
         self.told: set[str] = set()
         """Copies of which ``CopyStarted`` was put."""
         self._pausing: Counter[str] = Counter()
@@ -69,6 +71,8 @@ class Stopped:
             under_way = self._resuming if isinstance(request, Resume) else self._pausing
             under_way[subject] += 1
             (self.paused if isinstance(request, Resume) else self.resumed).discard(subject)
+            if isinstance(request, Resume):
+                self.held.discard(str(request.copy_id))
         try:
             yield
         finally:
@@ -96,12 +100,13 @@ class Stopped:
     # --- at each move of a job ---------------------------------------------------------------------------------------
 
     def check_claim(self, verb: str, job: Job) -> None:
-        """No job of a cancelled copy, or of what is paused, is claimed."""
+        """No job of a cancelled copy, or of what is paused or held, is claimed."""
         if verb != "claim_for_launch":
             return
         subjects = {ALL, copy_subject(job.copy_id), project_subject(str(job.ica_project_id))}
-        if job.copy_id in self.cancelled or subjects & self.paused:
-            self.world.broken.append(f"claimed although cancelled or paused: {job.copy_id}/{job.job_id}")
+        is_held = job.copy_id in self.held and not self.world.table.copies[job.copy_id].copy.redrive_of
+        if is_held or job.copy_id in self.cancelled or subjects & self.paused:
+            self.world.broken.append(f"claimed although cancelled, paused or held: {job.copy_id}/{job.job_id}")
 
     def check_intent(self, job: OpenJob) -> None:
         """Of a cancelled copy ICA is asked for nothing any more."""

@@ -17,11 +17,12 @@ import pytest
 from icav2_copy_batch.domain import control
 from icav2_copy_batch.domain.control import Redrive, redrive_id
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
-from icav2_copy_batch.domain.job import Claim, Job, JobStatus, OpenJob
+from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, OpenJob
 from icav2_copy_batch.domain.schedule import Dispatched, Slots
-from icav2_copy_batch.domain.stops import Stops
+from icav2_copy_batch.domain.stops import Paused, Stops, copy_subject
 from icav2_copy_batch.stages.delay import Delay
 from icav2_copy_batch.stages.dispatch import Dispatch
+from icav2_copy_batch.stages.ingest import Ingest
 from icav2_copy_batch.stages.launch import Ended, Launch
 from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.prepare import Claimed
@@ -292,6 +293,18 @@ def keep_the_pauses_of_what_has_settled(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Publish, "_forget_stops", lambda self, copy: None)
 
 
+def hold_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a copy were held once its jobs are written, and not when it is made."""
+    start = Ingest._start
+
+    def hold(self: Ingest, copy: Copy, *rest: Any) -> None:
+        start(self, copy, *rest)
+        if copy.paused_at:
+            self.table.pause(Paused(copy_subject(copy.copy_id), copy.paused_at), copy.copy_id)
+
+    monkeypatch.setattr(Ingest, "_start", hold)
+
+
 def redrive_under_the_id_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(self: Operate, request: Redrive) -> str:
         return redrive_id(request.copy_id, request.job_id)
@@ -368,6 +381,15 @@ def world_of_cancels_under_a_pause(seed: int) -> Simulation:
     return Simulation(seed, scenario, commands=[Command(15, each, after=(Moment.TOLD, "c")) for each in asked])
 
 
+def world_of_holds(seed: int) -> Simulation:
+    """A copy is held, and resumed as soon as it is there."""
+    drawn = calm()
+    submissions = [replace(each, body={**each.body, "hold": True}) for each in drawn.submissions]
+    bodies = [{"command": "resume", "copy_id": copy_id} for copy_id in ("copy-0", "copy-1")]
+    commands = [Command(0, body, after=(Moment.BEGUN, body["copy_id"])) for body in bodies]
+    return Simulation(seed, replace(drawn, submissions=submissions), commands=commands)
+
+
 def world_of_long_pauses(seed: int) -> Simulation:
     """A project is paused for longer than a job may wait, by its id in capitals."""
     drawn = calm()
@@ -411,6 +433,7 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (wait_for_nothing_of_a_paused_copy, world_of_cancels_under_a_pause, 1200),
     (count_pauses_as_delays, world_of_long_pauses, 1200),
     (keep_the_pauses_of_what_has_settled, world_of_cancels, 1200),
+    (hold_again, world_of_holds, 1200),
     (redrive_under_the_id_of_another, world_of_copies_called_as_redrives, 1200),
     (pause_projects_as_they_are_written, world_of_long_pauses, 1200),
     (redrive_what_was_copied, world_of_copies_called_as_redrives, 1200),
