@@ -76,9 +76,10 @@ class Commands:
 
     def check(self) -> None:
         """At every moment: give what was waiting for it, and check what is promised of pauses and cancels."""
-        for command in [each for each in self.awaits_moment if self._has_come(each)]:
-            self.awaits_moment.remove(command)
-            self._later(command.at, command)
+        if self.awaits_moment:
+            for command in [each for each in self.awaits_moment if self._has_come(each)]:
+                self.awaits_moment.remove(command)
+                self._later(command.at, command)
         self.stopped.check()
 
     def _is_there(self, copy_id: str, command: Command) -> bool:

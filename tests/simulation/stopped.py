@@ -117,7 +117,8 @@ class Stopped:
 
     def check(self) -> None:
         """What was resumed is not paused again by itself, and nobody is told of a delay of what was only paused."""
-        self._note_pauses()
+        if self._since or self.world.table.paused_items:
+            self._note_pauses()
         if again := self.resumed & self._since.keys():
             self.world.broken.append(f"paused, though nobody has asked for that since its resume: {again}")
         events = self.world.bus.events
