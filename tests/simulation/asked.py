@@ -29,12 +29,12 @@ TIDIES_UP_AFTER, TIDIES_UP_EVERY = 8000.0, 1200.0
 KINDS: dict[type[Request], str] = {Cancel: "cancel", Pause: "pause", Resume: "resume", Redrive: "redrive"}
 WAYS = ("function", "queue")
 MOMENTS = (
-    "none written yet",
+    "none written",
     *(status.value.lower() for status in (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)),
     "all ended",
-    "while ingest writes",
-    "while it is published",
-    "while ICA is down",
+    "ingest writes",
+    "publishing",
+    "ICA is down",
 )
 """When a command is carried out: the statuses of the jobs that it is about, and what is under way just then."""
 
@@ -101,6 +101,11 @@ class Commands:
                 return row is not None
             case Moment.TOLD:
                 return row is not None and copy_id in self.stopped.told
+            case Moment.AT_WORK:
+                return any(
+                    job.copy_id == copy_id and job.status in (JobStatus.LAUNCHING, JobStatus.RUNNING)
+                    for job in self.world.table.job_items.values()
+                )
             case Moment.SETTLED:
                 return row is not None and row.copy.is_settled
 
@@ -232,12 +237,12 @@ class Commands:
         statuses = {job.status for job in jobs}
         open_statuses = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
         there = {
-            "none written yet": bool(copies) and not jobs,
+            "none written": bool(copies) and not jobs,
             **{status.value.lower(): status in statuses for status in open_statuses},
             "all ended": bool(copies) and all(copy.is_settled for copy in copies),
-            "while ingest writes": any(not (copy.ingested_at or copy.is_settled) for copy in copies),
-            "while it is published": any(copy.is_settled and not copy.is_published for copy in copies),
-            "while ICA is down": self.world.engine.now < self.world.outage_until,
+            "ingest writes": any(not (copy.ingested_at or copy.is_settled) for copy in copies),
+            "publishing": any(copy.is_settled and not copy.is_published for copy in copies),
+            "ICA is down": self.world.engine.now < self.world.outage_until,
         }
         return [moment for moment, is_now in there.items() if is_now]
 

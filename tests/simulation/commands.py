@@ -21,6 +21,8 @@ class Moment(StrEnum):
     """Its item is there, and ingest is writing its jobs."""
     TOLD = "told"
     """``CopyStarted`` was put."""
+    AT_WORK = "at work"
+    """A job of it is being launched."""
     SETTLED = "settled"
     """No job is open, and it is to be published."""
 
@@ -124,13 +126,15 @@ def _redrives(rng: Random, submission: Submission) -> Iterator[Command]:
 def _sometime(rng: Random, scenario: Scenario, submission: Submission, body: Body) -> Command:
     """A moment for a command: any, or one at which something else is just under way."""
     copy_id = _id(submission)
-    match rng.choice(["any", "any", "while ingest writes", "during an outage", "while it is published"]):
+    match rng.choice(["any", "any", "while ingest writes", "while jobs are launched", "during an outage", "published"]):
         case "while ingest writes":
             return Command(rng.choice([0.0, 0.5, 5.0]) * rng.random(), body, after=(Moment.BEGUN, copy_id))
+        case "while jobs are launched":
+            return Command(rng.choice([0.0, 3.0, 15.0]) * rng.random(), body, after=(Moment.AT_WORK, copy_id))
         case "during an outage" if scenario.outages:
             start, seconds = rng.choice(scenario.outages)
             return Command(start + seconds * rng.random(), body)
-        case "while it is published":
+        case "published":
             return Command(rng.choice([0.0, 1.0]) * rng.random(), body, after=(Moment.SETTLED, copy_id))
     return Command(submission.at + rng.expovariate(1 / rng.choice([5, 60, 600])), body)
 

@@ -95,7 +95,7 @@ def _report(options: argparse.Namespace, counts: Counter[str], broken: dict[int,
 def _commands_table(counts: Counter[str]) -> Table:
     """How often each command was carried out, which way it came, and what was under way just then."""
     table = Table(title="commands, by the moments at which they were carried out")
-    table.add_column("command")
+    table.add_column("command", no_wrap=True)
     columns = ("in all", *MOMENTS)
     for moment in columns:
         table.add_column(moment, justify="right", no_wrap=True)
