@@ -279,8 +279,9 @@ def wait_for_nothing_of_a_paused_copy(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def anything_waits(self: Dispatch, within: timedelta) -> bool:
         jobs = self.table.jobs_in(JobStatus.QUEUED, due_before=self.clock() + within)
-        stops = self.table.stops()
-        return not all(stops.is_paused(each.copy_id, each.project) for each in (*self.table.backlogs(), *jobs))
+        stops, waiting = self.table.stops(), [(each.copy_id, each.project) for each in self.table.backlogs()]
+        waiting += [(job.copy_id, job.project) for job in jobs]
+        return not all(stops.is_paused(copy_id, project) for copy_id, project in waiting)
 
     monkeypatch.setattr(Dispatch, "anything_waits", anything_waits)
 
