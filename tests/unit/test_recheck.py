@@ -137,6 +137,23 @@ def test_a_folder_that_takes_too_long_is_unknown_and_the_next_answer_goes_on_aft
     assert world.verify() == {"copied": 3, "same": 2, "unknown": 1, "changed": [], "next_after": "000001"}
 
 
+def test_a_folder_for_which_others_have_left_too_little_time_is_compared_in_the_next_answer(world: World) -> None:
+    world.settle(jobs=2)
+    world.ica.add("/out 1/b", "/out 1/tree/c", "/out 1/tree/d")
+    world.ica.data["/out 1/a"] = IcaData("x1", "/out 1/a", "AVAILABLE", 7, "etag")
+    list_tree = world.ica.tree_pages
+
+    def slow(project_id: str, folder: str) -> Iterator[list[IcaData]]:
+        for page in list_tree(project_id, folder):
+            world.seconds_left -= 450
+            yield page
+
+    world.ica.tree_pages = slow  # type: ignore[method-assign]
+    assert world.verify() == {"copied": 3, "same": 3, "unknown": 0, "changed": [], "next_after": "000001"}
+    world.seconds_left = 900
+    assert world.verify(after="000001") == {"copied": 3, "same": 3, "unknown": 0, "changed": []}
+
+
 def test_of_what_nothing_was_kept_nothing_is_said(world: World) -> None:
     world.settle(kept={A: Fingerprint(7, "etag")})
     assert world.verify() == {"copied": 3, "same": 1, "unknown": 2, "changed": []}
