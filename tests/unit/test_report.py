@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from icav2_copy_batch.domain.ica import IcaData
 from icav2_copy_batch.domain.job import Copy, Job, JobStatus
 from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.report import page as pages
@@ -22,6 +23,8 @@ from icav2_copy_batch.domain.report.advice import advice
 from icav2_copy_batch.domain.report.files import FileEnd, Totals, ends_of
 from icav2_copy_batch.domain.report.page import Page, page_without_files
 from icav2_copy_batch.domain.report.places import beside, key_of
+from icav2_copy_batch.domain.source_faults import source_fault
+from icav2_copy_batch.domain.uri import parse_uri
 from tests.reports import (
     HOSTILE,
     RESULT_URI,
@@ -41,6 +44,8 @@ from tests.reports import (
 
 A, B, C = "icav2://from/a", "icav2://from/b", "icav2://from/c"
 TO = "icav2://to/1/"
+NOT_THERE = source_fault(parse_uri(A), None)
+ARCHIVED = source_fault(parse_uri(A), IcaData("fil.a", "/a", "ARCHIVED"))
 
 
 def told(job: Job) -> list[tuple[str, str, int | None, str | None, str | None]]:
@@ -363,11 +368,11 @@ def test_a_page_that_could_not_be_written_says_where_the_result_is() -> None:
     ("job", "words"),
     [
         (
-            ended_job(1, TO, [A], attempt(1, "REFUSED", 2, 5, ica_job_id=None, reason=f"the source {A} was not found")),
+            ended_job(1, TO, [A], attempt(1, "REFUSED", 2, 5, ica_job_id=None, reason=NOT_THERE)),
             "path",
         ),
         (
-            ended_job(1, TO, [A], attempt(1, "REFUSED", 2, 5, ica_job_id=None, reason="is ARCHIVED, not AVAILABLE")),
+            ended_job(1, TO, [A], attempt(1, "REFUSED", 2, 5, ica_job_id=None, reason=ARCHIVED)),
             "restore",
         ),
         (ended_job(1, TO, [A], attempt(1, "REFUSED", 2, 5, ica_job_id=None, reason="403")), "ICA refused"),

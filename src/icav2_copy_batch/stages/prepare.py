@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from icav2_copy_batch.domain.ica import SECONDS_TO_START, IcaData, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Job, LaunchRequest
+from icav2_copy_batch.domain.source_faults import source_fault
 from icav2_copy_batch.domain.spread import Spread
 from icav2_copy_batch.domain.uri import IcaUri
 from icav2_copy_batch.ports import Ica
@@ -241,7 +242,7 @@ def _by_project(uris: Iterable[IcaUri]) -> dict[str, list[str]]:
 def _sources(claim: Claimed, data: Found) -> list[IcaData]:
     """A job's sources, in order. Raises ``IcaRefused`` where some cannot be copied."""
     found = [(uri, _known(data[uri.project]).get(uri.path)) for uri in claim.sources]
-    faults = [fault for uri, source in found if (fault := _source_fault(uri, source))]
+    faults = [fault for uri, source in found if (fault := source_fault(uri, source))]
     if faults:
         more = f" (and {len(faults) - 1} more sources)" if len(faults) > 1 else ""
         raise IcaRefused(faults[0] + more)
@@ -252,11 +253,3 @@ def _known(answer: R | IcaError) -> R:
     if isinstance(answer, IcaError):
         raise answer
     return answer
-
-
-def _source_fault(uri: IcaUri, source: IcaData | None) -> str | None:
-    if source is None:
-        return f"the source {uri} was not found; check the path and its upper and lower case"
-    if source.status != "AVAILABLE":
-        return f"the source {uri} is {source.status}, not AVAILABLE; submit again when it is"
-    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from icav2_copy_batch.domain.job import Job, JobStatus
 from icav2_copy_batch.domain.outcomes import Finding
+from icav2_copy_batch.domain.source_faults import says_not_available, says_not_found
 
 REDRIVE = "icav2-copy redrive"
 
@@ -16,9 +17,9 @@ def advice(job: Job) -> str:
     last = job.attempts[-1] if job.attempts else None
     reason = job.reason or ""
     if last is None or last.ica_job_id is None:
-        if "was not found" in reason:
+        if says_not_found(reason):
             return f"ICA knows no such source. Correct the path in a new manifest; or, if it is there by now: {again}"
-        if "not AVAILABLE" in reason:
+        if says_not_available(reason):
             return f"Wait until ICA shows the source as AVAILABLE (restore it if it is archived), then: {again}"
         return f"ICA refused to start it, and would refuse it again as it is. Mend what ICA says, then: {again}"
     if last.outcome == Finding.MISMATCH:
