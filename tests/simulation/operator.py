@@ -8,7 +8,7 @@ from typing import Any
 from icav2_copy_batch.domain.ica import IcaError
 from icav2_copy_batch.domain.job import Job, JobStatus
 from icav2_copy_batch.domain.uri import nfc
-from icav2_copy_batch.stages.reconcile import NotForAPerson
+from icav2_copy_batch.stages.reconcile import DecisionRefused
 from local.simulator.model import Job as IcaJob
 from tests.simulation.aws import AwsTrouble
 from tests.simulation.world import World
@@ -69,7 +69,7 @@ class Operator:
                 reconcile.release(job.copy_id, job.job_id)
 
         def ended(result: Any) -> None:
-            if isinstance(result, Exception) and not isinstance(result, AwsTrouble | IcaError | NotForAPerson):
+            if isinstance(result, Exception) and not isinstance(result, AwsTrouble | IcaError | DecisionRefused):
                 self.world.broken.append(f"the operator's command ended with {result!r}")
 
         self.world.engine.start("operator", COMMAND_SECONDS, work, ended)

@@ -33,7 +33,7 @@ from icav2_copy_batch.operators.control import Control
 from icav2_copy_batch.operators.listing import Listing
 from icav2_copy_batch.operators.recheck import Recheck
 from icav2_copy_batch.stages.ingest import Ingest
-from icav2_copy_batch.stages.reconcile import NotForAPerson
+from icav2_copy_batch.stages.reconcile import DecisionRefused
 from tests import doubles
 from tests.doubles.ica import SmallIca
 
@@ -815,7 +815,7 @@ def test_a_person_decides_an_undecided_launch(world: World) -> None:
 
 def test_what_a_person_may_not_decide_is_refused_and_trouble_with_ica_is_told_as_such(world: World) -> None:
     world.submit()
-    world.reconcile.trouble = NotForAPerson("job 000001 is not undecided")
+    world.reconcile.trouble = DecisionRefused("job 000001 is not undecided")
     assert "not undecided" in world.refused("refused", "release", copy_id="run", job_id="000001")
     world.reconcile.trouble = IcaUnavailable("503")
     assert "try again" in world.refused("unavailable", "release", copy_id="run", job_id="000001")

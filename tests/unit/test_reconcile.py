@@ -20,7 +20,7 @@ from icav2_copy_batch.stages.reconcile import (
     LONGEST_UNDECIDED_SEARCH_AGAIN,
     UNDECIDED_SEARCH_AGAIN,
     UNREADABLE_FOR,
-    NotForAPerson,
+    DecisionRefused,
     Reconcile,
 )
 from icav2_copy_batch.stages.search import LISTS_LAG, LOST_ANSWER_AGE
@@ -421,11 +421,11 @@ def test_a_person_may_say_that_none_was_started() -> None:
 def test_a_person_decides_only_what_is_undecided() -> None:
     world = World()
     world.ica.show("one", world.asked_at, "a", "b")
-    with pytest.raises(NotForAPerson, match="not undecided"):
+    with pytest.raises(DecisionRefused, match="not undecided"):
         world.reconcile.adopt("run", "000001", "one")
-    with pytest.raises(NotForAPerson, match="not undecided"):
+    with pytest.raises(DecisionRefused, match="not undecided"):
         world.reconcile.release("run", "000001")
-    with pytest.raises(NotForAPerson, match="no job 000007"):
+    with pytest.raises(DecisionRefused, match="no job 000007"):
         world.reconcile.release("run", "000007")
 
 
@@ -437,7 +437,7 @@ def test_an_ica_job_that_cannot_be_the_one_is_not_adopted() -> None:
         world.job(), job_id="000009", status=JobStatus.RUNNING, ica_job_id="ours"
     )
     for ica_job_id, why in (("nobody", "shows no job"), ("elsewhere", "another project"), ("ours", "another attempt")):
-        with pytest.raises(NotForAPerson, match=why):
+        with pytest.raises(DecisionRefused, match=why):
             world.reconcile.adopt("run", "000001", ica_job_id)
     assert world.job().status is JobStatus.LAUNCHING
 
@@ -447,7 +447,7 @@ def test_an_ica_job_that_was_created_before_the_launch_is_not_adopted() -> None:
     world = undecided()
     first = world.asked_at - CLOCKS_APART
     world.ica.show_job("old", first - timedelta(milliseconds=1), COPY)
-    with pytest.raises(NotForAPerson, match="before this launch asked ICA"):
+    with pytest.raises(DecisionRefused, match="before this launch asked ICA"):
         world.reconcile.adopt("run", "000001", "old")
     world.ica.show_job("new", first, COPY)
     world.reconcile.adopt("run", "000001", "new")
@@ -459,7 +459,7 @@ def test_the_ica_job_of_the_job_that_is_redriven_is_not_adopted() -> None:
     former = replace(world.job(), ica_job_id="old").ended_attempt("FAILED", "disk full", world.asked_at)
     world.table.job_items["run", "000001"] = replace(world.job(), former=(former,))
     world.ica.show_job("old", world.asked_at, COPY)
-    with pytest.raises(NotForAPerson, match="another attempt"):
+    with pytest.raises(DecisionRefused, match="another attempt"):
         world.reconcile.adopt("run", "000001", "old")
 
 
@@ -476,7 +476,7 @@ def test_a_person_who_is_late_changes_nothing(say: str) -> None:
     world.table.get_job = moves_on_meanwhile  # type: ignore[method-assign]
     adopt: Callable[[str, str], None] = partial(world.reconcile.adopt, ica_job_id="theirs")
     decide = {"adopt": adopt, "release": world.reconcile.release}[say]
-    with pytest.raises(NotForAPerson, match="has changed its status"):
+    with pytest.raises(DecisionRefused, match="has changed meanwhile"):
         decide("run", "000001")
     assert (world.job().ica_job_id, world.queue.sent) == ("one", [])
 

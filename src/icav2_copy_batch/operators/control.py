@@ -39,7 +39,7 @@ from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.operators.show import Show, job_answer
 from icav2_copy_batch.ports import PollFunction, SubmissionQueue, Table
 from icav2_copy_batch.stages.operate import Operate
-from icav2_copy_batch.stages.reconcile import NotForAPerson
+from icav2_copy_batch.stages.reconcile import DecisionRefused
 
 if TYPE_CHECKING:
     from icav2_copy_batch.operators.doctor import Doctor
@@ -101,7 +101,7 @@ class Control:
             return _error(Failure.INVALID, f"the request is invalid: {refused}", refused.problems, refused.total)
         except CannotDo as error:
             return _error(error.failure, str(error), error.problems, error.total)
-        except NotForAPerson as error:
+        except DecisionRefused as error:
             return _error(Failure.REFUSED, str(error))
         except IcaRefused as error:
             return _error(Failure.REFUSED, f"ICA refuses it: {error}")

@@ -45,7 +45,7 @@ LAUNCH_DIED = Hold(HoldReason.LAUNCH_DIED, "its last launch ended without starti
 logger = logging.getLogger(__name__)
 
 
-class NotForAPerson(Exception):
+class DecisionRefused(Exception):
     """A person may not decide this as asked; the message says why, and what to do."""
 
 
@@ -76,26 +76,26 @@ class Reconcile:
     def adopt(self, copy_id: str, job_id: str, ica_job_id: str) -> None:
         """A person says that an undecided launch has started this ICA job, which is polled from now on.
 
-        Raises ``NotForAPerson`` where the launch is not undecided or ICA's job cannot be the one, and ``IcaError``.
+        Raises ``DecisionRefused`` where the launch is not undecided or ICA's job cannot be the one, and ``IcaError``.
         """
         job = self._undecided(copy_id, job_id)
         ica_job = self.ica.jobs([ica_job_id]).get(ica_job_id)
         if ica_job is None:
-            raise NotForAPerson(f"ICA shows no job {ica_job_id}: check the id")
+            raise DecisionRefused(f"ICA shows no job {ica_job_id}: check the id")
         if ica_job.project_id not in (None, job.ica_project_id):
-            raise NotForAPerson(f"ICA job {ica_job_id} belongs to another project than {job.ica_project_id}")
+            raise DecisionRefused(f"ICA job {ica_job_id} belongs to another project than {job.ica_project_id}")
         first, _ = window_of(job)
         if ica_job.created_at and ica_job.created_at < first:
             since = f"was created at {ica_job.created_at}, before this launch asked ICA"
-            raise NotForAPerson(f"ICA job {ica_job_id} {since}")
+            raise DecisionRefused(f"ICA job {ica_job_id} {since}")
         if ica_job_id in self._known([job]) or ica_job_id in self._ended_since(job):
-            raise NotForAPerson(f"ICA job {ica_job_id} belongs to another attempt or job of this stack")
+            raise DecisionRefused(f"ICA job {ica_job_id} belongs to another attempt or job of this stack")
         _raise_if_moved(job, self._adopt(job, ica_job))
 
     def release(self, copy_id: str, job_id: str) -> None:
         """A person says that an undecided launch has started nothing: its job goes back into the queue.
 
-        Raises ``NotForAPerson`` where the launch is not undecided.
+        Raises ``DecisionRefused`` where the launch is not undecided.
         """
         job = self._undecided(copy_id, job_id)
         _raise_if_moved(job, self._release(job))
@@ -103,9 +103,9 @@ class Reconcile:
     def _undecided(self, copy_id: str, job_id: str) -> Job:
         job = self.table.get_job(copy_id, job_id)
         if job is None:
-            raise NotForAPerson(f"copy {copy_id} has no job {job_id}")
+            raise DecisionRefused(f"copy {copy_id} has no job {job_id}")
         if job.status is not JobStatus.LAUNCHING or not job.undecided_since:
-            raise NotForAPerson(f"job {job_id} of copy {copy_id} is not undecided: there is nothing to decide")
+            raise DecisionRefused(f"job {job_id} of copy {copy_id} is not undecided: there is nothing to decide")
         return job
 
     def _due(self) -> Iterator[Job]:
@@ -214,7 +214,7 @@ class Reconcile:
 
 def _raise_if_moved(job: Job, happening: Happening) -> None:
     if happening is Happening.MOVED_ON:
-        raise NotForAPerson(f"job {job.job_id} of copy {job.copy_id} has changed its status meanwhile: check it again")
+        raise DecisionRefused(f"job {job.job_id} of copy {job.copy_id} has changed meanwhile: check it again")
 
 
 def _search_again(job: Job, now: datetime) -> datetime:
