@@ -12,6 +12,8 @@ from enum import Enum
 
 SECONDS_TO_START = 45.0
 """No call that starts a copy batch is made with less time left than this. The lease of the job's claim relies on it."""
+PROBE_PREFIX = ".iap_"
+"""How the names of ICA's probes begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ class IcaData:
     """The object's ETag, as the cloud provider made it. Some kinds of copy have another ETag than their source."""
     created_at: str | None = None
     """By our clock: UTC, ISO 8601 with ``Z``. None if ICA does not say, or if its clock is unknown."""
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it is one of the files that ICA leaves in folders which lie in a bucket of the customer's."""
+        return self.path.rpartition("/")[2].startswith(PROBE_PREFIX)
 
     def is_older_than(self, moment: datetime | None) -> bool:
         """Whether ICA says that this was created before a moment."""

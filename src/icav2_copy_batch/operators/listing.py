@@ -10,7 +10,6 @@ from icav2_copy_batch.domain.control import CannotDo, Failure, ListFiles
 from icav2_copy_batch.domain.ica import IcaData
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.ports import IcaTrees
-from icav2_copy_batch.stages.trees import NOISE_PREFIX
 
 MOST_FILES = 200_000
 """So many files are answered: their list takes some 40 MB, and a copy of so many takes a while to plan and to read."""
@@ -54,7 +53,7 @@ class Listing:
 
 def _note(found: dict[str, IcaData], data: IcaData) -> None:
     """Keep a file that was listed. Where two have one path, since ICA is deleting one, keep the AVAILABLE one."""
-    if data.path.rpartition("/")[2].startswith(NOISE_PREFIX):
+    if data.is_probe:
         return
     before = found.get(data.path)
     if before is None or before.status != "AVAILABLE":

@@ -22,7 +22,6 @@ from icav2_copy_batch.domain.spread import Spread
 from icav2_copy_batch.domain.uri import IcaUri, copied_into, parse_uri
 from icav2_copy_batch.ports import Ica, Table
 from icav2_copy_batch.stages.lookup import Found, look_up
-from icav2_copy_batch.stages.trees import NOISE_PREFIX
 
 MOST_SOURCES = 5000
 """After so many sources an answer ends, so that one call takes seconds; the next goes on after its last job."""
@@ -129,7 +128,7 @@ class Recheck:
         for page in self.ica.tree_pages(folder.project, folder.path):
             if self.seconds_left() < SECONDS_TO_LIST:
                 return Difference.UNKNOWN, "is too large"
-            there = [it for it in page if it.status != "DELETING" and not _name(it).startswith(NOISE_PREFIX)]
+            there = [it for it in page if it.status != "DELETING" and not it.is_probe]
             files += len(there)
             now += sum(it.size or 0 for it in there)
         if not files:
@@ -177,7 +176,3 @@ def _answer(copy: Copy, counts: dict[str, int], changed: Sequence[Changed], next
         for each in changed
     ]
     return {**counts, "changed": told, **({"next_after": next_after} if next_after else {})}
-
-
-def _name(data: IcaData) -> str:
-    return data.path.rpartition("/")[2]

@@ -19,8 +19,6 @@ from icav2_copy_batch.domain.ica import IcaData
 from icav2_copy_batch.domain.uri import IcaUri, nfc
 from icav2_copy_batch.ports import Ica
 
-NOISE_PREFIX = ".iap_"
-"""ICA leaves probes of this name in folders that lie in a bucket of the customer's."""
 MOST_FILES = 200_000
 """So many files has a portion: one invocation compares it also where ICA takes two seconds for a page of 1,000."""
 MOST_SUSPECTS = 20
@@ -155,7 +153,7 @@ class Walk:
         compared = seen_bytes = 0
         suspects: list[IcaData] = []
         for page in pages(here.source.project, here.source.path):
-            files = [data for data in page if not data.path.rpartition("/")[2].startswith(NOISE_PREFIX)]
+            files = [data for data in page if not data.is_probe]
             compared += len(files)
             seen_bytes += sum(data.size or 0 for data in files)
             self._is_empty = self._is_empty and not files
