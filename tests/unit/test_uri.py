@@ -9,6 +9,7 @@ from icav2_copy_batch.domain.uri import (
     IcaUri,
     UriError,
     copied_into,
+    folder_fault,
     is_project_id,
     parent_path,
     parse_uri,
@@ -31,6 +32,15 @@ LONGEST = "icav2://p/" + "x" * (MAX_URI_CHARACTERS - len("icav2://p/"))
 )
 def test_a_uri_is_taken_apart_into_project_and_path(text: str, project: str, path: str) -> None:
     assert parse_uri(text) == IcaUri(project, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("icav2://p/a/", None), ("icav2://p/", None), ("icav2://p/a", "is no folder: end it with /"),
+     ("icav2://p//", "has an empty path segment (//)"), ("p/", "does not start with icav2://")],
+)  # fmt: skip
+def test_a_folder_ends_with_a_slash(text: str, fault: str | None) -> None:
+    assert folder_fault(text) == fault
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from icav2_copy_batch.cli.program import AsJson, Program, StackName
 from icav2_copy_batch.cli.view import in_bytes
 from icav2_copy_batch.client import FileSummary, Manifest
 from icav2_copy_batch.client.errors import number
-from icav2_copy_batch.domain.uri import uri_fault
+from icav2_copy_batch.domain.uri import folder_fault
 
 MOST_NAMED = 20
 """So many files that cannot be copied now are named."""
@@ -110,7 +110,7 @@ def _opened(path: str) -> Iterator[TextIO]:
 def _folder(option: str, uri: str | None) -> str:
     if uri is None:
         raise typer.BadParameter(f"give --from and --to, or --csv; {option} is missing")
-    if fault := uri_fault(uri) or (None if uri.endswith("/") else "is no folder: end it with /"):
+    if fault := folder_fault(uri):
         raise typer.BadParameter(f"{option} {uri} {fault}")
     return uri
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from icav2_copy_batch.domain.problems import Problem, refuse_if_any
-from icav2_copy_batch.domain.uri import uri_fault
+from icav2_copy_batch.domain.uri import folder_fault, uri_fault
 
 SOURCE, DESTINATION = "source", "destination"
 
@@ -79,6 +79,6 @@ def _fault(row: Sequence[str], columns: Columns) -> str | None:
     source, destination = row[columns.source], row[columns.destination]
     if fault := uri_fault(source):
         return f"has the {SOURCE} {source!r}, which {fault}"
-    if fault := uri_fault(destination) or (None if destination.endswith("/") else "is no folder: end it with /"):
+    if fault := folder_fault(destination):
         return f"has the {DESTINATION} {destination!r}, which {fault}"
     return None

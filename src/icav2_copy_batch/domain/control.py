@@ -16,7 +16,7 @@ from icav2_copy_batch.domain.commands import COMMAND_KEY, Submit, is_copy_id, is
 from icav2_copy_batch.domain.job import CopyStatus
 from icav2_copy_batch.domain.problems import Problem, Refused, refuse_if_any, type_name
 from icav2_copy_batch.domain.stops import ALL, copy_subject, project_subject
-from icav2_copy_batch.domain.uri import is_project_id, uri_fault
+from icav2_copy_batch.domain.uri import folder_fault, is_project_id
 
 MAX_TEXT_CHARACTERS = 500
 MOST_PROJECTS = 100
@@ -339,7 +339,7 @@ def _is_project_id(value: object) -> bool:
 
 
 def _is_folder(value: object) -> bool:
-    return isinstance(value, str) and uri_fault(value) is None and value.endswith("/")
+    return isinstance(value, str) and folder_fault(value) is None
 
 
 _SUBJECTS = ("copy_id", "project_id", "project", "all")

@@ -14,7 +14,7 @@ from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import Attempt
 from icav2_copy_batch.domain.problems import Problem, Refused, refuse_if_any, type_name
 from icav2_copy_batch.domain.projects import Projects, UnknownProject
-from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, STEPS, is_plain, nfc, uri_fault
+from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, STEPS, folder_fault, is_plain, nfc, uri_fault
 
 Manifest = Mapping[str, Any]
 """Source → its destinations, as a client sent them. Whether these are a list of strings is checked here."""
@@ -260,9 +260,7 @@ def _source_fault(source: str) -> str | None:
 
 
 def _destination_fault(destination: str) -> str | None:
-    if fault := uri_fault(destination):
-        return fault
-    return None if destination[-1] == "/" else "is a destination, which must be a folder: end it with /"
+    return folder_fault(destination, "is a destination, which must be a folder: end it with /")
 
 
 def _name(source: str) -> str:

@@ -81,6 +81,11 @@ def uri_fault(text: str) -> str | None:
     return None
 
 
+def folder_fault(text: str, no_folder: str = "is no folder: end it with /") -> str | None:
+    """Why the text is not the URI of a folder, or None; ``no_folder`` where it is the URI of a file."""
+    return uri_fault(text) or (None if text.endswith("/") else no_folder)
+
+
 def nfc(path: str) -> str:
     """A path in NFC, the Unicode form in which paths are compared."""
     return path if path.isascii() else unicodedata.normalize("NFC", path)
