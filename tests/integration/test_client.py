@@ -37,6 +37,7 @@ from icav2_copy_batch.client import (
     WaitTimedOut,
 )
 from icav2_copy_batch.client.aws import LONGEST_INVOCATION_SECONDS
+from icav2_copy_batch.client.doctor import READ_LOG
 from icav2_copy_batch.client.stack import DEFAULT_PATH
 from icav2_copy_batch.client.submission import MESSAGE_BYTES, PLAIN_BYTES
 from icav2_copy_batch.domain.commands import read_submit
@@ -548,6 +549,21 @@ def test_a_control_function_that_does_not_answer_is_a_problem(client: CopyClient
     (found,) = client.doctor()
     assert "has failed" in found.what
     assert found.fix == "see its log, then try again"
+
+
+def test_where_an_error_names_no_fix_none_is_read_into_its_text(client: CopyClient, control: ScriptedControl) -> None:
+    said = "ICA is unavailable, try again: no route to it; 3 tries"
+    control.fail("doctor", "unavailable", said)
+    (found,) = client.doctor()
+    assert (found.what, found.fix) == (said, READ_LOG)
+
+
+def test_an_error_of_aws_has_its_code_and_a_fix(client: CopyClient, aws: AwsCalls) -> None:
+    aws.refuse("Invoke", "AccessDeniedException")
+    with pytest.raises(Unavailable) as raised:
+        client.status("run-42")
+    error = raised.value
+    assert (error.code, str(error)) == ("AccessDeniedException", f"{error.what}; {error.fix}")
 
 
 def test_a_stack_without_a_control_function_is_a_problem(aws: AwsCalls) -> None:

@@ -140,10 +140,10 @@ def asked(what: str, otherwise: str = TRY_AGAIN) -> Iterator[None]:
         yield
     except ClientError as error:
         todo = WHAT_TO_DO_BY_CODE.get(code_of(error), otherwise)
-        raise Unavailable(f"AWS did not {what}: {error}; {todo}") from error
+        raise Unavailable(f"AWS did not {what}: {error}", todo, code_of(error)) from error
     except BotoCoreError as error:
         todo = next((todo for kind, todo in WHAT_TO_DO.items() if isinstance(error, kind)), otherwise)
-        raise Unavailable(f"AWS did not {what}: {error}; {todo}") from error
+        raise Unavailable(f"AWS did not {what}: {error}", todo) from error
 
 
 def code_of(error: ClientError) -> str:

@@ -33,6 +33,7 @@ ERRORS: Mapping[str, type[CopyBatchError]] = {
 """The error of each kind. ``refused`` has problems besides, and so is any kind that a newer stack may have."""
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds before each further try of a call."""
+SEE_LOG = "see its log, then try again"
 MAY_BE_DONE = "it may have been carried out nevertheless: check before you try again"
 
 
@@ -65,7 +66,7 @@ class Control:
             text = answer["Payload"].read()
         if "FunctionError" in answer:
             said = text.decode(errors="replace")[:500]
-            raise Unavailable(f"the control function {self.function} has failed: {said}; see its log, then try again")
+            raise Unavailable(f"the control function {self.function} has failed: {said}", SEE_LOG)
         return self._read(text)
 
     def _invoke(self, payload: bytes, may_repeat: Callable[[Exception], bool]) -> Any:
@@ -88,7 +89,7 @@ class Control:
         try:
             return gzip.decompress(zipped)
         except (OSError, EOFError, zlib.error) as error:
-            raise Unavailable(f"{uri} does not hold a valid answer: {error}; {TRY_AGAIN}") from None
+            raise Unavailable(f"{uri} does not hold a valid answer: {error}", TRY_AGAIN) from None
 
     def _read(self, text: bytes) -> Mapping[str, Any]:
         answer = _object(text)

@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from botocore.exceptions import ClientError
 from botocore.session import Session
 
 from icav2_copy_batch.client.answers import (
@@ -33,10 +32,10 @@ from icav2_copy_batch.client.answers import (
     Verified,
     read,
 )
-from icav2_copy_batch.client.aws import Aws, asked, code_of
+from icav2_copy_batch.client.aws import Aws, asked
 from icav2_copy_batch.client.control import Control
 from icav2_copy_batch.client.doctor import examine
-from icav2_copy_batch.client.errors import Invalid, Refused
+from icav2_copy_batch.client.errors import Invalid, Refused, Unavailable
 from icav2_copy_batch.client.logs import Insights, Logs
 from icav2_copy_batch.client.manifest import Manifest, check_message
 from icav2_copy_batch.client.plan import Plan
@@ -258,8 +257,8 @@ class CopyClient:
         try:
             with asked(f"read s3://{bucket}/{key}"):
                 body = self.aws.s3.get_object(Bucket=bucket, Key=key)["Body"]
-        except Exception as error:
-            if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) == "NoSuchKey":
+        except Unavailable as error:
+            if error.code == "NoSuchKey":
                 why = "it has expired, or this stack does not write it"
                 raise Refused(f"copy {copy_id} has no report s3://{bucket}/{key}: {why}") from None
             raise

@@ -22,8 +22,7 @@ def examine(ask: Callable[[], Mapping[str, Any]]) -> list[HealthFinding]:
             HealthFinding("version", "problem", f"the stack is older than this program, {VERSION}: {error}", fix=DEPLOY)
         ]
     except CopyBatchError as error:
-        what, _, fix = str(error).rpartition("; ")
-        return [HealthFinding("control", "problem", what or fix, fix=fix if what else READ_LOG)]
+        return [HealthFinding("control", "problem", error.what, fix=error.fix or READ_LOG)]
     control = HealthFinding("control", "ok", "the control function answers")
     found = [read(HealthFinding, each) for each in answer.get("findings") or ()]
     return [control, _version(str(answer.get("version"))), *found]

@@ -9,7 +9,12 @@ from icav2_copy_batch.domain.problems import Problem
 
 
 class CopyBatchError(Exception):
-    """Any of the errors below."""
+    """Any of the errors below: what went wrong and, where that is known, a fix for it. Its text is both."""
+
+    def __init__(self, what: str, fix: str | None = None) -> None:
+        super().__init__(f"{what}; {fix}" if fix else what)
+        self.what = what
+        self.fix = fix
 
 
 class StackNotFound(CopyBatchError):
@@ -46,6 +51,11 @@ class Refused(CopyBatchError):
 
 class Unavailable(CopyBatchError):
     """AWS or ICA did not answer as it should, or this caller may not ask it. The message says which."""
+
+    def __init__(self, what: str, fix: str | None = None, code: str | None = None) -> None:
+        super().__init__(what, fix)
+        self.code = code
+        """AWS's code of its error, where it is one of AWS's."""
 
 
 class WaitTimedOut(CopyBatchError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from icav2_copy_batch.client.aws import Aws, asked, code_of
+from icav2_copy_batch.client.aws import TRY_AGAIN, Aws, asked, code_of
 from icav2_copy_batch.client.errors import Refused, Unavailable
 from icav2_copy_batch.client.waiting import Time
 
@@ -102,11 +102,11 @@ class Insights:
                 if self.time.monotonic() - began > GIVE_UP_SECONDS:
                     self.aws.logs.stop_query(queryId=query_id)
                     narrow = "ask for less with --since, or try again"
-                    raise Unavailable(f"a query of the logs did not end within {GIVE_UP_SECONDS:.0f} s; {narrow}")
+                    raise Unavailable(f"a query of the logs did not end within {GIVE_UP_SECONDS:.0f} s", narrow)
                 self.time.sleep(pause)
                 pause = min(pause * PAUSES_GROW, LONGEST_PAUSE)
             if answer["status"] != "Complete":
-                raise Unavailable(f"a query of the logs has ended as {answer['status']}; try again")
+                raise Unavailable(f"a query of the logs has ended as {answer['status']}", TRY_AGAIN)
             yield from answer["results"]
             while token := answer.get("nextToken"):
                 answer = self.aws.logs.get_query_results(queryId=query_id, nextToken=token)

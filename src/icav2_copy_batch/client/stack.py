@@ -6,10 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from botocore.exceptions import ClientError
-
 from icav2_copy_batch.client.aws import Aws, asked
-from icav2_copy_batch.client.errors import StackNotFound
+from icav2_copy_batch.client.errors import StackNotFound, Unavailable
 
 STACK_VARIABLE = "ICAV2_COPY_STACK"
 DEFAULT_PATH = "/icav2_copy_batch_utility"
@@ -28,7 +26,7 @@ class Stack:
         """One of the outputs. Raises ``StackNotFound`` where the stack has none of that name."""
         if value := self.outputs.get(name):
             return value
-        raise StackNotFound(f"the stack {self.name} has no output {name}; deploy the stack's newest version")
+        raise StackNotFound(f"the stack {self.name} has no output {name}", "deploy the stack's newest version")
 
 
 def find_stack(aws: Aws, name: str | None) -> Stack:
@@ -50,9 +48,9 @@ def _by_name(aws: Aws, name: str) -> Stack:
     try:
         with asked(f"describe the stack {name} in {aws.region}"):
             described = aws.cloudformation.describe_stacks(StackName=name)["Stacks"]
-    except Exception as error:
-        if isinstance(error.__cause__, ClientError) and "does not exist" in str(error.__cause__):
-            raise StackNotFound(f"there is no stack {name} in {aws.region}; {HOW_TO_NAME}") from None
+    except Unavailable as error:
+        if error.code == "ValidationError" and "does not exist" in error.what:
+            raise StackNotFound(f"there is no stack {name} in {aws.region}", HOW_TO_NAME) from None
         raise
     outputs = described[0].get("Outputs", []) if described else []
     return Stack(name, {each["OutputKey"]: each["OutputValue"] for each in outputs})
@@ -63,7 +61,7 @@ def _by_path(aws: Aws, path: str) -> Stack:
         pages = aws.ssm.get_paginator("get_parameters_by_path").paginate(Path=path)
         found = {_output_name(each["Name"]): each["Value"] for page in pages for each in page["Parameters"]}
     if not found:
-        raise StackNotFound(f"there are no SSM parameters below {path} in {aws.region}; {HOW_TO_NAME}")
+        raise StackNotFound(f"there are no SSM parameters below {path} in {aws.region}", HOW_TO_NAME)
     return Stack(path, found)
 
 

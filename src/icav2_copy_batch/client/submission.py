@@ -11,10 +11,8 @@ from datetime import datetime
 from gzip import compress
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from icav2_copy_batch.client.aws import Aws, asked, code_of
-from icav2_copy_batch.client.errors import Refused, number
+from icav2_copy_batch.client.aws import Aws, asked
+from icav2_copy_batch.client.errors import Refused, Unavailable, number
 from icav2_copy_batch.domain.problems import Problem
 from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, rejection_key
 
@@ -57,8 +55,8 @@ class Submissions:
             with asked(f"read s3://{self.bucket}/{rejection_key(copy_id)}"):
                 found = self.aws.s3.get_object(Bucket=self.bucket, Key=rejection_key(copy_id))
                 rejected = json.loads(found["Body"].read())
-        except Exception as error:
-            if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) in ("NoSuchKey", "404"):
+        except Unavailable as error:
+            if error.code in ("NoSuchKey", "404"):
                 return None
             raise
         if submission_id and rejected.get("submission_id") != submission_id:
