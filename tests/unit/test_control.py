@@ -293,6 +293,16 @@ def test_a_copy_is_shown_with_its_jobs_and_what_holds_them(world: World) -> None
     assert [job["job_id"] for job in world.ok("status", copy_id="run", failed=True)["jobs"]] == ["000001"]
 
 
+def test_what_shown_jobs_say_of_each_source_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of 1,000 files has 400 KB of it, and an answer is of up to 1,000 jobs."""
+    world.submit()
+    world.settle()
+    heavy = doubles.HeavyJobs(world.table)
+    monkeypatch.setattr(world.table, "jobs", heavy.jobs)
+    assert len(world.ok("status", copy_id="run", jobs=True)["jobs"]) == 3
+    assert heavy.kept == [0, 1, 1], "only of the one that was shown last"
+
+
 def test_jobs_are_shown_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("icav2_copy_batch.operators.show.MAX_LISTED", 2)
     world.submit()
