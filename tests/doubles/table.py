@@ -23,6 +23,7 @@ from icav2_copy_batch.domain.job import (
     JobStatus,
     LaunchRequest,
     ListedCopy,
+    OpenCopy,
     OpenJob,
     job_id_of,
     timestamp,
@@ -582,18 +583,14 @@ class Table:
         with self.line.request():
             return sorted(self.backlog_items.values(), key=lambda backlog: backlog.since)
 
-    def unpublished_copies(self, settled_before: datetime) -> list[str]:
+    def open_copies(self) -> list[OpenCopy]:
         with self.line.request():
             found = [
-                (row.due_at, copy_id)
+                OpenCopy(copy_id, row.due_at, row.copy.open_jobs, row.copy.settled_at)
                 for copy_id, row in self.copies.items()
-                if row.due_at
-                and row.copy.status is CopyStatus.OPEN
-                and row.copy.open_jobs == 0
-                and row.copy.settled_at
-                and row.copy.settled_at < timestamp(settled_before)
+                if row.due_at and row.copy.status is CopyStatus.OPEN
             ]
-        return [copy_id for _, copy_id in sorted(found)]
+        return sorted(found, key=lambda copy: (copy.submitted_at, copy.copy_id))
 
     def unfinished_copies(self, submitted_before: datetime) -> list[str]:
         with self.line.request():

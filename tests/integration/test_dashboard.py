@@ -99,12 +99,12 @@ def test_it_shows_every_function(metric: str) -> None:
     assert functions == {f"<{name}>" for name in RESOURCES if kind(name) == "AWS::Serverless::Function"}
 
 
-def test_it_shows_every_queue_and_every_dead_letter_queue() -> None:
-    """Of those that are emptied the age, of the others what lies in them."""
+def test_it_shows_where_submissions_wait_and_every_dead_letter_queue() -> None:
+    """The jobs of launch messages and of notifications are shown themselves, by status and age."""
     queues = {f"<{name}>" for name in RESOURCES if kind(name) == "AWS::SQS::Queue"}
     dead = {queue for queue in queues if "DeadLetter" in queue}
     of = {name: {each[3] for each in shown() if each[1] == name} for _, name, *_ in shown()}
-    assert of["ApproximateAgeOfOldestMessage"] == queues - dead
+    assert of["ApproximateAgeOfOldestMessage"] == {"<IngestQueue>"}
     assert of["ApproximateNumberOfMessagesVisible"] == dead
 
 
@@ -134,6 +134,13 @@ def test_its_queries_read_logs_of_the_functions_and_that_for_errors_all_of_them(
     for query in queries():
         groups = set(re.findall("SOURCE '(.*?)'", query))
         assert groups == logs if "ERROR" in query else set() < groups <= logs
+
+
+def test_it_shows_what_each_part_of_the_table_costs_to_write() -> None:
+    indexes = {index["IndexName"] for index in properties("CopyTable")["GlobalSecondaryIndexes"]}
+    written = [metric for metric in shown() if metric[1] == "ConsumedWriteCapacityUnits"]
+    assert {metric[5] for metric in written if len(metric) > 4} == indexes
+    assert len(written) == 1 + len(indexes)
 
 
 def test_its_widgets_lie_side_by_side() -> None:

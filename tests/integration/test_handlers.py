@@ -80,8 +80,12 @@ def test_a_manifest_goes_all_the_way(
     assert +metrics_in(capsys.readouterr().out) == {
         "SubmissionsAccepted": 1,
         "AttemptsStarted": 2,
+        "AttemptsSucceeded": 2,
         "JobsPassed": 2,
         "CopiesCompleted": 1,
+        "JobsRunning": 2 + 2,  # at each of two looks
+        "OldestJobAge": 10,  # at the second
+        "IcaCalls": sum(pipeline.ica.sim.calls.values()),
     }
 
 

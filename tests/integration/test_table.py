@@ -131,7 +131,7 @@ def test_a_read_that_fails_is_an_error(table: CopyTable, aws: AwsCalls) -> None:
     reads: list[Callable[[], object]] = [
         lambda: list(table.jobs("c")),
         lambda: table.jobs_in(JobStatus.RUNNING),
-        lambda: table.unpublished_copies(at(0)),
+        table.open_copies,
         lambda: table.unfinished_copies(at(0)),
         lambda: table.get_copy("c"),
         lambda: table.get_job("c", "000001"),

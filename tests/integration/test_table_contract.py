@@ -1545,7 +1545,7 @@ def test_jobs_of_all_copies_are_found_by_when_they_are_due(either_table: EitherT
     assert sorted(found(at(1001))) == sorted(every)
 
 
-def test_only_settled_copies_that_are_not_published_are_found(either_table: EitherTable) -> None:
+def test_only_copies_that_are_not_published_are_open_the_oldest_first(either_table: EitherTable) -> None:
     settle(either_table, "early", seconds=20)
     settle(either_table, "late", seconds=40)
     settle(either_table, "published", seconds=20)
@@ -1553,9 +1553,23 @@ def test_only_settled_copies_that_are_not_published_are_found(either_table: Eith
     create(either_table, copy_id="open")
     job, _ = create(either_table, total_jobs=2, copy_id="half")
     either_table.mark_passed(run(either_table, job), passed(job), at(20))
-    assert either_table.unpublished_copies(at(20)) == []
-    assert either_table.unpublished_copies(at(40)) == ["early"]
-    assert sorted(either_table.unpublished_copies(at(41))) == ["early", "late"]
+    either_table.create_copy(replace(copy_of(copy_id="later"), submitted_at=timestamp(at(10))))
+    copies = either_table.open_copies()
+    assert copies[-1].copy_id == "later"
+    assert sorted((each.copy_id, each.submitted_at, each.open_jobs) for each in copies) == [
+        ("early", timestamp(at(0)), 0),
+        ("half", timestamp(at(0)), 1),
+        ("late", timestamp(at(0)), 0),
+        ("later", timestamp(at(10)), 1),
+        ("open", timestamp(at(0)), 1),
+    ]
+
+    def unpublished(settled_before: datetime) -> list[str]:
+        return sorted(each.copy_id for each in copies if each.is_unpublished(settled_before))
+
+    assert unpublished(at(20)) == []
+    assert unpublished(at(40)) == ["early"]
+    assert unpublished(at(41)) == ["early", "late"]
 
 
 def test_only_copies_whose_jobs_may_not_all_be_written_are_found_to_be_unfinished(either_table: EitherTable) -> None:
@@ -1653,7 +1667,7 @@ def test_what_belongs_to_no_copy_shows_in_no_question_about_copies(either_table:
     (job,) = create(either_table)
     assert requeue(either_table, run(either_table, job))
     either_table.mark_ingested("c", at(1))
-    assert either_table.unpublished_copies(at(10_000)) == []
+    assert [copy.copy_id for copy in either_table.open_copies()] == ["c"]
     assert either_table.unfinished_copies(at(10_000)) == []
     assert [job.copy_id for status in JobStatus for job in either_table.jobs_in(status)] == ["c"]
 

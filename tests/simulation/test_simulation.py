@@ -231,7 +231,7 @@ def forget_what_was_taken_from_a_backlog(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def publish_nothing_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubles.Table, "unpublished_copies", lambda self, settled_before: [])
+    monkeypatch.setattr(doubles.Table, "open_copies", lambda self: [])
 
 
 def ignore_the_caps(monkeypatch: pytest.MonkeyPatch) -> None:

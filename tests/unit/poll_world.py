@@ -105,6 +105,8 @@ class World(doubles.World):
     settled: Happenings = field(default_factory=Happenings)
     """What became of launches whose end nobody saw."""
     delayed: int = 0
+    oldest: list[float] = field(default_factory=list)
+    """How old the oldest open job was, each time."""
 
     def submit(
         self,
@@ -162,6 +164,7 @@ class World(doubles.World):
             settle_launches=self.settle_launches,
             dispatch=self.dispatch,
             publish=self.publisher,
+            note_oldest=self.oldest.append,
             report_delays=lambda: self.delayed,
             clock=self.clock,
             seconds_left=lambda: self.seconds_left,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -38,9 +39,11 @@ class World(doubles.World):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.bus = FailingBus()
+        self.jobs: list[Mapping[JobStatus, int]] = []
 
     def report(self) -> int:
-        return Delay(table=self.table, bus=self.bus, clock=self.clock, limit=LIMIT).report()
+        note = self.jobs.append
+        return Delay(table=self.table, bus=self.bus, clock=self.clock, limit=LIMIT, note_jobs=note).report()
 
     def submit(self, copy_id: str = "run", jobs: int = 1, ingested: bool = True) -> list[Job]:
         created = self.create(*(f"icav2://to/{copy_id}/{number}/" for number in range(jobs)), copy_id=copy_id)
@@ -82,6 +85,16 @@ class World(doubles.World):
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+def test_it_tells_how_many_jobs_are_in_each_status_since_it_reads_them_anyway(world: World) -> None:
+    queued, launching, running = world.submit(jobs=3)
+    world.launch(launching)
+    world.run(running)
+    world.table.create_backlogs([Backlog("run", "to", 1, 7, timestamp(world.clock()))])
+    world.report()
+    assert world.jobs == [{JobStatus.QUEUED: 5, JobStatus.LAUNCHING: 1, JobStatus.RUNNING: 1}]
+    assert queued.job_id == "000001"
 
 
 @pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING])

@@ -318,7 +318,9 @@ def test_while_ica_notifies_the_poller_asks_seldom(world: World) -> None:
 
 def test_a_notification_has_ica_asked_about_all_that_runs_in_one_call(world: World) -> None:
     first, second = (world.run(job, "SUCCEEDED") for job in world.submit(jobs=2))
-    assert world.poller().poll_notified("this one", {str(first.ica_job_id)}) == Happenings({Happening.PASSED: 2})
+    assert world.poller().poll_notified("this one", {str(first.ica_job_id)}) == Happenings(
+        {Happening.PASSED: 2, Happening.ATTEMPT_SUCCEEDED: 2}
+    )
     assert len(world.ica.called("jobs")) == 1
     assert world.now(second).status is JobStatus.PASSED
 
@@ -342,7 +344,9 @@ def test_of_notifications_that_come_together_one_has_ica_asked(world: World) -> 
         sleep(seconds)
 
     world.sleep = another_comes  # type: ignore[method-assign]
-    assert world.poller().poll_notified("this one", {str(first.ica_job_id)}) == Happenings({Happening.PASSED: 2})
+    assert world.poller().poll_notified("this one", {str(first.ica_job_id)}) == Happenings(
+        {Happening.PASSED: 2, Happening.ATTEMPT_SUCCEEDED: 2}
+    )
     assert others == [Happenings()]
     assert len(world.ica.called("jobs")) == 1
 
@@ -371,7 +375,9 @@ def test_a_notification_that_is_ahead_of_our_own_note_is_kept_for_a_moment(world
         world.ica.jobs_there["ica-job"] = IcaJob("ica-job", "SUCCEEDED")
 
     world.sleep = note_meanwhile  # type: ignore[method-assign]
-    assert world.poller().poll_notified("this one", {"ica-job"}) == Happenings({Happening.PASSED: 1})
+    assert world.poller().poll_notified("this one", {"ica-job"}) == Happenings(
+        {Happening.PASSED: 1, Happening.ATTEMPT_SUCCEEDED: 1}
+    )
 
 
 def test_a_slot_that_a_notification_frees_goes_to_who_waits_for_it(world: World) -> None:
@@ -441,3 +447,20 @@ def test_a_triggered_poller_tries_once_more_where_there_is_nothing_yet(world: Wo
 
     world.sleep = start_meanwhile  # type: ignore[method-assign]
     assert world.poll(triggered=True)[Happening.PASSED] == 1
+
+
+# --- what is shown of all that is open -------------------------------------------------------------------------------
+
+
+def test_each_call_by_the_schedule_tells_the_age_of_the_oldest_open_job(world: World) -> None:
+    world.poll()
+    assert world.oldest == [], "nothing is open"
+    world.settle("settled")
+    world.clock.forward(seconds=100)
+    world.submit("old")
+    world.clock.forward(seconds=20)
+    world.submit("new")
+    world.poll()
+    assert world.oldest == [20]
+    world.poll(triggered=True)
+    assert world.oldest == [20], "a launch has called the poller"

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from icav2_copy_batch.domain.job import Job, JobStatus, LaunchRequest, job_id_of
 from icav2_copy_batch.domain.manifest import PlannedJob
-from icav2_copy_batch.domain.schedule import CLOCKS_APART, FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
+from icav2_copy_batch.domain.schedule import (
+    CLOCKS_APART,
+    FOLDER_REST,
+    Backlog,
+    Slots,
+    Waiting,
+    backlogs_of,
+    jobs_by_status,
+)
 from icav2_copy_batch.domain.schedule import choose as choose_from_runs
 
 PROJECTS, COPIES = "pqr", "abcd"
@@ -166,3 +175,15 @@ def test_where_as_many_are_in_flight_as_may_be_or_more_none_is_chosen() -> None:
 def test_a_folder_rests_for_longer_than_clocks_are_apart_both_ways() -> None:
     """An ICA job of the copy before, by a clock that is late, and a claim, by one that is early."""
     assert FOLDER_REST >= 2 * CLOCKS_APART
+
+
+# --- how many there are ----------------------------------------------------------------------------------------------
+
+
+def test_each_open_job_is_counted_once() -> None:
+    """One moved on while the statuses were read, and two of those in flight stand in their backlog still."""
+    first, second, other = (flying(job(copy_id, number)) for copy_id, number in (("a", 1), ("a", 2), ("b", 3)))
+    backlogs = [Backlog("a", "p", 2, 9, ""), Backlog("b", "p", 1, 4, ""), Backlog("c", "p", 1, 1, "")]
+    jobs = [replace(first, status=JobStatus.LAUNCHING), second, first, other]
+    assert jobs_by_status(jobs, backlogs) == {JobStatus.RUNNING: 3, JobStatus.QUEUED: 7 + 3 + 1}
+    assert jobs_by_status([], []) == {}

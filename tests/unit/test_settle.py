@@ -441,7 +441,8 @@ def test_that_icas_job_has_ended_is_noted_once_however_often_its_files_are_compa
 def test_files_that_are_awaited_hold_up_no_other_job(world: World) -> None:
     _, other = succeeds_too_early(world, jobs=2)
     del world.reports.wrong[other.key]
-    assert world.poll() == Happenings({Happening.AWAITED: 1, Happening.PASSED: 1})
+    ends = {Happening.PASSED: 1, Happening.ATTEMPT_SUCCEEDED: 1}
+    assert world.poll() == Happenings({Happening.AWAITED: 1, **ends})
 
 
 # --- trees -----------------------------------------------------------------------------------------------------------
@@ -569,7 +570,8 @@ def test_what_cannot_be_compared_in_one_project_does_not_keep_another_from_movin
         return ask(jobs)
 
     world.reports.faults = break_down  # type: ignore[method-assign]
-    assert world.poll() == Happenings({Happening.PASSED: 1, Happening.NOT_MOVED: 1})
+    ends = {Happening.PASSED: 1, Happening.ATTEMPT_SUCCEEDED: 1}
+    assert world.poll() == Happenings({**ends, Happening.NOT_MOVED: 1})
     assert (world.now(odd).status, world.now(plain).status) == (JobStatus.RUNNING, JobStatus.PASSED)
 
 
@@ -634,3 +636,28 @@ def test_a_job_that_moves_on_between_reading_and_writing_is_not_moved(
     assert world.poll()[Happening.MOVED_ON] == 1
     assert (world.now(running).status, world.now(running).attempt) == (JobStatus.QUEUED, 2)
     assert world.queue.sent == []
+
+
+# --- what is counted -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ica_status", "counted"),
+    [
+        ("SUCCEEDED", Happening.ATTEMPT_SUCCEEDED),
+        ("PARTIALLY_SUCCEEDED", Happening.ATTEMPT_PARTLY_SUCCEEDED),
+        ("FAILED", Happening.ATTEMPT_FAILED),
+        ("STOPPED", Happening.ATTEMPT_FAILED),
+    ],
+)
+@pytest.mark.parametrize("max_attempts", [1, 2])
+def test_each_attempt_is_counted_by_how_it_ended_also_the_last(
+    world: World, ica_status: str, counted: Happening, max_attempts: int
+) -> None:
+    world.max_attempts = max_attempts
+    (job,) = world.submit(options=CopyOptions("OVERWRITE"))
+    world.run(job, ica_status)
+    attempts = [Happening.ATTEMPT_SUCCEEDED, Happening.ATTEMPT_PARTLY_SUCCEEDED, Happening.ATTEMPT_FAILED]
+    happened = world.poll()
+    assert {each: happened[each] for each in attempts if happened[each]} == {counted: 1}
+    assert not any(world.poll()[each] for each in attempts), "nobody counts it again"

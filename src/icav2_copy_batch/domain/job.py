@@ -260,6 +260,21 @@ class OpenJob:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenCopy:
+    """What the table's index of what is open shows of a copy that is not published. It may be some seconds old."""
+
+    copy_id: str
+    submitted_at: str
+    open_jobs: int
+    settled_at: str | None = None
+    """When its last job ended so far."""
+
+    def is_unpublished(self, settled_before: datetime) -> bool:
+        """Whether all of its jobs had ended before this moment."""
+        return not self.open_jobs and self.settled_at is not None and self.settled_at < timestamp(settled_before)
+
+
+@dataclass(frozen=True, slots=True)
 class Job(OpenJob):
     """One destination folder and its sources, as its item has it."""
 

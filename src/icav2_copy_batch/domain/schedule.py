@@ -10,7 +10,7 @@ from heapq import heapify, heappop, heapreplace
 from itertools import groupby
 
 from icav2_copy_batch.domain.happening import Happening, Happenings
-from icav2_copy_batch.domain.job import LaunchRequest, OpenJob, job_id_of
+from icav2_copy_batch.domain.job import JobStatus, LaunchRequest, OpenJob, job_id_of
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.uri import parse_uri
 
@@ -84,6 +84,23 @@ def backlogs_of(copy_id: str, planned: Sequence[PlannedJob], since: str) -> list
         first, last = last + 1, last + sum(1 for _ in jobs)
         backlogs.append(Backlog(copy_id, project, first, last, since))
     return backlogs
+
+
+def jobs_by_status(jobs: Iterable[OpenJob], backlogs: Iterable[Backlog]) -> Counter[JobStatus]:
+    """How many jobs there are in each status, of all that are open and all backlogs; each is counted once.
+
+    A job that moved on while they were read may be among the jobs twice. One that was just sent its message may be in a
+    backlog still.
+    """
+    seen = {job.key: job.status for job in jobs}
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for copy_id, job_id in seen:
+        numbers[copy_id].append(int(job_id))
+    counts = Counter(seen.values())
+    for each in backlogs:
+        taken = sum(each.next <= number <= each.last for number in numbers[each.copy_id])
+        counts[JobStatus.QUEUED] += each.last + 1 - each.next - taken
+    return counts
 
 
 def choose(

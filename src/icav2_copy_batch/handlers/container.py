@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +28,7 @@ from icav2_copy_batch.adapters.bucket import ManifestBucket
 from icav2_copy_batch.adapters.ica.pacing import Pacing
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.deployed import Names
-from icav2_copy_batch.domain.job import Clock
+from icav2_copy_batch.domain.job import Clock, JobStatus
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
@@ -172,10 +173,18 @@ class Container:
         self.machine = machine or Machine()
         self.metrics: ports.Metrics = metrics
         self._ends_at = float("inf")
+        self._counting = threading.Lock()
+        self._ica_calls = 0
 
     def begin(self, context: LambdaContext) -> None:
         """Note when the invocation under way has to end. Lambda runs one at a time in a container."""
         self._ends_at = self.machine.monotonic() + context.get_remaining_time_in_millis() / 1000
+
+    def end(self) -> None:
+        """Emit what was counted of the invocation under way."""
+        with self._counting:
+            calls, self._ica_calls = self._ica_calls, 0
+        self.metrics.add_metric("IcaCalls", "Count", calls)
 
     def seconds_left(self) -> float:
         """Seconds until the invocation under way has to end."""
@@ -192,6 +201,21 @@ class Container:
     def count_cancelled(self, jobs: int) -> None:
         """Count jobs that have ended by a cancel, whichever function has ended them."""
         self.metrics.add_metric("JobsCancelled", "Count", jobs)
+
+    def show_jobs(self, jobs: Mapping[JobStatus, int]) -> None:
+        """Emit how many jobs there are in each status now."""
+        self.metrics.add_metric("JobsQueued", "Count", jobs[JobStatus.QUEUED])
+        self.metrics.add_metric("JobsLaunching", "Count", jobs[JobStatus.LAUNCHING])
+        self.metrics.add_metric("JobsRunning", "Count", jobs[JobStatus.RUNNING])
+
+    def show_oldest(self, seconds: float) -> None:
+        """Emit the age of the oldest open job."""
+        self.metrics.add_metric("OldestJobAge", "Seconds", seconds)
+
+    def count_ica_call(self) -> None:
+        """Count a request to ICA. Several threads make them."""
+        with self._counting:
+            self._ica_calls += 1
 
     # --- adapters ----------------------------------------------------------------------------------------------------
 
@@ -268,6 +292,7 @@ class Container:
             jitter=self.machine.jitter,
             spread=self.machine.spread,
             pacing=self.pacing,
+            count=self.count_ica_call,
             **self.http_options(),
         )
 
@@ -352,7 +377,13 @@ class Container:
             max_attempts=self.settings.max_attempts,
             spread=spread,
         )
-        delay = Delay(table=self.table, bus=self.bus, clock=clock, limit=self.settings.delayed_after)
+        delay = Delay(
+            table=self.table,
+            bus=self.bus,
+            clock=clock,
+            limit=self.settings.delayed_after,
+            note_jobs=self.show_jobs,
+        )
         return Poll(
             table=self.table,
             ica=self.ica,
@@ -360,6 +391,7 @@ class Container:
             settle_launches=self.reconcile.settle_unknown_launches,
             dispatch=self.dispatch,
             publish=self.publish,
+            note_oldest=self.show_oldest,
             report_delays=delay.report,
             clock=clock,
             seconds_left=self.seconds_left,
@@ -500,7 +532,10 @@ def on_lambda(
     def handler(event: Event, context: LambdaContext) -> Answer:
         mine = container()
         mine.begin(context)
-        return handle(event, context, mine)
+        try:
+            return handle(event, context, mine)
+        finally:
+            mine.end()
 
     return handler
 

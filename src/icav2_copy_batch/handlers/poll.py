@@ -14,8 +14,11 @@ METRICS: dict[Happening, str | None] = {
     Happening.AWAITED: None,
     Happening.PASSED: "JobsPassed",
     Happening.PART_PASSED: None,  # its job is counted when it ends
-    Happening.REQUEUED: "AttemptsFailed",
+    Happening.REQUEUED: None,  # its attempt is counted
     Happening.GIVEN_UP: "JobsFailed",
+    Happening.ATTEMPT_SUCCEEDED: "AttemptsSucceeded",
+    Happening.ATTEMPT_PARTLY_SUCCEEDED: "AttemptsPartlySucceeded",
+    Happening.ATTEMPT_FAILED: "AttemptsFailed",
     Happening.MOVED_ON: None,  # whoever moved it has counted that
     Happening.NOT_MOVED: "JobsNotMoved",
     Happening.SENT: None,  # each job has one

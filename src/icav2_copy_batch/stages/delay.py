@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from icav2_copy_batch.domain import events as documents
 from icav2_copy_batch.domain.job import Clock, JobStatus, OpenJob, timestamp
-from icav2_copy_batch.domain.schedule import Backlog
+from icav2_copy_batch.domain.schedule import Backlog, jobs_by_status
 from icav2_copy_batch.domain.stops import copy_subject, pause_subjects
 from icav2_copy_batch.ports import Bus, Table
 
@@ -34,6 +34,8 @@ class Delay:
     clock: Clock
     limit: timedelta
     """How long a job may stay in one status."""
+    note_jobs: Callable[[Mapping[JobStatus, int]], None]
+    """Told how many jobs there are in each status that is open: it has read them anyway."""
 
     def report(self) -> int:
         """Put one event for each copy that takes too long; how many jobs, or copies without such jobs, that are now."""
@@ -57,7 +59,9 @@ class Delay:
             if job.status is not JobStatus.QUEUED or job in queued:
                 delayed[job.copy_id].append(job)
         in_turn = {job.copy_id for job in jobs}
-        old = [each for each in self.table.backlogs() if each.since < timestamp(before)]
+        backlogs = self.table.backlogs()
+        self.note_jobs(jobs_by_status(jobs, backlogs))
+        old = [each for each in backlogs if each.since < timestamp(before)]
         never_in_turn = self._not_paused([each for each in old if each.copy_id not in in_turn], before)
         for copy_id in [*self.table.unfinished_copies(before), *(each.copy_id for each in never_in_turn)]:
             delayed[copy_id] += []

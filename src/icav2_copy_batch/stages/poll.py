@@ -86,6 +86,8 @@ class Poll:
     """Settles launches whose end nobody saw: see ``reconcile``."""
     dispatch: Dispatcher
     publish: Publisher
+    note_oldest: Callable[[float], None]
+    """Told how many seconds ago the oldest copy that has open jobs was submitted, if there is one."""
     report_delays: Callable[[], int]
     """Reports what takes too long, and says how much that is: see ``delay``."""
     clock: Clock
@@ -156,14 +158,18 @@ class Poll:
 
     def _see_to_overdue_copies(self) -> Happenings:
         """What has waited for a minute may wait for another: done once for each call by the schedule."""
-        happened = self._publish_forgotten()
+        copies = self.table.open_copies()
+        if oldest := min((copy.submitted_at for copy in copies if copy.open_jobs), default=None):
+            self.note_oldest((self.clock() - datetime.fromisoformat(oldest)).total_seconds())
+        before = self.clock() - UNPUBLISHED_AGE
+        happened = self._publish_forgotten([copy.copy_id for copy in copies if copy.is_unpublished(before)])
         self.publish.keep_tasks()
         happened[Happening.DELAYED] += self.report_delays()
         return happened
 
-    def _publish_forgotten(self) -> Happenings:
+    def _publish_forgotten(self, copy_ids: Iterable[str]) -> Happenings:
         happened = Happenings()
-        for number, copy_id in enumerate(self.table.unpublished_copies(self.clock() - UNPUBLISHED_AGE)):
+        for number, copy_id in enumerate(copy_ids):
             if number and self.seconds_left() < SECONDS_TO_PUBLISH:
                 break  # the next call has all of its time
             logger.warning("the stream did not publish a copy", extra={"copy_id": copy_id})

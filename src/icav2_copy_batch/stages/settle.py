@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from icav2_copy_batch.domain.happening import Happening, Happenings
-from icav2_copy_batch.domain.ica import IcaError, IcaJob, Verdict, verdict_of
+from icav2_copy_batch.domain.ica import PARTIALLY_SUCCEEDED, IcaError, IcaJob, Verdict, verdict_of
 from icav2_copy_batch.domain.job import ALL_THERE, NEXT_ATTEMPT, Attempt, Clock, Job, JobKey, OpenJob
 from icav2_copy_batch.domain.outage import OUTAGE, wait_in_outage
 from icav2_copy_batch.domain.outcomes import NOT_YET, Finding, Fingerprint, SourceOutcome
@@ -172,10 +172,10 @@ class Settle:
             logger.exception("jobs not compared", extra={"projects": projects})
             return Happenings({Happening.NOT_MOVED: len(group)})
 
-        def move(each: EndedJob) -> Happening:
+        def move(each: EndedJob) -> Happenings:
             return _guarded(each, lambda: self._move(each, found[each.job.key], outages))
 
-        happened = Happenings(self.spread(move, group))
+        happened = sum(self.spread(move, group), Happenings())
         self._defer(projects, is_askable=not happened[Happening.UNREADABLE])
         return happened
 
@@ -194,26 +194,27 @@ class Settle:
         """Move jobs whose folders have to be compared, one after the other, as far as time allows."""
         until = self.clock() + timedelta(seconds=min(seconds, max(self.seconds_left() - SECONDS_KEPT, 0.0)))
 
-        def move(each: EndedJob) -> Happening:
+        def move(each: EndedJob) -> Happenings:
             return _guarded(each, lambda: self._settle_tree(each, lambda: self.clock() < until, outages))
 
         # What has only begun comes first, so that nothing small waits for what is large.
-        return Happenings(move(each) for each in sorted(ended, key=lambda each: self.verify.pages_listed(each.job)))
+        by_size = sorted(ended, key=lambda each: self.verify.pages_listed(each.job))
+        return sum(map(move, by_size), Happenings())
 
-    def _settle_tree(self, each: EndedJob, has_time: Callable[[], bool], outages: set[str]) -> Happening:
+    def _settle_tree(self, each: EndedJob, has_time: Callable[[], bool], outages: set[str]) -> Happenings:
         job, projects = each.job, each.projects
         if self._is_deferred(projects):
-            return Happening.UNREADABLE
+            return Happenings([Happening.UNREADABLE])
         try:
             trees = self.verify.compare_trees(job, has_time)
         except IcaError as error:
             logger.warning("ICA could not be asked for trees", extra=fields_of(job, reason=str(error)))
             self._defer(projects, is_askable=False)
-            return Happening.UNREADABLE
+            return Happenings([Happening.UNREADABLE])
         if trees.wrong is None:
             now = self.clock()
             self.table.note_comparison(job, now, now if trees.has_older else None, trees.up_to)
-            return Happening.COMPARING
+            return Happenings([Happening.COMPARING])
         found = self._compare([each])[job.key].with_trees(trees)
         self._defer(projects, is_askable=found.wrong is not None)
         return self._move(each, found, outages)
@@ -231,7 +232,7 @@ class Settle:
 
     # --- what is changed ----------------------------------------------------------------------------------------------
 
-    def _move(self, each: EndedJob, found: Findings, outages: set[str]) -> Happening:
+    def _move(self, each: EndedJob, found: Findings, outages: set[str]) -> Happenings:
         """Make the move that is decided."""
         job = each.job
         match decide(each, found, self.clock(), self.max_attempts):
@@ -243,9 +244,9 @@ class Settle:
                 return self._await(job, wrong[0], found.up_to)
             case None:
                 logger.warning("ICA could not be asked for the copied files", extra=fields_of(job))
-                return Happening.UNREADABLE
+                return Happenings([Happening.UNREADABLE])
 
-    def _pass(self, job: Job, passed: Passed, right: Mapping[str, Fingerprint]) -> Happening:
+    def _pass(self, job: Job, passed: Passed, right: Mapping[str, Fingerprint]) -> Happenings:
         """The job has passed, or goes on with its next part."""
         now = self.clock()
         if job.later:
@@ -254,16 +255,16 @@ class Settle:
         ended = job.ended_attempt(passed.outcome, passed.reason, now, fingerprints=right)
         return _log(Happening.PASSED, job, ended, self.table.mark_passed(job, ended, now))
 
-    def _await(self, job: Job, wrong: SourceOutcome, up_to: str | None) -> Happening:
+    def _await(self, job: Job, wrong: SourceOutcome, up_to: str | None) -> Happenings:
         """Compare the files again in a while."""
         now = self.clock()
         since = datetime.fromisoformat(job.mismatch_since) if job.mismatch_since else now
         logger.info("files are not there yet", extra=fields_of(job, reason=wrong.reason))
         pause = min(max((now - since).total_seconds() * AWAITED_SHARE, FIRST_AWAITED_SECONDS), LONGEST_AWAITED_SECONDS)
         self.table.note_comparison(job, now + timedelta(seconds=pause), since, up_to)
-        return Happening.AWAITED
+        return Happenings([Happening.AWAITED])
 
-    def _fail(self, job: Job, failed: Failed, right: Mapping[str, Fingerprint], in_outage: bool) -> Happening:
+    def _fail(self, job: Job, failed: Failed, right: Mapping[str, Fingerprint], in_outage: bool) -> Happenings:
         """Launch another attempt for the sources that this one did not copy, unless it was the last."""
         now, uncopied = self.clock(), failed.uncopied
         left = [*(uncopied or ()), *(SourceOutcome(source, Finding.NOT_TRIED) for source in job.later)]
@@ -277,7 +278,7 @@ class Settle:
             return _log(Happening.REQUEUED, job, ended, requeued)
         return self._launch_again(Happening.REQUEUED, job, ended, copied)
 
-    def _launch_again(self, happening: Happening, job: Job, ended: Attempt, copied: frozenset[str]) -> Happening:
+    def _launch_again(self, happening: Happening, job: Job, ended: Attempt, copied: frozenset[str]) -> Happenings:
         """Another attempt as soon as there is a slot, for what is not ``copied``."""
         now = self.clock()
         return _log(happening, job, ended, self.table.requeue(job, ended, copied, now, now, NEXT_ATTEMPT))
@@ -390,17 +391,25 @@ def _reason(ica_job: IcaJob) -> str:
     return f"ICA job {ica_job.job_id} ended {ica_job.status}{said}"
 
 
-def _guarded(each: EndedJob, move: Callable[[], Happening]) -> Happening:
+def _guarded(each: EndedJob, move: Callable[[], Happenings]) -> Happenings:
     """Make a move; where it breaks, no other job is held up."""
     try:
         return move()
     except Exception:
         logger.exception("job not moved on", extra=fields_of(each.job))
-        return Happening.NOT_MOVED
+        return Happenings([Happening.NOT_MOVED])
 
 
-def _log(happening: Happening, job: Job, ended: Attempt, moved: bool) -> Happening:
-    """What has happened: the move, unless somebody else was faster."""
+def _log(happening: Happening, job: Job, ended: Attempt, moved: bool) -> Happenings:
+    """What has happened: the move and the end of the attempt, unless somebody else was faster."""
     message = f"job {happening.replace('_', ' ')}" if moved else "job had moved on"
     logger.info(message, extra=fields_of(job, outcome=ended.outcome, reason=ended.reason))
-    return happening if moved else Happening.MOVED_ON
+    return Happenings([happening, _end_of(ended)] if moved else [Happening.MOVED_ON])
+
+
+def _end_of(attempt: Attempt) -> Happening:
+    """How an attempt is counted."""
+    if attempt.has_passed:
+        return Happening.ATTEMPT_SUCCEEDED
+    is_part = attempt.outcome == PARTIALLY_SUCCEEDED
+    return Happening.ATTEMPT_PARTLY_SUCCEEDED if is_part else Happening.ATTEMPT_FAILED

@@ -98,6 +98,7 @@ class Http:
         jitter: Callable[[float, float], float] = random.uniform,
         spread: Spread = in_threads,
         pacing: Pacing | None = None,
+        count: Callable[[], None] = lambda: None,
         wire: Any = None,
         max_tries: int = MAX_TRIES,
         page_size: int = PAGE_SIZE,
@@ -107,7 +108,8 @@ class Http:
         """``base_url`` ends in ``/ica/rest``; ``seconds_left`` says how long this invocation may still take.
 
         ``spread`` makes the calls that need not wait for each other. ``pacing`` says when each call may be made, where
-        ICA limits calls. ``wire`` sends the requests in place of libica's ``RESTClientObject``.
+        ICA limits calls. ``count`` is told of each request. ``wire`` sends the requests in place of libica's
+        ``RESTClientObject``.
         """
         configuration = Configuration(host=base_url.rstrip("/"))
         # We retry, and only what may be repeated. libica declares a number and passes on what it is given.
@@ -126,6 +128,7 @@ class Http:
         self._clock = clock
         self._jitter = jitter
         self._pacing = pacing
+        self._count = count
         self._max_tries = max_tries
         self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
 
@@ -239,6 +242,7 @@ class Http:
         try:
             sent_at = self._clock()
             until = self.monotonic() + self._connect_seconds + self._read_seconds
+            self._count()
             response = request.operation(
                 **request.parameters,
                 _headers={"Accept": MEDIA_TYPE, "Accept-Encoding": "gzip", **request.headers},

@@ -23,6 +23,7 @@ from icav2_copy_batch.domain.job import (
     Copy,
     CopyStatus,
     ListedCopy,
+    OpenCopy,
     timestamp,
 )
 from icav2_copy_batch.domain.stops import hold
@@ -168,10 +169,12 @@ class Copies:
         """Note the copy that copies what this one has not."""
         self._note(copy_id, CopyItem.redriven_as.add({redriven_as}))
 
-    def unpublished_copies(self, settled_before: datetime) -> list[str]:
-        """Ids of the copies that settled before a moment and are not published."""
-        settled = (JobItem.open_jobs == 0) & (JobItem.settled_at < timestamp(settled_before))
-        return [item.copy_id for item in self._models.job.due.query(CopyStatus.OPEN, filter_condition=settled)]
+    def open_copies(self) -> list[OpenCopy]:
+        """The copies that are not published, the oldest first."""
+        return [
+            OpenCopy(item.copy_id, str(item.due_at), int(item.open_jobs or 0), item.settled_at)
+            for item in self._models.job.due.query(CopyStatus.OPEN)
+        ]
 
     def unfinished_copies(self, submitted_before: datetime) -> list[str]:
         """Ids of the copies that were submitted before a moment and whose jobs may not all be written."""
