@@ -208,7 +208,15 @@ def _rejected_detail() -> Detail:
             name: f"{BUCKET}/rejected/{submission_id}/{file}"
             for name, file in (("submission_uri", "submission"), ("problems_uri", "problems.json"))
         }
-        return documents.rejected_detail(submission_id, "run-288", refused, timestamp(STARTED_AT), stored)
+        return documents.rejected_detail(
+            submission_id,
+            "run-288",
+            refused,
+            timestamp(STARTED_AT),
+            stored,
+            tags={"run": "240229_A00130_0288"},
+            redrive_of=None,
+        )
     raise AssertionError("the manifest was meant to be refused")
 
 

@@ -53,6 +53,7 @@ def test_a_rejected_submission_has_its_problems() -> None:
     rejected = parse_event(sample("out/copy-rejected"))
     assert isinstance(rejected, CopyRejected)
     assert rejected.problem_count == len(rejected.problems)
+    assert (rejected.tags, rejected.redrive_of) == ({"run": "240229_A00130_0288"}, None)
     assert [each.problem for each in rejected.problems] == [
         each["problem"] for each in sample("out/copy-rejected")["detail"]["problems"]
     ]

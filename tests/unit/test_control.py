@@ -36,6 +36,7 @@ from icav2_copy_batch.stages.ingest import Ingest
 from icav2_copy_batch.stages.reconcile import DecisionRefused
 from tests import doubles
 from tests.doubles.ica import SmallIca
+from tests.event_files import schema_faults
 
 TO = "f595e8f2-32d3-4c76-a324-c6a85dae87b5"
 MANIFEST = {
@@ -810,6 +811,29 @@ def test_a_command_that_cannot_be_carried_out_is_rejected_and_not_the_copy(world
     rejected = world.bus.events[-1]
     assert (rejected.detail_type, rejected.detail["copy_id"]) == ("CopyRejected", None)
     assert world.ok("status", copy_id="run")["copy"]["status"] == "OPEN"
+
+
+@pytest.mark.parametrize(
+    ("body", "tags", "redrive_of"),
+    [
+        ({"copy_id": "bad", "manifest": {}, "tags": {"run": "42"}}, {"run": "42"}, None),
+        ({"copy_id": "bad", "manifest": MANIFEST, "tags": {"run": 42}}, {}, None),
+        ({"copy_id": "bad", "manifest": MANIFEST, "tags": {"run": "\ud800"}}, {}, None),
+        ({"copy_id": "bad", "manifest": MANIFEST, "tags": ["run"]}, {}, None),
+        ({"command": "redrive", "copy_id": "nobody"}, {}, "nobody"),
+        ({"command": "redrive", "copy_id": ["nobody"]}, {}, None),
+        ({"command": "cancel", "copy_id": "nobody"}, {}, None),
+        ([], {}, None),
+    ],
+)
+def test_what_is_rejected_is_known_by_its_tags_and_by_what_it_was_to_redrive_as_far_as_they_can_be_read(
+    world: World, body: Any, tags: dict[str, str], redrive_of: str | None
+) -> None:
+    world.receive(body)
+    rejected = world.bus.events[-1]
+    assert (rejected.detail_type, rejected.detail["tags"]) == ("CopyRejected", tags)
+    assert rejected.detail["redrive_of"] == redrive_of
+    assert schema_faults("copy-rejected", rejected.detail) == []
 
 
 # --- undecided launches ----------------------------------------------------------------------------------------------

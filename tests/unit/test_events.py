@@ -360,7 +360,7 @@ def test_the_detail_is_of_the_end_also_while_it_is_not_noted_yet() -> None:
 
 def test_the_detail_of_a_rejected_submission_names_its_problems() -> None:
     refused = Refused([Problem("icav2://a", "is wrong"), Problem("typo", "is not a known key")], total=7)
-    detail = documents.rejected_detail("sqs-1", "run-288", refused, STARTED_AT, STORED)
+    detail = documents.rejected_detail("sqs-1", "run-288", refused, STARTED_AT, STORED, tags={}, redrive_of=None)
     assert detail == {
         "schema_version": "1.1",
         "event_id": event_id("sqs-1", "CopyRejected"),
@@ -373,6 +373,8 @@ def test_the_detail_of_a_rejected_submission_names_its_problems() -> None:
             {"about": "typo", "problem": "is not a known key"},
         ],
         **STORED,
+        "tags": {},
+        "redrive_of": None,
     }
 
 
@@ -524,7 +526,7 @@ def test_the_cause_of_a_failed_task_fits(number: int, reason: str) -> None:
 )
 def test_the_detail_of_a_rejected_submission_fits_a_cause(number: int, text: str, kept: str) -> None:
     refused = Refused([Problem(text, text)] * number, total=12_345)
-    detail = documents.rejected_detail("sqs-1", None, refused, STARTED_AT, STORED)
+    detail = documents.rejected_detail("sqs-1", None, refused, STARTED_AT, STORED, tags={}, redrive_of=None)
     assert len(encode(detail)) <= MAX_CAUSE_BYTES
     assert detail["problems"][0] == {"about": kept, "problem": kept}
     assert detail["problem_count"] == 12_345
@@ -535,8 +537,19 @@ def test_the_detail_of_a_rejected_submission_fits_however_long_its_copy_id_is() 
     refused = Refused(
         [Problem("copy_id", "must be 1 to 128 letters, digits, '.', '_' or '-', and begin with a letter or digit")]
     )
-    detail = documents.rejected_detail("sqs-1", "x" * 300_000, refused, STARTED_AT, STORED)
+    detail = documents.rejected_detail("sqs-1", "x" * 300_000, refused, STARTED_AT, STORED, tags={}, redrive_of=None)
     assert len(encode(detail)) <= MAX_CAUSE_BYTES
+
+
+@pytest.mark.parametrize(("characters", "kept"), [(100, True), (256, False)])
+def test_the_tags_of_a_rejected_submission_leave_room_for_a_problem(characters: int, kept: bool) -> None:
+    tags = {f"{number}": "概" * characters for number in range(10)}
+    refused = Refused([Problem("概" * 5000, "概" * 5000)])
+    detail = documents.rejected_detail("sqs-1", "概" * 5000, refused, STARTED_AT, STORED, tags=tags, redrive_of=None)
+    assert detail["tags"] == (tags if kept else {})
+    assert len(detail["problems"]) == 1
+    assert len(encode(detail)) <= MAX_CAUSE_BYTES
+    assert schema_faults("copy-rejected", detail) == []
 
 
 def test_what_is_sent_is_ascii_without_needless_space() -> None:
@@ -568,6 +581,9 @@ def test_the_detail_of_a_started_copy_is_as_its_schema_says() -> None:
     assert schema_faults("copy-started", documents.started_detail(copy(open_jobs=1))) == []
 
 
+WRONG = Refused([Problem("", "is wrong")])
+
+
 @pytest.mark.parametrize("copy_id", ["run-288", "no copy id!", None])
 @pytest.mark.parametrize("submission_uri", [STORED["submission_uri"], None])
 def test_the_detail_of_a_rejected_submission_is_as_its_schema_says(
@@ -575,5 +591,5 @@ def test_the_detail_of_a_rejected_submission_is_as_its_schema_says(
 ) -> None:
     stored = {**STORED, "submission_uri": submission_uri}
     now = timestamp(datetime.now(UTC))
-    detail = documents.rejected_detail("sqs-1", copy_id, Refused([Problem("", "is wrong")]), now, stored)
+    detail = documents.rejected_detail("sqs-1", copy_id, WRONG, now, stored, tags={"run": "1"}, redrive_of="x")
     assert schema_faults("copy-rejected", detail) == []

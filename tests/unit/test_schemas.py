@@ -333,6 +333,8 @@ def changed(document: Any, path: str, value: Any) -> Any:
         ("rejected", "submission_uri", ""),
         ("rejected", "problems_uri", None),
         ("rejected", "copy_id", 1),
+        ("rejected", "tags.run", 1),
+        ("rejected", "redrive_of", ""),
     ],
 )
 def test_an_event_that_says_something_else_is_not_as_its_schema_says(name: str, path: str, value: Any) -> None:

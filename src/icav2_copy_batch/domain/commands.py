@@ -95,6 +95,12 @@ def readable_copy_id(body: object) -> str | None:
     return copy_id if isinstance(copy_id, str) else None
 
 
+def readable_tags(body: object) -> dict[str, str]:
+    """The tags of a message that may be wrong in every other respect; none where they are wrong themselves."""
+    tags = body.get("tags") if isinstance(body, dict) else None
+    return dict(tags) if isinstance(tags, dict) and is_tags(tags) else {}
+
+
 def _problems_in(body: Mapping[str, Any], about: str) -> Iterator[Problem]:
     for key in body:
         if key not in MESSAGE_KEYS:

@@ -251,6 +251,12 @@ def redrive_id(copy_id: str, job_id: str | None = None) -> str:
     return f"{before[1]}.r{int(before[2]) + 1}" if before else f"{copy_id}.r1"
 
 
+def readable_redrive_of(body: object) -> str | None:
+    """The id of the copy that a command was to redrive, which may be wrong in every other respect."""
+    copy_id = body.get("copy_id") if isinstance(body, dict) and body.get(COMMAND_KEY) == "redrive" else None
+    return copy_id if isinstance(copy_id, str) and is_copy_id(copy_id) else None
+
+
 def is_command(body: object) -> bool:
     """Whether a message of the ingest queue asks for something else than a new copy."""
     return isinstance(body, dict) and COMMAND_KEY in body

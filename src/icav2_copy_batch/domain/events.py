@@ -46,6 +46,8 @@ https://docs.aws.amazon.com/step-functions/latest/apireference/API_TaskSucceeded
 MAX_CAUSE_BYTES = 32_768
 """Step Functions' limit for the cause of a failed task:
 https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html."""
+MAX_REJECTED_TAGS_BYTES = 8 * 1024
+"""With these, the longest copy id and the longest problem fit into a cause."""
 JOBS_KEY = "job_list_with_attempt_counter"
 CAUSE_KEYS = ("copy_id", "status", "settled_at", "result_uri", "report_uri", "counters", "failed_jobs")
 MAX_FAILED_KEPT = 4 * 1024**2
@@ -259,11 +261,19 @@ def _known_by(copy: Copy) -> Detail:
 
 
 def rejected_detail(
-    submission_id: str, copy_id: str | None, refused: Refused, rejected_at: str, stored: Mapping[str, str | None]
+    submission_id: str,
+    copy_id: str | None,
+    refused: Refused,
+    rejected_at: str,
+    stored: Mapping[str, str | None],
+    *,
+    tags: Mapping[str, str],
+    redrive_of: str | None,
 ) -> Detail:
     """The detail of ``CopyRejected``.
 
     ``stored`` has the URIs in S3: ``upload_uri``, and ``submission_uri`` and ``problems_uri``, which are kept by us.
+    Tags that would leave too little room for problems are left out.
     """
     detail: Detail = {
         "schema_version": SCHEMA_VERSION,
@@ -274,6 +284,8 @@ def rejected_detail(
         "problem_count": refused.total,
         "problems": [{"about": _shorten(each.about), "problem": _shorten(each.problem)} for each in refused.problems],
         **stored,
+        "tags": dict(tags) if _size(tags) <= MAX_REJECTED_TAGS_BYTES else {},
+        "redrive_of": redrive_of,
     }
     return _shrunk(detail, "problems", MAX_CAUSE_BYTES)
 
@@ -370,7 +382,7 @@ def _shorten(text: str, limit: int = 1000) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _size(detail: Detail) -> int:
+def _size(detail: Mapping[str, Any]) -> int:
     return len(encode(detail).encode())
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from datetime import datetime
 
 from icav2_copy_batch.domain import events
-from icav2_copy_batch.domain.commands import is_copy_id, readable_copy_id, readable_task_token
-from icav2_copy_batch.domain.control import is_command
+from icav2_copy_batch.domain.commands import is_copy_id, readable_copy_id, readable_tags, readable_task_token
+from icav2_copy_batch.domain.control import is_command, readable_redrive_of
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.submission import Sent, Upload, rejection_key
@@ -38,7 +38,15 @@ def reject(
         "submission_uri": _keep(submission, f"{folder}/submission", bucket),
         "problems_uri": bucket.put(f"{folder}/problems.json", _all_problems(refused)),
     }
-    detail = events.rejected_detail(submission.submission_id, readable_copy_id(parsed), refused, timestamp(now), stored)
+    detail = events.rejected_detail(
+        submission.submission_id,
+        readable_copy_id(parsed),
+        refused,
+        timestamp(now),
+        stored,
+        tags=readable_tags(parsed),
+        redrive_of=readable_redrive_of(parsed),
+    )
     if copy_id := _copy_id_of(parsed):
         known = _all_problems(refused, submission_id=submission.submission_id, rejected_at=timestamp(now))
         bucket.put(rejection_key(copy_id), known)
