@@ -18,6 +18,7 @@ from select import select
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chromium-headless-shell")
+NONE_HERE = "no Chromium here: install one (Debian: chromium), or name one in CHROME"
 FLAGS = (
     "--headless",
     "--remote-debugging-pipe",
@@ -38,6 +39,11 @@ def program() -> str | None:
     """The browser that ``CHROME`` names, or one on the path; None where there is none."""
     named = os.environ.get("CHROME")
     return shutil.which(named) if named else next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def is_required() -> bool:
+    """Whether the tests have to fail where there is no browser: so continuous integration has it."""
+    return bool(os.environ.get("REQUIRE_CHROME"))
 
 
 @dataclass(eq=False)
@@ -232,3 +238,7 @@ def _pipe() -> tuple[int, int]:
     for end in low:
         os.close(end)
     return ends[0], ends[1]
+
+
+if __name__ == "__main__":
+    print(program() or "")  # noqa: T201 # for .ci/run

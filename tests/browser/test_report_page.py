@@ -37,14 +37,14 @@ class Opened(Protocol):
     def __call__(self, text: str, **emulated: Any) -> Page: ...
 
 
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="no Chromium here: install one (Debian: chromium), or name one in CHROME"
-)
+pytestmark = pytest.mark.skipif(PROGRAM is None and not chrome.is_required(), reason=chrome.NONE_HERE)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chrome.browser(str(PROGRAM)) as running:
+    if PROGRAM is None:
+        pytest.fail(chrome.NONE_HERE)
+    with chrome.browser(PROGRAM) as running:
         yield running
 
 
