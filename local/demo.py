@@ -8,23 +8,28 @@ import io
 import json
 import signal
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from rich.console import Console
 from rich.json import JSON
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.live import Live
+from rich.markup import escape
 
-from icav2_copy_batch.domain.events import EVENT_SOURCE
+from icav2_copy_batch.cli import view
+from icav2_copy_batch.client import CopyClient, NoSuchCopy, Refused
+from icav2_copy_batch.domain.events import COPY_REJECTED, EVENT_SOURCE, SETTLED_TYPES
+from icav2_copy_batch.domain.submission import Upload
 from local.manifests import Manifest, bclconvert_manifest
 from local.stack import LocalStack, Simulator, StackError, StackOptions, local_stack
 
-SETTLING = ("CopyCompleted", "CopyFailed", "CopyRejected")
+SETTLING = (*SETTLED_TYPES.values(), COPY_REJECTED)
+MOST_RECEIVES = 200
+"""An event that has not come in so many tries, of a second each where there is none, does not come."""
 
 
 def main() -> int:
@@ -39,7 +44,7 @@ def main() -> int:
         with ExitStack() as running:
             with console.status("Starting a local AWS and a simulated ICA; building and deploying template.yaml …"):
                 stack = running.enter_context(local_stack(options))
-            status = _run(console, stack, manifest)
+            status = _run(console, stack, manifest, upload=arguments.upload)
     except StackError as error:
         console.print(f"[red]{error}[/]")
         return 1
@@ -49,16 +54,19 @@ def main() -> int:
     return status
 
 
-def _run(console: Console, stack: LocalStack, manifest: Manifest) -> int:
+def _run(console: Console, stack: LocalStack, manifest: Manifest, *, upload: bool) -> int:
     destinations = {destination for each in manifest.values() for destination in each}
-    console.print(f"Deployed: [bold]{stack.outputs['ManifestBucketName']}[/] takes manifests under manifests/.")
+    console.print(f"Deployed. {len(manifest)} files are to be copied into {len(destinations)} folders.")
     if stack.simulator:
         stack.simulator.stock(manifest)
     with subscribed(stack) as events:
-        bucket, key = stack.outputs["ManifestBucketName"], "manifests/demo.json"
-        stack.client("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps(manifest).encode())
-        console.print(f"Uploaded s3://{bucket}/{key}: {len(manifest)} files into {len(destinations)} folders.")
-        event = _watch(console, stack, events, len(destinations))
+        try:
+            copy_id = _upload(console, stack, manifest) if upload else stack.copies.submit(manifest)
+            console.print(f"Submitted, as copy {copy_id}.")
+            _watch(console, stack.copies, copy_id)
+        except (Refused, NoSuchCopy) as error:
+            console.print(f"[red]{escape(str(error))}[/]")
+        event = _last_event(events)
     console.print(f"\n[bold]{event['detail-type']}[/], as received from EventBridge (its list of jobs shortened):")
     console.print(JSON(json.dumps(_shortened(event))))
     if stack.simulator:
@@ -69,6 +77,14 @@ def _run(console: Console, stack: LocalStack, manifest: Manifest) -> int:
         files = sum(1 for _ in csv.DictReader(io.StringIO(table)))
         console.print(f"Its report: {event['detail']['report_uri']}; as .csv it has a line for each of {files} files.")
     return 0 if event["detail-type"] == "CopyCompleted" else 1
+
+
+def _upload(console: Console, stack: LocalStack, manifest: Manifest) -> str:
+    """Submit a manifest by uploading it, as people do who have no program; its copy's id."""
+    bucket, key = stack.outputs["ManifestBucketName"], "manifests/demo.json"
+    put = stack.client("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps(manifest).encode())
+    console.print(f"Uploaded s3://{bucket}/{key}.")
+    return Upload(bucket, key, put.get("VersionId"), put.get("ETag")).submission_id
 
 
 @contextmanager
@@ -98,48 +114,23 @@ def subscribed(stack: LocalStack, source: str = EVENT_SOURCE) -> Iterator[Iterat
         sqs.delete_queue(QueueUrl=queue_url)
 
 
-def _watch(console: Console, stack: LocalStack, events: Iterator[dict[str, Any] | None], jobs: int) -> dict[str, Any]:
-    """Show how the jobs are doing until the copy has settled."""
-    columns = (
-        TextColumn("jobs"),
-        BarColumn(bar_width=40),
-        MofNCompleteColumn(),
-        TextColumn("[green]passed {task.fields[passed]}[/]  running {task.fields[running]}"),
-        TextColumn("[yellow]retrying {task.fields[retrying]}[/]  [red]failed {task.fields[failed]}[/]"),
-        TimeElapsedColumn(),
-    )
-    copy_id = None
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
-        bar = progress.add_task("jobs", total=jobs, passed=0, running=0, retrying=0, failed=0)
-        last_line = time.monotonic()
-        for event in events:
-            if event and event["detail-type"] in SETTLING:
-                if copy_id:
-                    _show(progress, bar, stack, copy_id)
-                return event
-            copy_id = event["detail"]["copy_id"] if event else copy_id
-            if copy_id:
-                counts = _show(progress, bar, stack, copy_id)
-                if not console.is_terminal and time.monotonic() - last_line > 5:  # a bar cannot move in a log
-                    last_line = time.monotonic()
-                    console.print("  ".join(f"{word} {count}" for word, count in counts.items()))
-    raise RuntimeError("the events ended")
+def _watch(console: Console, copies: CopyClient, copy_id: str) -> None:
+    """Show how a copy is doing until it has settled, as ``icav2-copy watch`` does."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for change in copies.watch(copy_id):
+                live.update(view.copy_view(change.copy), refresh=True)
+    else:  # a bar cannot move in a log
+        for change in copies.watch(copy_id):
+            console.print(view.in_words(change.copy))
 
 
-def _show(progress: Progress, bar: Any, stack: LocalStack, copy_id: str) -> dict[str, int]:
-    counts = _counts(stack, copy_id)
-    fields: dict[str, Any] = dict(counts)
-    progress.update(bar, completed=counts["passed"] + counts["failed"], **fields)
-    return counts
-
-
-def _counts(stack: LocalStack, copy_id: str) -> dict[str, int]:
-    """How many jobs have passed, run, are tried again and have failed."""
-    words: Counter[str] = Counter()
-    for job in stack.copies.jobs(copy_id):
-        open_word = "retrying" if job.attempt > 1 else "waiting" if job.status == "QUEUED" else "running"
-        words[{"PASSED": "passed", "FAILED": "failed"}.get(job.status, open_word)] += 1
-    return {word: words[word] for word in ("passed", "running", "retrying", "failed")}
+def _last_event(events: Iterator[dict[str, Any] | None]) -> dict[str, Any]:
+    """The event of a copy that has settled, or of a submission that was rejected."""
+    for event in islice(events, MOST_RECEIVES):
+        if event and event["detail-type"] in SETTLING:
+            return event
+    raise StackError("the copy has settled, and no event has come")
 
 
 def _shortened(event: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +156,7 @@ def _summary(console: Console, simulator: Simulator, manifest: Manifest) -> None
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--manifest", type=Path, help="a manifest of your own, as JSON")
+    parser.add_argument("--upload", action="store_true", help="upload the manifest, in place of a message")
     parser.add_argument("--failure-rate", type=float, default=0.2, help="share of ICA jobs that fail")
     parser.add_argument("--job-seconds", default="3:8", help="how long ICA jobs take, from:to")
     parser.add_argument("--seed", type=int, default=1, help="of all that is left to chance")
