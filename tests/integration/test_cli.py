@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from dataclasses import replace
 
 import pytest
 
 from icav2_copy_batch.cli.exits import Exit
+from icav2_copy_batch.cli.main import COMMANDS as COMMANDS_OF_PROGRAM
 from icav2_copy_batch.domain.version import VERSION
 from tests.integration.aws_calls import AwsCalls
 from tests.integration.operators import describe_stacks
@@ -32,18 +34,37 @@ from tests.integration.template import TEMPLATE
 # --- what all have in common -----------------------------------------------------------------------------------------
 
 
+MANIFEST = "a manifest's path"
 COMMANDS = (
-    "validate", "submit", "list", "status", "watch", "wait", "explain", "cancel", "pause", "resume", "redrive", "adopt",
-    "release", "report", "subscribe", "doctor", "env", "manifest", "logs",
+    "validate", "plan", "submit", "list", "status", "watch", "wait", "explain", "cancel", "pause", "resume", "pauses",
+    "redrive", "adopt", "release", "verify", "report", "subscribe", "doctor", "env", "manifest", "logs",
 )  # fmt: skip
 
 
 def test_help_names_every_command_and_exit_code(shell: Terminal) -> None:
+    assert set(COMMANDS) == {*COMMANDS_OF_PROGRAM, "manifest"}
     printed = shell("--help").stdout
     for command in COMMANDS:
         assert f"  {command} " in printed
     assert "0 done · 1 the copy failed, or a problem was found · 2 usage · 3" in printed
     assert "--install-completion" in printed
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("icav2-copy sta", {"status"}),
+        ("icav2-copy pau", {"pause", "pauses"}),
+        ("icav2-copy manifest ", {"build"}),
+        ("icav2-copy status run-42 --o", {"--open"}),
+        ("icav2-copy list --status F", {"FAILED"}),
+    ],
+)
+def test_a_shell_is_told_how_what_was_typed_goes_on(shell: Terminal, typed: str, completed: set[str]) -> None:
+    words = str(len(typed.split(" ")) - 1)
+    result = shell(_ICAV2_COPY_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=words)
+    assert (result.exit_code, set(result.stdout.split())) == (0, completed)
+    assert shell.control.requests == [], "and the stack is not asked for that"
 
 
 def test_without_a_command_its_help_is_shown(shell: Terminal) -> None:
@@ -109,15 +130,32 @@ def test_what_cannot_be_understood_is_a_usage_error(shell: Terminal, arguments: 
         ("list",),
         ("explain", "run-42"),
         ("report", "run-42"),
+        ("plan", MANIFEST),
+        ("logs", "run-42"),
+        ("watch", "run-42"),
+        ("watch",),
+        ("wait", "run-42"),
+        ("verify", "run-42"),
+        ("pauses",),
+        ("manifest", "build", "--from", "icav2://run/a/", "--to", "icav2://archive/b/"),
     ],
 )
 def test_each_kind_of_error_has_its_exit_code(
     shell: Terminal, arguments: tuple[str, ...], kind: str, code: Exit
 ) -> None:
-    command = {"explain": "status", "report": "status"}.get(arguments[0], arguments[0])
-    shell.control.fail(command, kind, "because of that")
-    result = shell(*arguments)
+    asked = {"explain": "status", "report": "status", "logs": "status", "wait": "status", "manifest": "files"}
+    asked["watch"] = "status" if len(arguments) > 1 else "list"
+    shell.control.fail(asked.get(arguments[0], arguments[0]), kind, "because of that")
+    result = shell(*(shell.good_manifest() if each == MANIFEST else each for each in arguments))
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", "Error: because of that\n")
+
+
+@pytest.mark.parametrize("kind", ["refused", "no_such_copy", "unavailable", "invalid"])
+def test_whatever_keeps_the_doctor_from_answering_is_a_problem_that_it_finds(shell: Terminal, kind: str) -> None:
+    shell.control.fail("doctor", kind, "because of that")
+    result = shell("doctor")
+    assert (result.exit_code, lines(result.stdout)[0][0]) == (Exit.PROBLEM, "problem")
+    assert "because of that" in result.stdout
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("watch",), ("env",), ("wait", "run-42")])
@@ -225,7 +263,7 @@ def test_a_watch_that_is_stopped_has_its_own_code(shell: Terminal, is_pretty: bo
     shell.shows(COPY, jobs=JOBS)
     shell.program = replace(shell.program, time=replace(shell.program.time, sleep=stop))
     result = shell.pretty("watch", "run-42") if is_pretty else shell("watch", "run-42")
-    assert result.exit_code == 130
+    assert result.exit_code == Exit.STOPPED
     assert "Traceback" not in result.output
 
 
@@ -324,6 +362,22 @@ def test_colours_are_for_terminals_that_want_them(shell: Terminal) -> None:
     assert "\x1b[36m" in shell.pretty("list", TERM="xterm-256color").stdout
     assert "\x1b[36m" not in shell.pretty("list", TERM="xterm-256color", NO_COLOR="1").stdout
     assert "\x1b" not in shell("list").stdout
+
+
+def test_colours_of_errors_are_for_terminals_that_want_them_too(shell: Terminal) -> None:
+    shell.control.fail("status", "no_such_copy", "there is none")
+    assert "\x1b[31mError" in shell.pretty("status", "run-42", TERM="xterm-256color").stderr
+    assert shell.pretty("status", "run-42", TERM="xterm-256color", NO_COLOR="1").stderr == "Error: there is none\n"
+
+
+def test_a_watch_is_drawn_without_colours_where_they_are_not_wanted(shell: Terminal) -> None:
+    shell.shows({**COPY, "pauses": [PAUSE]}, DONE, jobs=JOBS)
+    colour = re.compile("\x1b\\[[0-9;]*3[0-9][0-9;]*m")
+    assert colour.search(shell.pretty("watch", "run-42", TERM="xterm-256color").stdout)
+    shell.shows({**COPY, "pauses": [PAUSE]}, DONE, jobs=JOBS)
+    plain = shell.pretty("watch", "run-42", TERM="xterm-256color", NO_COLOR="1").stdout
+    assert not colour.search(plain)
+    assert "OPEN, paused" in plain
 
 
 # --- explain ---------------------------------------------------------------------------------------------------------

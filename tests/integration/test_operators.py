@@ -133,7 +133,12 @@ def test_a_project_is_paused_and_resumed(pipeline: Pipeline, shell: Terminal, ru
     assert by.startswith("arn:aws:")
     run("x", code=Exit.TIMED_OUT, options=("--wait", "--timeout", "5"))
     (job,) = shown(shell, "status", "run-42", "--jobs")["jobs"]
-    assert job["status"] == "QUEUED"
+    assert (job["status"], job["hold"]["reason"]) == ("QUEUED", "PAUSED")
+    assert "disk full" in job["hold"]["detail"]
+    held = shown(shell, "status", "run-42")
+    assert [(each["reason"], each["jobs"]) for each in held["holds"]] == [("PAUSED", 1)]
+    assert [each["reason"] for each in held["pauses"]] == ["disk full"]
+    assert shown(shell, "pauses") == held["pauses"]
     assert "disk full" in shell("explain", "run-42").stdout
     assert shell("resume", "--project", project).exit_code == Exit.DONE
     assert shell("wait", "run-42").exit_code == Exit.DONE

@@ -27,6 +27,8 @@ class Exit(IntEnum):
     """A copy that was waited for was cancelled."""
     UNAVAILABLE = 7
     """AWS or ICA did not answer as it should, or may not be asked by this caller."""
+    STOPPED = 130
+    """A person has stopped the program with Ctrl-C, as shells have it. Typer ends it so."""
 
 
 OF_ERRORS: Mapping[type[errors.CopyBatchError], Exit] = {
