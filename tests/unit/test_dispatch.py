@@ -25,7 +25,9 @@ from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
 from tests import doubles
 
 OUTAGE = doubles.hold("ICA fails what it is given", HoldReason.OUTAGE)
-QUEUED = [reason for reason in HoldReason if reason not in (HoldReason.ANSWER_LOST, HoldReason.UNDECIDED)]
+NOT_QUEUED = (HoldReason.ANSWER_LOST, HoldReason.UNDECIDED)
+NEVER_STORED = (HoldReason.CANCELLED, HoldReason.LAUNCH_MESSAGE)
+QUEUED = [reason for reason in HoldReason if reason not in (*NOT_QUEUED, *NEVER_STORED)]
 
 
 class World(doubles.World):

@@ -217,6 +217,26 @@ def test_jobs_that_are_not_written_yet_are_counted(world: World) -> None:
     assert [each["reason"] for each in world.show(holds=True)["copy"]["holds"]] == ["PAUSED"]
 
 
+def test_a_job_that_moves_on_while_it_is_counted_is_counted_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is marked as sent, and its backlog not shortened yet; then it is claimed and runs between two reads."""
+    world.in_backlog("icav2://to/1/", "icav2://to/2/", "icav2://to/3/")
+    (backlog,) = world.table.backlogs()
+    assert world.table.mark_sent(next(backlog.first(1)), world.clock(), world.clock())
+    shown = world.show(holds=True)["copy"]
+    assert (shown["queued_jobs"], sum(each["jobs"] for each in shown["holds"])) == (3, 3)
+    index = world.table.jobs_in
+    (queued,) = index(JobStatus.QUEUED)
+    world.run(world.now(queued))  # type: ignore[arg-type]
+    monkeypatch.setattr(
+        world.table, "jobs_in", lambda status: [queued] if status is JobStatus.QUEUED else index(status), raising=False
+    )
+    show = Show(table=world.table, bucket_name="our-bucket", clock=world.clock, slots=world.slots)
+    copy = world.table.get_copy("run")
+    assert copy
+    again = show.answer(copy, ShowCopy(copy_id="run", holds=True))["copy"]
+    assert [again[f"{status}_jobs"] for status in ("queued", "launching", "running")] == [2, 0, 1]
+
+
 # --- a large copy ----------------------------------------------------------------------------------------------------
 
 

@@ -89,7 +89,9 @@ class Show:
         statuses = Counter(job.status for job in ours)
         holds = [(around.hold_of(job), 1) for job in ours]
         for backlog in backlogs:
-            waiting = backlog.last - backlog.next + 1
+            # A job that is sent just now leaves its backlog a moment later.
+            sent = sum(backlog.next <= int(job.job_id) <= backlog.last for job in ours)
+            waiting = backlog.last - backlog.next + 1 - sent
             statuses[JobStatus.QUEUED] += waiting
             holds.append((around.hold_of_backlog(copy.copy_id, backlog.project), waiting))
         if copy.ingested_at is None and (unwritten := copy.open_jobs - statuses.total()) > 0:
@@ -101,7 +103,7 @@ class Show:
 
     def _in_index(self) -> list[OpenJob]:
         """The open jobs of all copies that are in no backlog, as far as the index shows them by now."""
-        return [job for status in OPEN for job in self.table.jobs_in(status)]
+        return list({job.key: job for status in OPEN for job in self.table.jobs_in(status)}.values())
 
     def _surroundings(self, copy: Copy, jobs: Sequence[OpenJob]) -> Surroundings:
         cancelled = frozenset([copy.copy_id] if copy.cancelled_at else [])
