@@ -172,8 +172,11 @@ def test_a_job_waits_for_the_folder_that_another_copy_writes_into(world: World) 
 
 
 def test_a_folder_of_its_own_copy_is_not_busy(world: World) -> None:
-    first, _ = world.create("icav2://to/1/", "icav2://to/1/", due_in=timedelta(seconds=300))
-    world.run(first)
+    world.in_backlog("icav2://to/1/", "icav2://to/1/")
+    (backlog,) = world.table.backlogs()
+    assert world.table.mark_sent(next(backlog.first(1)), world.clock(), world.clock())
+    world.table.shorten_backlog(backlog, 2)
+    world.run(next(iter(world.table.jobs("run"))))
     assert [hold and hold[0] for hold in world.holds()] == [None, "LAUNCH_MESSAGE"]
 
 
@@ -226,6 +229,7 @@ def test_a_job_that_moves_on_while_it_is_counted_is_counted_once(world: World, m
     assert (shown["queued_jobs"], sum(each["jobs"] for each in shown["holds"])) == (3, 3)
     index = world.table.jobs_in
     (queued,) = index(JobStatus.QUEUED)
+    world.table.shorten_backlog(backlog, 2)
     world.run(world.now(queued))  # type: ignore[arg-type]
     monkeypatch.setattr(
         world.table, "jobs_in", lambda status: [queued] if status is JobStatus.QUEUED else index(status), raising=False
@@ -295,6 +299,19 @@ def test_a_job_says_how_many_of_its_sources_are_folders_and_when_it_was_first_la
     (shown,) = world.show(jobs=True)["jobs"]
     assert (shown["sources"], shown["folders"]) == (2, 1)
     assert shown["attempts"][0]["claimed_at"] == timestamp(world.clock())
+
+
+def test_a_list_says_of_open_copies_by_what_they_are_paused(world: World) -> None:
+    (job,) = world.create("icav2://to/1/", copy_id="settled")
+    world.end(job)
+    for copy_id in ("run", "other"):
+        world.create("icav2://to/2/", copy_id=copy_id)
+    for subject in PAUSES:
+        world.pause(subject)
+    show = Show(table=world.table, bucket_name="our-bucket", clock=world.clock)
+    copies = world.table.recent_copies(world.clock() - timedelta(hours=1), world.clock() + timedelta(hours=1), 10)
+    listed = {each["copy_id"]: [pause["subject"] for pause in each["pauses"]] for each in show.listed(copies)}
+    assert listed == {"settled": [], "run": ["all", "copy run"], "other": ["all"]}
 
 
 def test_a_settled_copy_has_nothing_that_holds_it(world: World) -> None:
