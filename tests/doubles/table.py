@@ -137,6 +137,27 @@ class Table:
         with self.line.request():
             return max((int(job_id) for of_copy, job_id in self.job_items if of_copy == copy_id), default=0)
 
+    def count_jobs(self, copy_id: str) -> int:
+        with self.line.request():
+            return sum(of_copy == copy_id for of_copy, _ in self.job_items)
+
+    def count_unwritten(self, copy_id: str, unwritten: int, now: datetime) -> bool:
+        with self.line.request():
+            row = self.copies.get(copy_id)
+            if row is None or row.copy.ingested_at or not row.copy.cancelled_at:
+                return False
+            row.copy = replace(row.copy, ingested_at=timestamp(now))
+            if unwritten:
+                row.copy = replace(
+                    row.copy,
+                    open_jobs=row.copy.open_jobs - unwritten,
+                    cancelled_jobs=row.copy.cancelled_jobs + unwritten,
+                    settled_at=timestamp(now),
+                )
+                if row.copy.is_settled:
+                    self.settled(row.copy)
+            return True
+
     def mark_ingested(self, copy_id: str, now: datetime) -> None:
         with self.line.request():
             row = self._existing(copy_id)

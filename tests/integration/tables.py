@@ -138,7 +138,7 @@ def everything(table: EitherTable) -> list[str]:
     rows += table.backlog_items.values()
     counts: list[Any] = [*table.leases.items(), *(+table.slots).items(), *table.waited_for.items()]
     rows += [*table.outcomes_of.values(), *table.paused_items.values()]
-    counts += sorted(table.cancelled)
+    counts += [*sorted(table.cancelled), *table.resumed_items.items()]
     rows += [table.pace_item] if table.pace_item else []
     return sorted(json.dumps(each, sort_keys=True, default=_listed) for each in [*map(asdict, rows), *counts])
 

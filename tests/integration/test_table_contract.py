@@ -1210,6 +1210,40 @@ def test_there_may_be_no_such_copy_or_job(either_table: EitherTable) -> None:
     assert list(either_table.jobs("c")) == []
 
 
+def test_jobs_of_a_cancelled_copy_that_were_never_written_are_counted_as_cancelled_once(
+    either_table: EitherTable,
+) -> None:
+    either_table.create_copy(copy_of(5))
+    (first,) = create_jobs(either_table, [DESTINATION])
+    assert either_table.count_jobs("c") == 1
+    assert not either_table.count_unwritten("c", 4, at(20)), "nobody has cancelled it"
+    assert not either_table.count_unwritten("nobody", 4, at(20))
+    either_table.mark_cancelled("c", at(5))
+    assert either_table.count_unwritten("c", 4, at(20))
+    counted = either_table.get_copy("c")
+    moment = timestamp(at(20))
+    expected = replace(copy_of(5), open_jobs=1, cancelled_jobs=4, settled_at=moment, ingested_at=moment)
+    assert counted == replace(expected, cancelled_at=timestamp(at(5)))
+    before = everything(either_table)
+    assert not either_table.count_unwritten("c", 4, at(30)), "another was faster"
+    assert everything(either_table) == before
+    assert either_table.cancel(first, at(40))
+    settled = either_table.begin_publication("c", at(50), at(60))
+    assert settled
+    assert (settled.cancelled_jobs, settled.is_settled) == (5, True)
+
+
+def test_a_cancelled_copy_of_which_all_is_written_counts_as_ingested_and_nothing_else_changes(
+    either_table: EitherTable,
+) -> None:
+    create(either_table)
+    either_table.mark_cancelled("c", at(5))
+    before = either_table.get_copy("c")
+    assert before
+    assert either_table.count_unwritten("c", 0, at(20))
+    assert either_table.get_copy("c") == replace(before, ingested_at=timestamp(at(20)))
+
+
 def test_jobs_are_numbered_in_their_order_however_they_are_written(either_table: EitherTable) -> None:
     planned = [PlannedJob(f"icav2://to/{number}/", (f"icav2://from/{number}",)) for number in range(25)]
     either_table.create_jobs("c", planned, CopyOptions(), at(0))

@@ -107,6 +107,8 @@ class World(doubles.World):
     delayed: int = 0
     oldest: list[float] = field(default_factory=list)
     """How old the oldest open job was, each time."""
+    unwritten_ended: int = 0
+    """How often cancelled copies were ended whose jobs were never all written."""
 
     def submit(
         self,
@@ -144,6 +146,9 @@ class World(doubles.World):
     def settle_launches(self) -> Happenings:
         return self.settled
 
+    def end_unwritten(self) -> None:
+        self.unwritten_ended += 1
+
     def poll(self, triggered: bool = False) -> Happenings:
         return self.poller().poll("this one", triggered)
 
@@ -166,6 +171,7 @@ class World(doubles.World):
             publish=self.publisher,
             note_oldest=self.oldest.append,
             report_delays=lambda: self.delayed,
+            end_unwritten=self.end_unwritten,
             clock=self.clock,
             seconds_left=lambda: self.seconds_left,
             sleep=self.sleep,

@@ -34,6 +34,7 @@ from icav2_copy_batch.operators.listing import Listing
 from icav2_copy_batch.operators.recheck import Recheck
 from icav2_copy_batch.stages.ingest import Ingest
 from icav2_copy_batch.stages.reconcile import DecisionRefused
+from icav2_copy_batch.stages.unwritten import GIVEN_UP_AFTER, INGEST_HAS_ENDED, Unwritten
 from tests import doubles
 from tests.doubles.ica import SmallIca
 from tests.event_files import schema_faults
@@ -456,6 +457,124 @@ def test_a_cancel_that_dies_anywhere_is_asked_again_and_ends_alike() -> None:
             assert requests > 5
             return
     pytest.fail("it never came to an end")
+
+
+# --- cancelled, and never written to the end -------------------------------------------------------------------------
+
+
+def begin(world: World, *written: int, copy_id: str = "run") -> None:
+    """Leave a copy of three jobs as an ingest leaves it that died when it had written these."""
+    planned = flip(MANIFEST, Limits())
+    world.create_copy(planned, copy_id)
+    for number in written:
+        world.table.create_jobs(copy_id, [planned[number - 1]], CopyOptions(), world.clock(), first=number)
+
+
+def end_unwritten(world: World) -> None:
+    Unwritten(
+        table=world.table, clock=world.clock, spread=doubles.in_turn, count_cancelled=world.cancelled.append
+    ).end()
+
+
+def counts(world: World, copy_id: str = "run") -> tuple[int, int]:
+    copy = world.table.copies[copy_id].copy
+    return copy.open_jobs, copy.cancelled_jobs
+
+
+def test_a_cancelled_copy_that_was_never_written_to_the_end_settles(world: World) -> None:
+    begin(world, 1, 3)
+    running = world.run(1)
+    world.ok("cancel", copy_id="run")
+    assert counts(world) == (2, 1)
+    world.clock.now += GIVEN_UP_AFTER + INGEST_HAS_ENDED
+    end_unwritten(world)
+    assert counts(world) == (2, 1), "an ingest may be under way"
+    world.clock.forward(seconds=1)
+    for _ in range(2):
+        end_unwritten(world)
+        assert counts(world) == (1, 2)
+        assert sum(world.cancelled) == 2
+    ended = running.ended_attempt("SUCCEEDED", None, world.clock())
+    assert world.table.mark_passed(running, ended, world.clock())
+    assert world.publish.publish("run") is CopyStatus.CANCELLED
+    detail = world.bus.events[-1].detail
+    assert (detail["status"], detail["cancelled_jobs"]) == ("CANCELLED", 2)
+
+
+def test_what_was_written_after_the_cancel_has_read_the_jobs_is_ended_too(world: World) -> None:
+    begin(world)
+    world.ok("cancel", copy_id="run")
+    planned = flip(MANIFEST, Limits())
+    world.table.create_jobs("run", planned[:2], CopyOptions(), world.clock())
+    world.clock.now += 2 * GIVEN_UP_AFTER
+    end_unwritten(world)
+    assert world.statuses() == [JobStatus.CANCELLED] * 2
+    assert counts(world) == (0, 3)
+    assert sum(world.cancelled) == 3
+
+
+def test_jobs_that_are_too_many_for_one_call_are_ended_by_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(world)
+    world.ok("cancel", copy_id="run")
+    planned = flip(MANIFEST, Limits())
+    world.table.create_jobs("run", planned[:2], CopyOptions(), world.clock())
+    monkeypatch.setattr("icav2_copy_batch.stages.unwritten.MOST_AT_ONCE", 1)
+    world.clock.now += 2 * GIVEN_UP_AFTER
+    for open_jobs in (2, 1, 0):
+        end_unwritten(world)
+        assert counts(world) == (open_jobs, 3 - open_jobs)
+
+
+def test_a_cancel_of_a_moment_ago_may_have_an_ingest_under_way(world: World) -> None:
+    begin(world, 1)
+    world.clock.now += 2 * GIVEN_UP_AFTER
+    end_unwritten(world)
+    assert counts(world) == (3, 0), "nobody has cancelled it"
+    world.ok("cancel", copy_id="run")
+    world.clock.now += INGEST_HAS_ENDED
+    end_unwritten(world)
+    assert counts(world) == (2, 1)
+    world.clock.forward(seconds=1)
+    end_unwritten(world)
+    assert counts(world) == (0, 3)
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_message_that_comes_much_later_writes_nothing_more_of_a_cancelled_copy(world: World, counted: bool) -> None:
+    world.line.cut_after = world.line.requests + 4
+    with pytest.raises(doubles.LineCut):
+        world.submit()
+    world.line.cut_after = None
+    world.ok("cancel", copy_id="run")
+    written = len(world.statuses())
+    assert written < 3
+    world.clock.now += GIVEN_UP_AFTER + timedelta(seconds=1)
+    if counted:
+        world.clock.now += INGEST_HAS_ENDED
+        end_unwritten(world)
+        assert counts(world) == (0, 3)
+    world.submit()
+    assert len(world.statuses()) == written
+    assert world.table.backlogs() == []
+
+
+def test_a_copy_that_cannot_be_ended_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for copy_id in ("a", "b", "c"):
+        begin(world, copy_id=copy_id)
+        world.ok("cancel", copy_id=copy_id)
+    get_copy = world.table.get_copy
+
+    def breaks(copy_id: str) -> Any:
+        if copy_id == "b":
+            raise RuntimeError("made by the test")
+        return get_copy(copy_id)
+
+    monkeypatch.setattr(world.table, "get_copy", breaks)
+    world.clock.now += 2 * GIVEN_UP_AFTER
+    end_unwritten(world)
+    assert [counts(world, copy_id)[0] for copy_id in ("a", "b", "c")] == [0, 3, 0]
 
 
 # --- paused ----------------------------------------------------------------------------------------------------------

@@ -129,11 +129,11 @@ def test_no_publication_is_begun_after_another_with_too_little_time_left(world: 
     assert world.poll()[Happening.COPIES_COMPLETED] == 2
 
 
-def test_the_schedule_sees_to_the_tasks_that_wait_and_a_launch_does_not(world: World) -> None:
+def test_the_schedule_sees_to_waiting_tasks_and_unwritten_copies_and_a_launch_does_not(world: World) -> None:
     world.poll(triggered=True)
-    assert world.publisher.kept_tasks == 0
+    assert (world.publisher.kept_tasks, world.unwritten_ended) == (0, 0)
     world.poll()
-    assert world.publisher.kept_tasks == 1
+    assert (world.publisher.kept_tasks, world.unwritten_ended) == (1, 1)
 
 
 # --- asking ICA -------------------------------------------------------------------------------------------------------

@@ -360,6 +360,7 @@ class Container:
         from icav2_copy_batch.stages.items import BatchItems
         from icav2_copy_batch.stages.poll import Poll
         from icav2_copy_batch.stages.settle import Settle
+        from icav2_copy_batch.stages.unwritten import Unwritten
         from icav2_copy_batch.stages.verify import Verification, Verify
 
         clock, spread = self.machine.clock, self.machine.spread
@@ -377,6 +378,7 @@ class Container:
             max_attempts=self.settings.max_attempts,
             spread=spread,
         )
+        unwritten = Unwritten(table=self.table, clock=clock, spread=spread, count_cancelled=self.count_cancelled)
         delay = Delay(
             table=self.table,
             bus=self.bus,
@@ -393,6 +395,7 @@ class Container:
             publish=self.publish,
             note_oldest=self.show_oldest,
             report_delays=delay.report,
+            end_unwritten=unwritten.end,
             clock=clock,
             seconds_left=self.seconds_left,
             sleep=self.machine.sleep,

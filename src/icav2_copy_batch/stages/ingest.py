@@ -43,6 +43,7 @@ from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, uplo
 from icav2_copy_batch.ports import Bucket, Bus, Dispatcher, LateAnswers, Table, Tasks
 from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.rejection import reject
+from icav2_copy_batch.stages.unwritten import is_given_up
 
 PORTION = 1000
 """How many jobs are written before the remaining time is checked again."""
@@ -192,6 +193,9 @@ class Ingest:
             self.publish.answer_published(copy_id, task_token)
         if present.ingested_at:
             logger.info("copy is there already", extra={"copy_id": copy_id})
+            return
+        if is_given_up(present, self.clock()):
+            logger.warning("copy was cancelled: what is not written of it is given up", extra={"copy_id": copy_id})
             return
         if present.total_jobs != len(plan.jobs):
             raise RuntimeError(f"copy {copy_id} was begun with {present.total_jobs} jobs and now has {len(plan.jobs)}")

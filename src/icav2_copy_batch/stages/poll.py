@@ -90,6 +90,8 @@ class Poll:
     """Told how many seconds ago the oldest copy that has open jobs was submitted, if there is one."""
     report_delays: Callable[[], int]
     """Reports what takes too long, and says how much that is: see ``delay``."""
+    end_unwritten: Callable[[], None]
+    """Ends cancelled copies whose jobs were never all written: see ``unwritten``."""
     clock: Clock
     seconds_left: Callable[[], float]
     sleep: Callable[[float], None]
@@ -158,6 +160,7 @@ class Poll:
 
     def _see_to_overdue_copies(self) -> Happenings:
         """What has waited for a minute may wait for another: done once for each call by the schedule."""
+        self.end_unwritten()
         copies = self.table.open_copies()
         if oldest := min((copy.submitted_at for copy in copies if copy.open_jobs), default=None):
             self.note_oldest((self.clock() - datetime.fromisoformat(oldest)).total_seconds())

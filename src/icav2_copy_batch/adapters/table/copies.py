@@ -74,6 +74,25 @@ class Copies:
         """Note that all the copy's jobs and backlogs are written."""
         self._note(copy_id, CopyItem.ingested_at.set(timestamp(now)))
 
+    def count_unwritten(self, copy_id: str, unwritten: int, now: datetime) -> bool:
+        """Count so many jobs of a cancelled copy as cancelled, since they are not and never will be written.
+
+        From now on it counts as ingested. False where it does already, or is not cancelled.
+        """
+        counts: list[Action] = [
+            CopyItem.open_jobs.add(-unwritten),
+            CopyItem.cancelled_jobs.add(unwritten),
+            CopyItem.settled_at.set(timestamp(now)),
+        ]
+        condition = (
+            # The race: two pollers that find the same copy.
+            CopyItem.ingested_at.does_not_exist()
+            # No race: a cancel is for good. Only of a cancelled copy no job is written any more.
+            & CopyItem.cancelled_at.exists()
+        )
+        actions: list[Action] = [CopyItem.ingested_at.set(timestamp(now)), *(counts if unwritten else [])]
+        return accepted(lambda: self._models.copy(copy_id).update(actions, condition))
+
     def add_task_token(self, copy_id: str, task_token: str) -> bool:
         """Add a task to those that are answered when the copy settles; False when it was published already."""
         # The race: the copy settles and is published meanwhile; nobody would answer this token.

@@ -101,6 +101,10 @@ class Jobs:
         )
         return next((int(item.job_id) for item in last), 0)
 
+    def count_jobs(self, copy_id: str) -> int:
+        """How many of a copy's jobs are in the table. This reads all of them."""
+        return self._models.job.count(copy_id, JobItem.item.startswith(JOB_PREFIX), consistent_read=True)
+
     def get_job(self, copy_id: str, job_id: str) -> Job | None:
         """A job as it is now; None where there is no such job."""
         try:
