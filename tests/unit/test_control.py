@@ -28,7 +28,7 @@ from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.report.files import ends_of
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
-from icav2_copy_batch.domain.stops import project_subject
+from icav2_copy_batch.domain.stops import MOST_PAUSED, Paused, copy_subject, project_subject
 from icav2_copy_batch.operators.control import Control
 from icav2_copy_batch.operators.listing import Listing
 from icav2_copy_batch.operators.recheck import Recheck
@@ -680,6 +680,31 @@ def test_a_copy_that_is_submitted_on_hold_waits_for_its_resume(world: World) -> 
     assert world.ok("status", copy_id="run")["copy"]["paused_at"]
     world.ok("resume", copy_id="run")
     assert world.send() == Counter(sent=3)
+
+
+def test_no_more_than_so_many_copies_and_projects_are_paused(world: World) -> None:
+    """Each claim and each end of a job rewrites the item that names them."""
+    world.submit()
+    (first, *_) = paused = [copy_subject(f"held-{number}") for number in range(MOST_PAUSED)]
+    for subject in paused:
+        assert world.table.pause(Paused(subject, timestamp(world.clock())))
+    for another in ({"copy_id": "run"}, {"project_id": TO}):
+        assert "500 copies and projects are paused" in world.refused("refused", "pause", **another)
+    objects = world.bucket.keys()
+    world.submit("held", hold=True)
+    assert world.types()[-1] == "CopyRejected"
+    assert "500 copies and projects are paused" in str(world.bus.events[-1].detail)
+    assert world.table.get_copy("held") is None
+    assert [key for key in world.bucket.keys() - objects if not key.startswith("rejected/")] == []
+    world.ok("pause", all=True)
+    world.ok("pause", all=True, reason="again")
+    world.ok("resume", all=True)
+    assert world.table.resume(first, world.clock())
+    world.submit("held", hold=True)
+    assert world.types()[-1] == "CopyStarted"
+    world.submit("held", hold=True)
+    assert world.types()[-1] == "CopyStarted", "it is there already"
+    assert len(world.table.stops().paused) == MOST_PAUSED
 
 
 def test_a_held_copy_that_was_resumed_is_not_held_again_by_what_is_left_of_its_ingest() -> None:

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 
 ALL = "all"
 """The subject of a pause of everything."""
+MOST_PAUSED = 500
+"""So many copies and projects may be paused at a time. Their names stand in the item that each claim rewrites."""
+TOO_MANY_PAUSED = (
+    f"{MOST_PAUSED} copies and projects are paused, and no more may be: resume some first, or pause everything"
+)
 
 
 def copy_subject(copy_id: str) -> str:
@@ -50,6 +55,10 @@ class Stops:
     """The subjects of all pauses."""
     cancelled: frozenset[str] = field(default_factory=frozenset)
     """Ids of cancelled copies of which jobs may still be open."""
+
+    def has_room_for(self, subject: str) -> bool:
+        """Whether this may be paused as well; everything always may be, and what is paused already."""
+        return len(self.paused) < MOST_PAUSED or subject == ALL or subject in self.paused
 
     def is_paused(self, copy_id: str, project_id: str) -> bool:
         return not self.paused.isdisjoint(pause_subjects(copy_id, project_id))

@@ -39,6 +39,7 @@ from icav2_copy_batch.domain.problems import Problem, Refused
 from icav2_copy_batch.domain.projects import Projects, UnknownProject, as_spelled
 from icav2_copy_batch.domain.schedule import backlogs_of
 from icav2_copy_batch.domain.spread import Spread, in_threads
+from icav2_copy_batch.domain.stops import TOO_MANY_PAUSED, copy_subject
 from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, uploads_in
 from icav2_copy_batch.ports import Bucket, Bus, Dispatcher, LateAnswers, Table, Tasks
 from icav2_copy_batch.stages.operate import Operate
@@ -159,6 +160,8 @@ class Ingest:
         if present:
             self._finish(present, plan, command.task_token)
             return
+        if command.hold and not self.table.stops().has_room_for(copy_subject(copy_id)):
+            raise Refused([Problem("hold", f"is not possible: {TOO_MANY_PAUSED}")])
         copy = replace(
             self._new_copy(copy_id, plan),
             manifest_uri=self._manifest_uri(submission, command, plan.manifest),

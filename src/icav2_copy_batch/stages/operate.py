@@ -10,7 +10,7 @@ from icav2_copy_batch.domain.commands import is_copy_id
 from icav2_copy_batch.domain.control import Cancel, CannotDo, Failure, Pause, Redrive, Resume, redrive_id
 from icav2_copy_batch.domain.job import Clock, Copy, JobStatus, OpenJob, timestamp
 from icav2_copy_batch.domain.spread import Spread, in_threads
-from icav2_copy_batch.domain.stops import Paused
+from icav2_copy_batch.domain.stops import TOO_MANY_PAUSED, Paused
 from icav2_copy_batch.ports import Table
 from icav2_copy_batch.stages.cancel import MOST_AT_ONCE, end_jobs
 
@@ -62,6 +62,8 @@ class Operate:
 
     def pause(self, request: Pause) -> None:
         """Launch nothing new of a subject: no job of it is claimed any more when this returns. Raises ``CannotDo``."""
+        if not self.table.stops().has_room_for(request.subject):
+            raise CannotDo(Failure.REFUSED, TOO_MANY_PAUSED)
         pause = Paused(request.subject, timestamp(self.clock()), request.by, request.reason)
         if not self.table.pause(pause, request.copy_id):
             raise self._settled(str(request.copy_id), "paused")
