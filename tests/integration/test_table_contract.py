@@ -1098,6 +1098,10 @@ def test_a_copy_that_is_not_there_or_has_settled_is_not_paused(either_table: Eit
     assert not either_table.pause(Paused("copy nobody", timestamp(at(1))), "nobody")
     assert not either_table.resume("copy nobody", at(9), "nobody")
     assert everything(either_table) == before
+    either_table.pause(Paused("copy nobody", timestamp(at(1))))
+    before = everything(either_table)
+    assert not either_table.resume("copy nobody", at(9), "nobody"), "it makes no copy"
+    assert everything(either_table) == before
 
 
 def test_of_a_cancelled_copy_nothing_is_claimed(either_table: EitherTable) -> None:
