@@ -370,6 +370,12 @@ def world_of_cancels(seed: int) -> Simulation:
     return Simulation(seed, calm(), commands=[cancel])
 
 
+def world_of_cancelled_launches(seed: int) -> Simulation:
+    """A copy is cancelled while its jobs are launched."""
+    cancel = Command(seed % 20 / 10, {"command": "cancel", "copy_id": "copy-0"}, after=(Moment.AT_WORK, "copy-0"))
+    return Simulation(seed, calm(), commands=[cancel])
+
+
 def world_of_cancels_under_a_pause(seed: int) -> Simulation:
     """A copy is cancelled and paused while ICA works on its job, which fails and comes late into the index."""
     body = {"manifest": {"icav2://from a/run 0/file 0.txt": ["icav2://to a/out 0/"]}, "copy_id": "c"}
@@ -429,7 +435,7 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (publish_nothing_forgotten, world_of_lost_records, 1200),
     (ignore_the_caps, world_of_few_slots, 1224),
     (launch_what_is_stopped, any_world, 1201),
-    (cancel_what_ica_was_asked_for, any_world, 1386),
+    (cancel_what_ica_was_asked_for, world_of_cancelled_launches, 1200),
     (redrive_what_another_copy_redrives, world_of_redrives, 1200),
     (wait_for_nothing_of_a_paused_copy, world_of_cancels_under_a_pause, 1200),
     (count_pauses_as_delays, world_of_long_pauses, 1200),
