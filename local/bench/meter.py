@@ -1,8 +1,8 @@
 """A meter between the deployed functions and the local AWS: what they ask of it, counted as AWS bills it.
 
 It is a proxy: while it is at work the functions' endpoint is its address. Write units are those that the local AWS
-reports (transactions twice, the index once); a refused write is taken for a small one, since AWS bills it too. Read
-units are reckoned here from the sizes of the items.
+reports: transactions twice, and each entry of an index that a write changes once. A refused write is taken for a small
+one, since AWS bills it too. Read units are reckoned here from the sizes of the items.
 """
 
 from __future__ import annotations
@@ -66,18 +66,28 @@ def _units(service: str, operation: str, body: bytes, status: int, answer: bytes
 
 
 def _table_units(operation: str, asked: dict[str, Any], status: int, answer: bytes) -> dict[str, float]:
+    if operation == "BatchGetItem":  # each item is read by itself, also one that is not there
+        (asked_for,) = asked["RequestItems"].values()
+        answered = json.loads(answer) if status == 200 else {"Responses": {}}
+        found = [each for items in answered["Responses"].values() for each in items]
+        units = sum(map(_read_units, map(_item_size, found))) + len(asked_for["Keys"]) - len(found)
+        return {"rru": units * (1.0 if asked_for.get("ConsistentRead") else 0.5)}
     if operation in ("GetItem", "Query"):
         answered = json.loads(answer) if status == 200 else {}
         items = answered.get("Items", [answered.get("Item", {})])
         size = sum(map(_item_size, items))
         if answered.get("Count"):  # what a filter leaves out is read all the same
             size *= answered["ScannedCount"] / answered["Count"]
-        return {"rru": max(1, math.ceil(size / 4096)) * (1.0 if asked.get("ConsistentRead") else 0.5)}
+        return {"rru": _read_units(size) * (1.0 if asked.get("ConsistentRead") else 0.5)}
     if status != 200:
         return {"wru": 2 * len(asked["TransactItems"]) if "TransactItems" in asked else 1, "refused writes": 1}
     consumed = json.loads(answer).get("ConsumedCapacity", [])
     each = consumed if isinstance(consumed, list) else [consumed]
     return {"wru": sum(it["CapacityUnits"] for it in each)}
+
+
+def _read_units(size: float) -> int:
+    return max(1, math.ceil(size / 4096))
 
 
 def _item_size(item: Mapping[str, Any]) -> int:

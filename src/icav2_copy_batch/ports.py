@@ -26,9 +26,9 @@ from icav2_copy_batch.domain.job import (
     Job,
     JobStatus,
     LaunchRequest,
-    ListedCopy,
     OpenCopy,
     OpenJob,
+    SubmittedCopy,
 )
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.notifications import Channel, Subscription
@@ -67,7 +67,10 @@ class Copies(Protocol):
     def open_copies(self) -> list[OpenCopy]: ...
     def unfinished_copies(self, submitted_before: datetime) -> list[str]: ...
     def mark_copy_redriven(self, copy_id: str, redriven_as: str) -> None: ...
-    def recent_copies(self, since: datetime, until: datetime, limit: int) -> list[ListedCopy]: ...
+    def submitted_copies(
+        self, since: datetime, until: datetime, limit: int, before: SubmittedCopy | None = None
+    ) -> list[SubmittedCopy]: ...
+    def get_copies(self, copy_ids: Sequence[str]) -> list[Copy]: ...
 
 
 class WaitingTasks(Protocol):

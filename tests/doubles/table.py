@@ -22,9 +22,9 @@ from icav2_copy_batch.domain.job import (
     Job,
     JobStatus,
     LaunchRequest,
-    ListedCopy,
     OpenCopy,
     OpenJob,
+    SubmittedCopy,
     job_id_of,
     timestamp,
 )
@@ -47,7 +47,6 @@ class CopyRow:
     copy: Copy
     due_at: str | None
     publishing_until: str | None = None
-    published_at: str | None = None
 
 
 @dataclass
@@ -96,7 +95,7 @@ class Table:
         with self.line.request():
             if copy.copy_id in self.copies:
                 return self.copies[copy.copy_id].copy
-            later = ("ingested_at", "settled_at", "delayed_at", "resumed_at", "cancelled_at")
+            later = ("ingested_at", "settled_at", "published_at", "delayed_at", "resumed_at", "cancelled_at")
             written = replace(copy, **dict.fromkeys(later), redriven_as=frozenset())  # type: ignore[arg-type]
             self.copies[copy.copy_id] = CopyRow(written, due_at=copy.submitted_at)
             if copy.task_tokens:
@@ -520,8 +519,9 @@ class Table:
             row = self._existing(copy.copy_id)
             if row.copy.task_tokens != copy.task_tokens:
                 return False
-            row.copy = replace(row.copy, status=copy.settled_status, task_tokens=unanswered)
-            row.due_at, row.publishing_until, row.published_at = None, None, timestamp(now)
+            changes = {"status": copy.settled_status, "published_at": timestamp(now), "task_tokens": unanswered}
+            row.copy = replace(row.copy, **changes)  # type: ignore[arg-type]
+            row.due_at, row.publishing_until = None, None
             return True
 
     def _existing(self, copy_id: str) -> CopyRow:
@@ -590,15 +590,25 @@ class Table:
             ]
         return [_shown(job) for _, job in sorted(due, key=lambda pair: pair[0])]
 
-    def recent_copies(self, since: datetime, until: datetime, limit: int) -> list[ListedCopy]:
+    def submitted_copies(
+        self, since: datetime, until: datetime, limit: int, before: SubmittedCopy | None = None
+    ) -> list[SubmittedCopy]:
         with self.line.request():
-            shown = [each.name for each in fields(ListedCopy) if each.name != "published_at"]
             found = [
-                ListedCopy(**{name: getattr(row.copy, name) for name in shown}, published_at=row.published_at)
+                SubmittedCopy(**{each.name: getattr(row.copy, each.name) for each in fields(SubmittedCopy)})
                 for row in self.copies.values()
                 if timestamp(since) <= row.copy.submitted_at <= timestamp(until)
             ]
-        return sorted(found, key=lambda copy: copy.submitted_at, reverse=True)[:limit]
+
+        def place(copy: SubmittedCopy) -> tuple[str, str]:
+            return copy.submitted_at, copy.copy_id
+
+        left = [copy for copy in found if before is None or place(copy) < place(before)]
+        return sorted(left, key=place, reverse=True)[:limit]
+
+    def get_copies(self, copy_ids: Sequence[str]) -> list[Copy]:
+        with self.line.request():
+            return [self.copies[copy_id].copy for copy_id in copy_ids if copy_id in self.copies]
 
     def backlogs(self) -> list[Backlog]:
         with self.line.request():

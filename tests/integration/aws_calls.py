@@ -38,12 +38,12 @@ class AwsCalls:
     def count(self, operation: str) -> int:
         return len(self.requests(operation))
 
-    def table_actions(self, began: int) -> set[tuple[str, bool]]:
-        """The IAM actions on the table since that call, each with whether it was on the index."""
+    def table_actions(self, began: int) -> set[tuple[str, str | None]]:
+        """The IAM actions on the table since that call, each with the index that it was on."""
         return {
-            ("dynamodb:UpdateItem" if called == "TransactWriteItems" else f"dynamodb:{called}", "IndexName" in body)
+            ("dynamodb:UpdateItem" if called == "TransactWriteItems" else f"dynamodb:{called}", _index_of(request))
             for called, request in self.sent[began:]
-            if "TableName" in (body := text_of(request))
+            if "TableName" in (body := text_of(request)) or "RequestItems" in body
         }
 
     def answer(self, operation: str, answer: Answer) -> None:
@@ -101,6 +101,11 @@ def moto(request: AWSPreparedRequest) -> AWSResponse:
         answered = botocore_stubber.process_request(request)
     assert answered
     return _response(request, *answered)
+
+
+def _index_of(request: AWSPreparedRequest) -> str | None:
+    index: str | None = json.loads(text_of(request)).get("IndexName")
+    return index
 
 
 def text_of(request: AWSPreparedRequest) -> str:

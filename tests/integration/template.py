@@ -112,12 +112,13 @@ def listed(actions: str | list[str]) -> list[str]:
     return [actions] if isinstance(actions, str) else actions
 
 
-def table_actions(function: str) -> set[tuple[str, bool]]:
-    """What a function may do with the table, such as ``dynamodb:Query``, each with whether it may in the index too."""
+def table_actions(function: str) -> set[tuple[str, str | None]]:
+    """What a function may do, such as ``dynamodb:Query``, with the table (None) and with which of its indexes."""
     return {
-        (action, "index/due" in str(statement["Resource"]))
+        (action, str(resource).partition("/index/")[2].rstrip("'}") or None)
         for statement in statements(properties(function)["Role"]["GetAtt"].removesuffix(".Arn"))
         if "CopyTable" in str(statement["Resource"])
+        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
         for action in listed(statement["Action"])
     }
 

@@ -302,6 +302,24 @@ def test_copies_are_listed_as_asked_for(client: CopyClient, control: ScriptedCon
     ]
 
 
+def test_more_copies_are_listed_than_one_answer_has(client: CopyClient, control: ScriptedControl) -> None:
+    pages = {None: ("a", 1000), "a": ("b", 0), "b": ("c", 1000), "c": (None, 7)}
+
+    def page(asked: dict[str, Any]) -> dict[str, Any]:
+        next_before, copies = pages[asked.get("before")]
+        return {"ok": {"copies": [COPY] * min(copies, asked["limit"]), "next_before": next_before}}
+
+    control.answers["list"] = page
+    assert len(client.list_copies(limit=5000)) == 2007
+    assert [asked["limit"] for asked in control.requests] == [1000, 1000, 1000, 1000]
+    control.requests.clear()
+    assert len(client.list_copies(limit=1005)) == 1005
+    assert [(asked["limit"], asked.get("before")) for asked in control.requests] == [(1000, None), (5, "a"), (5, "b")]
+    control.requests.clear()
+    assert len(client.list_copies(limit=1000)) == len(client.list_copies(limit=1000)) == 1000
+    assert len(control.requests) == 2, "no answer more than is needed"
+
+
 @pytest.mark.parametrize(
     ("kind", "raises"),
     [

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from dataclasses import replace
+from email.message import Message
+from threading import Lock
+from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -13,19 +17,39 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from icav2_copy_batch.adapters.table import CopyTable
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.costs import WRITE_UNITS_A_SOURCE
-from icav2_copy_batch.domain.job import JobStatus
+from icav2_copy_batch.domain.intent import Intent
+from icav2_copy_batch.domain.job import CopyStatus, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outcomes import Fingerprint
+from icav2_copy_batch.domain.schedule import Backlog
+from icav2_copy_batch.domain.stops import Paused, copy_subject
 from icav2_copy_batch.domain.uri import parse_uri
 from local.bench.cost import PRICES
+from local.bench.meter import Meter
 from local.manifests import Manifest, bclconvert_manifest
 from local.simulator.model import JobStatus as IcaStatus
 from local.simulator.model import Outcome, Script
+from tests import doubles
 from tests.doubles.simulated_ica import COPY_BATCH, CREATE_FOLDER, DATA, DELETE
 from tests.integration import template
 from tests.integration.aws_calls import AwsCalls, moto, text_of
 from tests.integration.pipeline import Pipeline
-from tests.integration.tables import DESTINATION, at, copy_of, items, now, passed, run, size_of
+from tests.integration.tables import (
+    DESTINATION,
+    at,
+    copy_of,
+    create_jobs,
+    failed,
+    items,
+    launch,
+    now,
+    passed,
+    request,
+    requeue,
+    run,
+    size_of,
+    stored,
+)
 
 JOBS = "/api/jobs"
 ITEMS = "/api/projects/{project_id}/dataCopyBatch/{batch_id}/items"
@@ -93,7 +117,7 @@ def test_calls_do_not_grow_with_the_files_in_a_folder(pipeline: Pipeline) -> Non
 def written(aws: AwsCalls, since: int) -> tuple[int, int]:
     """Units that the writes since then take, as long as no item is larger than one; and the largest request's bytes.
 
-    A write in a transaction takes two. What the index takes is not among them.
+    A write in a transaction takes two. What the indexes take besides is counted by ``index_units``.
     """
     units = largest = 0
     for operation, sent in aws.sent[since:]:
@@ -104,10 +128,54 @@ def written(aws: AwsCalls, since: int) -> tuple[int, int]:
     return units, largest
 
 
+def index_units(aws: AwsCalls) -> Counter[str]:
+    """Units that the indexes take from now on, by their names; it grows with each write.
+
+    A write takes none where the entry stays as it is, one for each KB of an entry that comes, goes or changes, and
+    those of both entries where its key changes: see "Global secondary indexes" in the developer guide.
+    """
+    units: Counter[str] = Counter()
+    one_at_a_time = Lock()
+
+    def count(asked: AWSPreparedRequest) -> AWSResponse:
+        with one_at_a_time:
+            before = stored()
+            answer = moto(asked)
+            after = stored()
+            changed = [key for key in before | after if before.get(key) != after.get(key)]
+            for index in template.properties("CopyTable")["GlobalSecondaryIndexes"]:
+                for key in changed:
+                    units[index["IndexName"]] += _units_of(*(_entry(index, each.get(key)) for each in (before, after)))
+        return answer
+
+    for operation in WRITES:
+        aws.answer(operation, count)
+    return units
+
+
+Entry = dict[str, Any]
+
+
+def _entry(index: dict[str, Any], item: Entry | None) -> tuple[Entry, Entry] | None:
+    """What an index holds of an item: its key there, and all of it."""
+    names = [key["AttributeName"] for key in index["KeySchema"]]
+    if item is None or not item.keys() >= set(names):
+        return None
+    shown = {"copy_id", "item", *names, *index["Projection"]["NonKeyAttributes"]}
+    return {name: item[name] for name in names}, {name: value for name, value in item.items() if name in shown}
+
+
+def _units_of(before: tuple[Entry, Entry] | None, after: tuple[Entry, Entry] | None) -> int:
+    if before == after:
+        return 0
+    sizes = [math.ceil(size_of({"M": each[1]}) / UNIT) for each in (before, after) if each]
+    has_moved = before and after and before[0] != after[0]
+    return sum(sizes) if has_moved else max(sizes)
+
+
 def largest_job_item() -> int:
     """Bytes, as DynamoDB counts them, or a few more."""
-    stored = [item for item in items() if item["item"]["S"].startswith("JOB#")]
-    return max(size_of({"M": item}) for item in stored)
+    return max(size_of({"M": item}) for item in items() if item["item"]["S"].startswith("JOB#"))
 
 
 @pytest.mark.parametrize("sources", [2, 1000])
@@ -116,7 +184,8 @@ def test_a_job_that_passes_takes_sixteen_units_however_many_sources_it_has(
 ) -> None:
     """One creates it, six claim it with its slot and folder, one notes its ICA job, eight end and count it.
 
-    Before them another has taken it from the backlog.
+    Before them another has taken it from the backlog. What is due takes five more: the job's entry comes, moves and
+    goes, and its copy's changes. The list of copies takes none.
     """
     table.create_copy(copy_of())
     hard_to_pack = [
@@ -126,13 +195,107 @@ def test_a_job_that_passes_takes_sixteen_units_however_many_sources_it_has(
     table.create_jobs("c", [PlannedJob(DESTINATION, tuple(hard_to_pack))], CopyOptions(), at(0))
     created, _ = written(aws, began)
     assert created == (1 if sources == 2 else 2), "many sources are an item of their own, written once"
+    in_indexes = index_units(aws)
     began = len(aws.sent)
     running = run(table, now(table, *table.jobs("c")))
     assert table.mark_passed(running, passed(running), at(20))
     units, largest = written(aws, began)
     assert units == 6 + 1 + 8
+    assert +in_indexes == {"due": 1 + 2 + 1 + 1}
     assert largest < 4096, "what is sent for a move does not hold the sources"
     assert largest_job_item() <= UNIT
+
+
+def test_the_list_of_copies_is_written_once_a_copy_and_never_for_a_job(table: CopyTable, aws: AwsCalls) -> None:
+    """Whatever becomes of it: each write that concerns a copy or one of its jobs."""
+    in_indexes = index_units(aws)
+    tags = {f"tag {number}": "x" * 60 for number in range(10)}
+    table.create_copy(replace(copy_of(8, task_tokens=["one"]), tags=tags, redrive_of="another"))
+    assert in_indexes["listed"] == 1
+    table.create_backlogs([Backlog("c", "to", 1, 8, timestamp(at(0)))])
+    create_jobs(table, [f"{DESTINATION}{number}/" for number in range(8)])
+    table.shorten_backlog(table.backlogs()[0], 9)
+    table.mark_ingested("c", at(1))
+    assert table.add_task_token("c", "two")
+    table.drop_task_token("c", "two")
+    assert table.note_heartbeat("c", at(2))
+    for number, job in enumerate(list(table.jobs("c"))):
+        if number == 0:
+            assert table.wait(request(job), at(5), doubles.hold("ICA was unavailable"))
+            assert table.release(launch(table, job), at(11), at(12), doubles.hold("ICA was unavailable"))
+            assert requeue(table, run(table, job, 13))
+            assert table.mark_passed(run(table, now(table, job), 30), passed(job), at(40))
+        elif number == 1:
+            launched = launch(table, job)
+            intent = Intent.of(timestamp(at(11)), "fol.1", ["fil.1"])
+            assert table.record_intent(launched, intent, at(12), 10**12)
+            assert table.mark_answer_lost(launched, at(13), at(14), doubles.hold("connection dropped"))
+            assert table.mark_undecided(now(table, job), at(15), doubles.hold("nobody can tell"))
+            assert table.mark_running(now(table, job), "ica-job", "ica-batch", at(16), at(17))
+            assert table.postpone(now(table, job), at(18))
+            assert table.note_comparison(now(table, job), at(19), at(19), "icav2://from/b")
+            assert table.mark_passed(now(table, job), passed(job), at(20))
+        elif number == 2:
+            assert table.give_up(run(table, job), failed(job), at(21))
+            assert table.mark_redriven(job, "c.r1")
+    pause = Paused(copy_subject("c"), timestamp(at(30)))
+    assert table.pause(pause, "c")
+    table.mark_delayed("c", at(31))
+    assert table.resume(pause.subject, at(31), "c")
+    assert table.mark_cancelled("c", at(32))
+    for job in list(table.jobs("c"))[3:]:
+        assert table.cancel(job, at(33))
+    table.forget_cancelled("c")
+    assert table.begin_publication("c", at(40), at(41))
+    table.abandon_publication("c")
+    settled = table.begin_publication("c", at(42), at(43))
+    assert settled
+    assert table.mark_published(settled, at(44), frozenset())
+    table.forget_waiting("c")
+    table.mark_copy_redriven("c", "c.r1")
+    statuses = Counter(job.status for job in table.jobs("c"))
+    assert statuses == {JobStatus.PASSED: 2, JobStatus.FAILED: 1, JobStatus.CANCELLED: 5}
+    assert in_indexes["listed"] == 1
+    (copy,) = table.get_copies([each.copy_id for each in table.submitted_copies(at(0), at(1), 9)])
+    assert (copy.status, copy.tags) == (CopyStatus.CANCELLED, tags)
+
+
+def test_the_benchmarks_meter_counts_indexes_and_each_item_of_a_batch() -> None:
+    """Writes as the local AWS reports them, which is with the indexes since each write asks for that."""
+    meter = Meter()
+
+    def count(operation: str, asked: dict[str, Any], answer: dict[str, Any]) -> None:
+        headers = Message()
+        headers["X-Amz-Target"] = f"DynamoDB_20120810.{operation}"
+        headers["Authorization"] = "AWS4-HMAC-SHA256 Credential=test/20261126/us-east-1/dynamodb/aws4_request"
+        meter.count("POST", headers, json.dumps(asked).encode(), 200, json.dumps(answer).encode())
+
+    keys = [{"copy_id": {"S": copy_id}} for copy_id in ("small", "large", "nobody")]
+    found = [keys[0], {**keys[1], "manifest_uri": {"S": "x" * 5000}}]
+    batch = {"RequestItems": {"copies": {"Keys": keys, "ConsistentRead": True}}}
+    count("BatchGetItem", batch, {"Responses": {"copies": found}, "UnprocessedKeys": {}})
+    assert dict(meter.units) == {"rru": 1 + 2 + 1}
+    consumed = [{"TableName": "copies", "CapacityUnits": 8.0 + 1.0}]
+    count("TransactWriteItems", {"TransactItems": [{}]}, {"ConsumedCapacity": consumed})
+    assert dict(meter.units) == {"rru": 4, "wru": 9}
+
+
+def test_each_write_asks_for_the_units_that_it_takes(table: CopyTable, aws: AwsCalls) -> None:
+    """With those of the indexes: the benchmarks count them."""
+    (job,) = create_jobs(table, [DESTINATION])
+    table.create_copy(copy_of())
+    running = run(table, job)
+    assert table.mark_passed(running, passed(running), at(20))
+    writes = [json.loads(text_of(sent)) for operation, sent in aws.sent if operation in WRITES]
+    assert {asked["ReturnConsumedCapacity"] for asked in writes} == {"TOTAL"}
+
+
+def test_a_run_writes_the_list_of_copies_once(pipeline: Pipeline, aws: AwsCalls) -> None:
+    """With jobs that fail, are tried again, and end."""
+    in_indexes = index_units(aws)
+    settle(pipeline, pipeline.manifest(*map(str, range(5))), failing=2)
+    assert in_indexes["listed"] == 1
+    assert in_indexes["due"] > 5 * 5
 
 
 def test_the_sizes_and_etags_of_a_jobs_copies_take_units_as_a_plan_says(table: CopyTable) -> None:

@@ -346,6 +346,22 @@ def test_a_launch_whose_answer_was_lost_is_settled_by_looking_and_started_once(
     assert (metrics["LaunchesUnknown"], metrics[metric], metrics["JobsPassed"]) == (1, 1, 1)
 
 
+def test_the_poller_may_read_which_ica_jobs_other_copies_have_had(pipeline: Pipeline) -> None:
+    """An ICA job that does not say into which folder it has copied the same data."""
+    pipeline.ica.set(job_seconds=60, echo_folder=False, echo_created_data=False)
+    manifest = pipeline.manifest("x")
+    pipeline.submit({"copy_id": "first", "manifest": manifest})
+    pipeline.submit({"copy_id": "second", "manifest": {source: ["icav2://destination/y/"] for source in manifest}})
+    pipeline.ingest()
+    pipeline.ica.fault("drop_before", "POST", "dataCopyBatch", count=1)
+    pipeline.launch()
+    pipeline.ica.clock.forward(61)
+    assert pipeline.poll()["passed"] == 1
+    pipeline.ica.clock.forward(301)
+    assert pipeline.poll()["released"] == 1
+    assert pipeline.aws.count("BatchGetItem") == 1
+
+
 def test_a_copy_that_the_stream_did_not_publish_is_published_by_the_poller(pipeline: Pipeline) -> None:
     pipeline.submit({"manifest": pipeline.manifest("x")})
     pipeline.ingest()

@@ -29,6 +29,7 @@ from icav2_copy_batch.adapters.table.models import (
     WaitedForItem,
 )
 from icav2_copy_batch.adapters.table.packing import MAX_OUTCOMES_BYTES, pack_sources
+from icav2_copy_batch.adapters.table.reads import LeftUnread
 from icav2_copy_batch.adapters.table.writes import LONGEST_TROUBLE_SECONDS
 from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import (
@@ -38,8 +39,8 @@ from icav2_copy_batch.domain.job import (
     Claim,
     Job,
     JobStatus,
-    ListedCopy,
     OpenJob,
+    SubmittedCopy,
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import PlannedJob
@@ -297,6 +298,46 @@ def test_a_transaction_that_is_never_taken_is_an_error_after_some_seconds(
         table.mark_passed(running, passed(running), at(20))
     assert LONGEST_TROUBLE_SECONDS <= sum(slept) < LONGEST_TROUBLE_SECONDS + 3
     assert everything(table) == before
+
+
+def keys_left(asked: AWSPreparedRequest, processed: int) -> AWSResponse:
+    """An answer to ``BatchGetItem`` that has read so many of the keys, and leaves the others."""
+    (read,) = json.loads(text_of(asked))["RequestItems"].values()
+    keys = read["Keys"]
+    found = [{**key, **item} for key in keys[:processed] for item in items() if item.items() >= key.items()]
+    left = {TABLE_NAME: {**read, "Keys": keys[processed:]}} if keys[processed:] else {}
+    return json_answer(asked, {"Responses": {TABLE_NAME: found}, "UnprocessedKeys": left})
+
+
+def test_copies_that_dynamodb_leaves_unread_are_asked_for_again(
+    table: CopyTable, aws: AwsCalls, slept: list[float]
+) -> None:
+    for copy_id in "abcde":
+        table.create_copy(copy_of(copy_id=copy_id))
+    aws.answer("BatchGetItem", lambda asked: keys_left(asked, processed=2))
+    assert [copy.copy_id for copy in table.get_copies(list("abcde"))] == list("abcde")
+    assert aws.count("BatchGetItem") == 3
+    assert len(slept) == 2
+
+
+def test_copies_that_are_never_read_are_an_error_after_some_seconds(
+    table: CopyTable, aws: AwsCalls, slept: list[float]
+) -> None:
+    table.create_copy(copy_of())
+    aws.answer("BatchGetItem", lambda asked: keys_left(asked, processed=0))
+    with pytest.raises(LeftUnread, match="1 of 1 items"):
+        table.get_copies(["c"])
+    assert LONGEST_TROUBLE_SECONDS <= sum(slept) < LONGEST_TROUBLE_SECONDS + 3
+
+
+def test_a_hundred_copies_are_read_by_one_request(table: CopyTable, aws: AwsCalls) -> None:
+    names = [f"copy-{number}" for number in range(101)]
+    for copy_id in names:
+        table.create_copy(copy_of(copy_id=copy_id))
+    assert len(table.get_copies(names[:100])) == 100
+    assert aws.count("BatchGetItem") == 1
+    assert len(table.get_copies(names)) == 101
+    assert aws.count("BatchGetItem") == 3
 
 
 def test_a_condition_that_is_refused_is_an_answer_whatever_else_is_the_matter(table: CopyTable, aws: AwsCalls) -> None:
@@ -584,9 +625,9 @@ def test_an_open_job_is_what_the_index_shows_of_it() -> None:
     assert fields_of_a_job == shown - of_copies
 
 
-def test_a_listed_copy_is_what_the_index_shows_of_it() -> None:
+def test_a_submitted_copy_is_what_the_index_shows_of_it() -> None:
     shown = {"copy_id", "submitted_at", *ListedIndex.Meta.projection.non_key_attributes}
-    assert {each.name for each in fields(ListedCopy)} == shown
+    assert {each.name for each in fields(SubmittedCopy)} == shown
 
 
 def test_two_tables_of_one_process_do_not_meet(table: CopyTable) -> None:
@@ -596,8 +637,8 @@ def test_two_tables_of_one_process_do_not_meet(table: CopyTable) -> None:
     create(another, copy_id="d")
     (job,) = another.jobs("d")
     running = run(another, job)
-    assert [copy.copy_id for copy in table.recent_copies(at(0), at(1), 9)] == ["c"]
-    assert [copy.copy_id for copy in another.recent_copies(at(0), at(1), 9)] == ["d"]
+    assert [copy.copy_id for copy in table.submitted_copies(at(0), at(1), 9)] == ["c"]
+    assert [copy.copy_id for copy in another.submitted_copies(at(0), at(1), 9)] == ["d"]
     assert [each.copy_id for each in table.jobs_in(JobStatus.QUEUED)] == ["c"]
     assert [each.key for each in another.jobs_in(JobStatus.RUNNING)] == [running.key]
     assert (table.get_copy("d"), another.get_copy("c")) == (None, None)

@@ -28,8 +28,8 @@ from icav2_copy_batch.domain.job import (
     Job,
     JobStatus,
     LaunchRequest,
-    ListedCopy,
     OpenJob,
+    SubmittedCopy,
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import PlannedJob
@@ -844,8 +844,6 @@ def test_the_bytes_of_jobs_that_passed_are_added_up_and_each_copy_is_known_again
     copy = either_table.get_copy("c")
     assert copy
     assert copy.passed_bytes == 5_000_000_037, "what a job has copied that failed is not counted"
-    (listed,) = either_table.recent_copies(at(0), at(1), 1)
-    assert listed.passed_bytes == copy.passed_bytes
 
 
 @pytest.mark.parametrize("verb", ["mark_passed", "give_up"])
@@ -1382,7 +1380,8 @@ def test_a_settled_copy_is_published_once(either_table: EitherTable) -> None:
     assert (copy.open_jobs, copy.passed_jobs, copy.task_tokens) == (0, 1, frozenset(["one"]))
     assert copy.status is CopyStatus.OPEN
     assert either_table.mark_published(copy, at(31), frozenset())
-    assert either_table.get_copy("c") == replace(copy, status=CopyStatus.COMPLETED, task_tokens=frozenset())
+    published = replace(copy, status=CopyStatus.COMPLETED, published_at=timestamp(at(31)))
+    assert either_table.get_copy("c") == replace(published, task_tokens=frozenset())
     before = everything(either_table)
     assert either_table.begin_publication("c", at(1000), at(1180)) is None
     assert everything(either_table) == before
@@ -1445,7 +1444,8 @@ def test_a_published_copy_keeps_the_task_tokens_that_are_to_be_answered_yet(eith
     copy = either_table.begin_publication("c", at(30), at(210))
     assert copy
     assert either_table.mark_published(copy, at(31), frozenset(["two"]))
-    assert either_table.get_copy("c") == replace(copy, status=CopyStatus.COMPLETED, task_tokens=frozenset(["two"]))
+    published = replace(copy, status=CopyStatus.COMPLETED, published_at=timestamp(at(31)))
+    assert either_table.get_copy("c") == replace(published, task_tokens=frozenset(["two"]))
 
 
 # --- tasks that wait for a copy --------------------------------------------------------------------------------------
@@ -1526,41 +1526,92 @@ def test_the_index_holds_the_open_jobs_and_what_the_poller_needs_of_them(
     assert listed == {each: [] for each in JobStatus} | {status: found}
 
 
-def test_copies_are_listed_newest_first(either_table: EitherTable) -> None:
-    """Also over the ends of months and of a year, by which the index is divided."""
-    days = {"old": 0, "leap": 30, "second": 31, "late": 58, "newest": 59}  # from the first of January 2026
-    for copy_id, day in days.items():
-        either_table.create_copy(replace(copy_of(copy_id=copy_id), submitted_at=timestamp(on(day))))
+def submit(table: EitherTable, copy_id: str, day: float, **more: Any) -> None:
+    table.create_copy(replace(copy_of(copy_id=copy_id), submitted_at=timestamp(on(day)), **more))
 
-    def found(since: int, until: int, limit: int = 9) -> list[str]:
-        return [copy.copy_id for copy in either_table.recent_copies(on(since), on(until), limit)]
 
-    assert found(-400, 100) == ["newest", "late", "second", "leap", "old"]
-    assert found(-400, 100, limit=3) == ["newest", "late", "second"]
-    assert found(31, 58) == ["late", "second"], "both ends are in it"
-    assert found(32, 57) == []
-    assert found(100, 200) == []
+def submitted(
+    table: EitherTable, since: float = -400, until: float = 400, limit: int = 9, before: SubmittedCopy | None = None
+) -> list[str]:
+    return [copy.copy_id for copy in table.submitted_copies(on(since), on(until), limit, before)]
 
 
 def on(day: float) -> datetime:
     return at(day * 86400)
 
 
-def test_a_listed_copy_is_as_the_copy_is(either_table: EitherTable) -> None:
+DAYS = {"old": 0, "leap": 30, "second": 31, "late": 58, "newest": 59}
+"""From the first of January 2026."""
+
+
+def test_copies_are_listed_newest_first(either_table: EitherTable) -> None:
+    """Also over the ends of months and of a year, by which the index is divided."""
+    for copy_id, day in DAYS.items():
+        submit(either_table, copy_id, day)
+    assert submitted(either_table) == ["newest", "late", "second", "leap", "old"]
+    assert submitted(either_table, limit=3) == ["newest", "late", "second"]
+    assert submitted(either_table, 31, 58) == ["late", "second"], "both ends are in it"
+    assert submitted(either_table, 32, 57) == []
+    assert submitted(either_table, 100, 200) == []
+    assert submitted(either_table, 58, 57) == [], "a time that ends before it begins"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_list_of_copies_goes_on_where_a_page_has_ended(either_table: EitherTable, size: int) -> None:
+    """Also where a month ends there, and among copies of the same moment."""
+    for copy_id, day in DAYS.items():
+        submit(either_table, copy_id, day)
+        submit(either_table, f"{copy_id}-too", day)
+    found: list[str] = []
+    before = None
+    while page := either_table.submitted_copies(on(0), on(59), size, before):
+        found += [copy.copy_id for copy in page]
+        before = page[-1]
+    assert sorted(found) == sorted([*DAYS, *(f"{copy_id}-too" for copy_id in DAYS)])
+    assert submitted(either_table, -400, -1, before=before) == []
+
+
+def test_a_list_that_goes_on_after_a_copy_outside_its_time_begins_with_it(either_table: EitherTable) -> None:
+    for copy_id, day in DAYS.items():
+        submit(either_table, copy_id, day)
+    (newest,) = either_table.submitted_copies(on(0), on(59), 1)
+    assert submitted(either_table, 30, 58, before=newest) == ["late", "second", "leap"]
+    *_, old = either_table.submitted_copies(on(0), on(59), 9)
+    assert submitted(either_table, 30, 58, before=old) == []
+
+
+def test_a_submitted_copy_is_as_it_was_submitted(either_table: EitherTable) -> None:
+    submit(either_table, "plain", 0)
+    submit(either_table, "more", 1, total_jobs=3, tags={"run": "42", "lab": "none"}, redrive_of="plain")
+    assert either_table.submitted_copies(on(0), on(1), 9) == [
+        SubmittedCopy("more", timestamp(on(1)), 3, {"run": "42", "lab": "none"}, "plain"),
+        SubmittedCopy("plain", timestamp(on(0)), 1),
+    ]
+
+
+def test_copies_are_read_as_they_are_now_in_the_order_asked_for(either_table: EitherTable) -> None:
     settle(either_table)
     create(either_table, total_jobs=2, copy_id="open")
-    open_copy, settled_copy = sorted(either_table.recent_copies(at(0), at(0), 9), key=lambda copy: copy.open_jobs)[::-1]
-    assert (open_copy.copy_id, open_copy.status, open_copy.total_jobs, open_copy.open_jobs) == ("open", "OPEN", 2, 2)
-    assert settled_copy == ListedCopy(
-        "c", timestamp(at(0)), CopyStatus.OPEN, 1, 0, 1, 0, "s3://b/m", settled_at=timestamp(at(20))
-    )
+    either_table.mark_delayed("open", at(40))
     copy = either_table.begin_publication("c", at(30), at(90))
     assert copy
     assert either_table.mark_published(copy, at(31), frozenset())
-    either_table.mark_delayed("open", at(40))
-    open_copy, settled_copy = sorted(either_table.recent_copies(at(0), at(0), 9), key=lambda copy: copy.open_jobs)[::-1]
-    assert (settled_copy.status, settled_copy.published_at) == (CopyStatus.COMPLETED, timestamp(at(31)))
-    assert open_copy.delayed_at == timestamp(at(40))
+    read = either_table.get_copies(["open", "nobody", "c"])
+    assert read == [either_table.get_copy("open"), either_table.get_copy("c")]
+    assert (read[0].open_jobs, read[0].delayed_at) == (2, timestamp(at(40)))
+    assert (read[1].status, read[1].published_at, read[1].settled_at) == (
+        CopyStatus.COMPLETED,
+        timestamp(at(31)),
+        timestamp(at(20)),
+    )
+    assert either_table.get_copies([]) == []
+
+
+def test_more_copies_are_read_than_one_request_brings(either_table: EitherTable) -> None:
+    names = [f"copy-{number}" for number in range(101)]
+    for copy_id in names:
+        either_table.create_copy(copy_of(copy_id=copy_id))
+    assert [copy.copy_id for copy in either_table.get_copies([*names, names[0]])] == [*names, names[0]]
 
 
 def test_jobs_of_all_copies_are_found_by_when_they_are_due(either_table: EitherTable) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from icav2_copy_batch.domain.ica import IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     Claim,
+    Copy,
     CopyStatus,
     HoldReason,
     Job,
@@ -207,6 +208,7 @@ def world() -> World:
         ({"command": "list", "status": "DONE"}, "status"),
         ({"command": "list", "limit": 0}, "limit"),
         ({"command": "list", "limit": True}, "limit"),
+        ({"command": "list", "before": "no id"}, "before"),
         ({"command": "list", "tags": {"run": 1}}, "tags"),
         ({"command": "status", "copy_id": "run", "jobs": 1}, "jobs"),
         ({"command": "doctor", "projects": "a"}, "projects"),
@@ -270,13 +272,57 @@ def test_copies_are_listed_newest_first_with_their_tags(world: World) -> None:
     assert [each["copy_id"] for each in world.ok("list", status="FAILED")["copies"]] == ["copy-0"]
 
 
-def test_more_copies_than_one_read_brings_are_searched_for_a_tag(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("icav2_copy_batch.operators.control.MAX_LISTED", 2)
-    for number in range(7):
-        world.submit(f"copy-{number}", tags={"first": "yes"} if number == 0 else {})
-        world.clock.forward(seconds=60)
-    assert [each["copy_id"] for each in world.ok("list", tags={"first": "yes"})["copies"]] == ["copy-0"]
-    assert len(world.ok("list")["copies"]) == 7
+def of_seven(world: World, **more: Any) -> dict[str, Any]:
+    """The answer to a list of seven copies, the first with a tag and settled; with the ids of the copies only."""
+    if not world.table.copies:
+        for number in range(7):
+            world.submit(f"copy-{number}", tags={"first": "yes"} if number == 0 else {})
+            world.clock.forward(seconds=60)
+        world.settle("copy-0")
+    answer = world.ok("list", **more)
+    return {**answer, "copies": [copy["copy_id"] for copy in answer["copies"]]}
+
+
+@pytest.mark.parametrize("wanted", [{"tags": {"first": "yes"}}, {"status": "FAILED"}])
+def test_more_copies_than_one_read_brings_are_searched(
+    world: World, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("icav2_copy_batch.operators.control.PAGE", 2)
+    assert of_seven(world, **wanted) == {"copies": ["copy-0"]}
+    assert len(of_seven(world)["copies"]) == 7
+
+
+def test_a_list_goes_on_after_the_last_copy_that_it_has_shown(world: World) -> None:
+    first = of_seven(world, limit=3)
+    assert first == {"copies": ["copy-6", "copy-5", "copy-4"], "next_before": "copy-4"}
+    second = of_seven(world, limit=3, before="copy-4")
+    assert second["copies"] == ["copy-3", "copy-2", "copy-1"]
+    assert of_seven(world, limit=3, before=second["next_before"]) == {"copies": ["copy-0"]}
+    assert "nobody" in world.refused("no_such_copy", "list", before="nobody")
+
+
+def test_a_list_for_which_too_many_copies_would_be_read_goes_on_by_another_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("icav2_copy_batch.operators.control.PAGE", 2)
+    monkeypatch.setattr("icav2_copy_batch.operators.control.MOST_LOOKED_AT", 4)
+    assert of_seven(world, status="FAILED") == {"copies": [], "next_before": "copy-3"}
+    assert of_seven(world, status="FAILED", before="copy-3") == {"copies": ["copy-0"]}
+
+
+def test_of_a_list_no_more_copies_are_read_than_are_shown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_seven(world)
+    read: list[str] = []
+    get_copies = world.table.get_copies
+
+    def noted(copy_ids: Sequence[str]) -> list[Copy]:
+        read.extend(copy_ids)
+        return get_copies(copy_ids)
+
+    monkeypatch.setattr(world.table, "get_copies", noted)
+    assert of_seven(world, limit=2)["copies"] == read == ["copy-6", "copy-5"]
+    read.clear()
+    assert of_seven(world, tags={"first": "yes"})["copies"] == read == ["copy-0"], "the index knows their tags"
 
 
 def test_a_copy_is_shown_with_its_jobs_and_what_holds_them(world: World) -> None:

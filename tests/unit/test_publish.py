@@ -84,7 +84,7 @@ class World(doubles.World):
         row = self.table.copies["run"]
         return deepcopy(
             {
-                "copy": row.copy,
+                "copy": replace(row.copy, published_at=None),
                 "claimed until": row.publishing_until,
                 "due": row.due_at,
                 "jobs": self.table.job_items,
@@ -114,7 +114,7 @@ def test_a_settled_copy_is_published(ends: tuple[JobStatus, ...], status: CopySt
     assert schema_faults("copy-settled", detail) == []
     assert (detail["copy_id"], detail["status"]) == ("run", status)
     assert world.copy().status is status
-    assert world.table.copies["run"].published_at == timestamp(world.clock())
+    assert world.table.copies["run"].copy.published_at == timestamp(world.clock())
     assert world.table.copies["run"].due_at is None
 
 

@@ -37,7 +37,7 @@ def list_copies(
         str | None, typer.Option(metavar="MOMENT", help="A date, or how long ago: 7d.", show_default=False)
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many copies at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="How many copies at most; any number.")] = 50,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:

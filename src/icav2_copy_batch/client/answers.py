@@ -76,7 +76,7 @@ class HeldJobs:
 
 @dataclass(frozen=True, slots=True)
 class CopySummary:
-    """A copy and its counts. ``list_copies`` leaves out some of the fields."""
+    """A copy and its counts."""
 
     copy_id: str
     status: str

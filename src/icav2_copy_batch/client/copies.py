@@ -42,6 +42,7 @@ from icav2_copy_batch.client.plan import Plan
 from icav2_copy_batch.client.stack import STACK_VARIABLE, Stack, find_stack
 from icav2_copy_batch.client.submission import Submission, Submissions, new_copy_id, zipped
 from icav2_copy_batch.client.waiting import Follow, Time
+from icav2_copy_batch.domain.control import MAX_LISTED
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.s3 import parse_s3_uri
 from icav2_copy_batch.domain.uri import is_project_id
@@ -164,18 +165,25 @@ class CopyClient:
         until: datetime | None = None,
         status: str | None = None,
         tags: Mapping[str, str] | None = None,
-        limit: int | None = None,
+        limit: int = 50,
     ) -> list[CopySummary]:
-        """Copies, newest first: up to ``limit`` (1 to 1000, default 50), by default of the last 90 days."""
-        answer = self._control.query(
-            "list",
-            since=since and timestamp(since),
-            until=until and timestamp(until),
-            status=status,
-            tags=dict(tags) if tags else None,
-            limit=limit,
-        )
-        return [read(CopySummary, each) for each in answer.get("copies") or ()]
+        """Copies, newest first: up to ``limit``, by default of the last 90 days. They come in pages of 1,000."""
+        found: list[CopySummary] = []
+        before = None
+        while True:
+            answer = self._control.query(
+                "list",
+                since=since and timestamp(since),
+                until=until and timestamp(until),
+                status=status,
+                tags=dict(tags) if tags else None,
+                limit=min(limit - len(found), MAX_LISTED),
+                before=before,
+            )
+            found += (read(CopySummary, each) for each in answer.get("copies") or ())
+            before = answer.get("next_before")
+            if not before or len(found) >= limit:
+                return found
 
     def files(self, folder: str) -> list[FileSummary]:
         """The files below a folder in ICA, given by its URI, sorted by their paths: for ``Manifest.from_files``.

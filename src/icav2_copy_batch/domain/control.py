@@ -135,6 +135,8 @@ class ListCopies:
     status: CopyStatus | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     limit: int = 50
+    before: str | None = None
+    """A copy's id, where the answer before says that there may be more: those that come after it in the list."""
     by: str | None = None
 
 
@@ -357,6 +359,7 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "copy_id": (is_copy_id, "must be the id of a copy"),
     "project_id": (_is_project_id, "must be the id of a project, a UUID; its name is not enough"),
     "project": _TEXT,
+    "before": (is_copy_id, "must be the id of a copy"),
     "job_id": _IS_JOB_ID,
     "after": _IS_JOB_ID,
     "ica_job_id": _TEXT,

@@ -440,6 +440,8 @@ class Copy:
     """When all its jobs and backlogs were written."""
     settled_at: str | None = None
     """When a job last ended; once no job is open, when the copy settled."""
+    published_at: str | None = None
+    """When its last event was published."""
     delayed_at: str | None = None
     """When ``CopyDelayed`` was published."""
     paused_at: str | None = None
@@ -472,28 +474,14 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedCopy:
-    """What a list of copies shows of each."""
+class SubmittedCopy:
+    """A copy as it was submitted, and stays: what the index of submissions holds of it."""
 
     copy_id: str
     submitted_at: str
-    status: CopyStatus
     total_jobs: int
-    open_jobs: int
-    passed_jobs: int
-    failed_jobs: int
-    manifest_uri: str
-    settled_at: str | None = None
-    published_at: str | None = None
-    delayed_at: str | None = None
-    paused_at: str | None = None
-    cancelled_at: str | None = None
-    passed_bytes: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def cancelled_jobs(self) -> int:
-        return self.total_jobs - self.open_jobs - self.passed_jobs - self.failed_jobs
+    redrive_of: str | None = None
 
 
 def job_id_of(number: int) -> str:

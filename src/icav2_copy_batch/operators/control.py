@@ -6,8 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
-from itertools import islice
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from icav2_copy_batch.domain.commands import COMMAND_KEY
@@ -33,11 +32,12 @@ from icav2_copy_batch.domain.control import (
     read_request,
 )
 from icav2_copy_batch.domain.ica import IcaError, IcaRefused
-from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, ListedCopy
+from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, SubmittedCopy
 from icav2_copy_batch.domain.problems import Problem, Refused
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.operators.show import Show, job_answer
 from icav2_copy_batch.ports import PollFunction, SubmissionQueue, Table
+from icav2_copy_batch.stages.newest import PAGE
 from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.reconcile import DecisionRefused
 
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 LISTED_SINCE = timedelta(days=90)
 """So far back copies are listed where nobody says how far."""
+MOST_LOOKED_AT = 10_000
+"""The most copies that are looked at for one answer, since few may be as asked for. The next request goes on."""
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +124,7 @@ class Control:
             case Redrive():
                 return self._redrive(request)
             case ListCopies():
-                return {"copies": list(self._show.listed(islice(self._copies(request), request.limit)))}
+                return self._list(request)
             case ShowCopy():
                 return self._show.answer(self.operate.copy(request.copy_id), request)
             case ListPauses():
@@ -153,19 +155,40 @@ class Control:
     def _pauses(self) -> Answer:
         return {"pauses": [asdict(pause) for pause in self.table.pauses()]}
 
-    def _copies(self, request: ListCopies) -> Iterator[ListedCopy]:
-        """The copies that are asked for, the newest first."""
+    def _list(self, request: ListCopies) -> Answer:
+        """The copies that are asked for, the newest first; ``next_before`` says where there may be more."""
+        found, next_before = self._found(request)
+        more = {"next_before": next_before} if next_before else {}
+        return {"copies": list(self._show.listed(found)), **more}
+
+    def _found(self, request: ListCopies) -> tuple[list[Copy], str | None]:
+        """These copies, and after which of them there may be more.
+
+        Their tags are in the index of submissions; how a copy stands is read from its item.
+        """
         until = request.until or self.clock()
         since = request.since or until - LISTED_SINCE
-        seen: set[str] = set()
+        before = self._submitted(request.before) if request.before else None
+        found: list[Copy] = []
+        looked_at = 0
         while True:
-            found = self.table.recent_copies(since, until, MAX_LISTED)
-            new = [copy for copy in found if copy.copy_id not in seen]
-            yield from (copy for copy in new if _is_asked_for(copy, request))
-            if len(found) < MAX_LISTED or not new:
-                return
-            seen = {copy.copy_id for copy in found}
-            until = datetime.fromisoformat(found[-1].submitted_at)
+            size = PAGE if request.status or request.tags else min(PAGE, request.limit - len(found))
+            page = self.table.submitted_copies(since, until, size, before)
+            tagged = [copy.copy_id for copy in page if request.tags.items() <= copy.tags.items()]
+            for copy in self.table.get_copies(tagged):
+                if request.status in (None, copy.status):
+                    found.append(copy)
+                    if len(found) == request.limit:
+                        return found, copy.copy_id
+            if len(page) < size:
+                return found, None
+            before, looked_at = page[-1], looked_at + len(page)
+            if looked_at >= MOST_LOOKED_AT:
+                return found, before.copy_id
+
+    def _submitted(self, copy_id: str) -> SubmittedCopy:
+        copy = self.operate.copy(copy_id)
+        return SubmittedCopy(copy_id, copy.submitted_at, copy.total_jobs, copy.tags, copy.redrive_of)
 
     @property
     def _show(self) -> Show:
@@ -223,11 +246,6 @@ class Control:
         if job := self.table.get_job(copy_id, job_id):
             return job
         raise CannotDo(Failure.NO_SUCH_JOB, f"copy {copy_id} has no job {job_id}: check the ids")
-
-
-def _is_asked_for(copy: ListedCopy, request: ListCopies) -> bool:
-    has_tags = all(copy.tags.get(key) == value for key, value in request.tags.items())
-    return has_tags and request.status in (None, copy.status)
 
 
 def _error(failure: Failure, message: str, problems: Sequence[Problem] = (), total: int = 0) -> Answer:

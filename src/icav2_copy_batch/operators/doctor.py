@@ -59,7 +59,7 @@ class Doctor:
         yield from (backlog.project for backlog in self.table.backlogs())
         yield from (project_id for project_id, count in self.table.slots_in_use().items() if count)
         now = self.clock()
-        for copy in self.table.recent_copies(now - RECENT, now, RECENT_COPIES):
+        for copy in self.table.submitted_copies(now - RECENT, now, RECENT_COPIES):
             if first := next(iter(self.table.jobs(copy.copy_id)), None):
                 yield first.project
 

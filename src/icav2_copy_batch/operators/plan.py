@@ -36,6 +36,7 @@ from icav2_copy_batch.domain.stops import ALL, Stops, project_subject
 from icav2_copy_batch.domain.uri import SCHEME, parse_uri
 from icav2_copy_batch.operators.survey import Survey
 from icav2_copy_batch.ports import IcaFiles, Table
+from icav2_copy_batch.stages.newest import newest_copies
 from icav2_copy_batch.stages.verify import Verification
 
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
@@ -194,7 +195,8 @@ class Plan:
     def _history(self) -> History:
         """The attempts of the newest settled copies: of an open one only the quick attempts would have ended."""
         now = self.clock()
-        settled = (each for each in self.table.recent_copies(now - HISTORY, now, MOST_READ) if not each.open_jobs)
+        newest = newest_copies(self.table, now - HISTORY, now, MOST_READ)
+        settled = (copy for copy in newest if copy.is_settled)
         found: list[Attempt] = []
         copies = 0
         for copy in settled:

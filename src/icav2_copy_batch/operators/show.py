@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from icav2_copy_batch.domain.control import MAX_LISTED, ShowCopy
-from icav2_copy_batch.domain.job import Clock, Copy, Hold, HoldReason, Job, JobStatus, ListedCopy, OpenJob
+from icav2_copy_batch.domain.job import Clock, Copy, Hold, HoldReason, Job, JobStatus, OpenJob
 from icav2_copy_batch.domain.projects import as_spelled
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.waits import NOT_WRITTEN, Surroundings
@@ -17,6 +17,13 @@ from icav2_copy_batch.ports import Table
 
 ENDED_BADLY = (JobStatus.FAILED, JobStatus.CANCELLED)
 OPEN = (JobStatus.QUEUED, JobStatus.LAUNCHING, JobStatus.RUNNING)
+
+COPY_KEYS = (
+    *("copy_id", "status", "submitted_at", "ingested_at", "published_at", "delayed_at", "paused_at", "cancelled_at"),
+    *("total_jobs", "open_jobs", "passed_jobs", "failed_jobs", "cancelled_jobs", "passed_bytes"),
+    *("manifest_uri", "redrive_of"),
+)
+"""What is shown of a copy as the table has it."""
 
 Answer = dict[str, Any]
 
@@ -40,22 +47,19 @@ class Show:
         return answer
 
     def copy(self, copy: Copy) -> Answer:
-        """A copy and its counts."""
-        names = [key for key in _listed_keys() if key != "published_at"]
-        shown = {name: getattr(copy, name) for name in names}
+        """A copy and its counts. While it is open, the table has in ``settled_at`` when a job last ended."""
         result_uri = f"s3://{self.bucket_name}/results/{copy.copy_id}.json" if copy.is_published else None
-        more = {"redrive_of": copy.redrive_of, "redriven_as": sorted(copy.redriven_as), "result_uri": result_uri}
-        shown |= {"settled_at": _settled_at(copy), "tags": dict(copy.tags), "ingested_at": copy.ingested_at}
-        return {**shown, **more}
+        more = {"tags": dict(copy.tags), "redriven_as": sorted(copy.redriven_as), "result_uri": result_uri}
+        settled_at = copy.settled_at if copy.is_settled else None
+        return {**{key: getattr(copy, key) for key in COPY_KEYS}, "settled_at": settled_at, **more}
 
-    def listed(self, copies: Iterable[ListedCopy]) -> Iterator[Answer]:
+    def listed(self, copies: Iterable[Copy]) -> Iterator[Answer]:
         """Copies as a list shows them, each with the pauses of its own and of everything."""
         now, pauses = self.clock(), self.table.pauses()
         around = Surroundings(now=now, pauses=pauses)
         for copy in copies:
             paused = around.pauses_of(copy.copy_id, ()) if copy.open_jobs else []
-            more = {"cancelled_jobs": copy.cancelled_jobs, "pauses": [asdict(each) for each in paused]}
-            yield {**asdict(copy), "settled_at": _settled_at(copy), **more}
+            yield {**self.copy(copy), "pauses": [asdict(each) for each in paused]}
 
     def _page(self, copy: Copy, request: ShowCopy) -> Answer:
         """The next jobs in their order. Only so many are read for one answer, however few of them are asked for."""
@@ -146,12 +150,3 @@ def _summed(holds: Iterable[tuple[Hold | None, int]]) -> list[Answer]:
             counts[hold.reason] += count
             details.setdefault(hold.reason, hold.detail)
     return [{"reason": reason, "jobs": count, "detail": details[reason]} for reason, count in counts.most_common()]
-
-
-def _listed_keys() -> list[str]:
-    return [*ListedCopy.__dataclass_fields__, "cancelled_jobs"]
-
-
-def _settled_at(copy: Copy | ListedCopy) -> str | None:
-    """When a copy settled. While it is open, the table has there when a job last ended."""
-    return None if copy.open_jobs else copy.settled_at

@@ -26,6 +26,7 @@ from icav2_copy_batch.domain.job import Clock, Hold, HoldReason, Job, JobStatus,
 from icav2_copy_batch.domain.schedule import CLOCKS_APART
 from icav2_copy_batch.ports import IcaSearch, Table
 from icav2_copy_batch.stages.logs import fields_of
+from icav2_copy_batch.stages.newest import newest_copies
 from icav2_copy_batch.stages.search import Candidate, Remembered, Search, intent_of, none_after, window_of
 
 FIRST_SEARCH_AGAIN, LONGEST_SEARCH_AGAIN = timedelta(seconds=2), timedelta(seconds=30)
@@ -135,7 +136,7 @@ class Reconcile:
         until = min(self.clock(), datetime.fromisoformat(last) + CLOCKS_APART)
         copies = [
             copy.copy_id
-            for copy in self.table.recent_copies(begin, until, MOST_COPIES)
+            for copy in newest_copies(self.table, begin, until, MOST_COPIES)
             if copy.open_jobs or (copy.settled_at or "") >= first
         ]
         return {

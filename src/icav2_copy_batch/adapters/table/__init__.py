@@ -6,7 +6,7 @@ leases, slots in use, folders in use) has a key that begins with ``#``.
 
 Two sparse indexes spare every scan. ``due`` holds what the poller has to see: ``due_at`` comes with a job's first
 launch message and goes when the job ends or the copy is published, so that a backlog of any length is in no one's way.
-``listed`` holds copies by when they were submitted.
+``listed`` holds copies by when they were submitted, with nothing that changes later: it is written once a copy.
 
 A job that is LAUNCHING or RUNNING has a slot, and its destination folder to itself and its copy. The transaction that
 makes the job's move takes or gives back both: they are right at every moment, whoever dies.

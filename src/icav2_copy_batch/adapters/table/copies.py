@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
@@ -17,13 +17,14 @@ from icav2_copy_batch.adapters.table.models import (
     WaitedForItem,
     month_of,
 )
+from icav2_copy_batch.adapters.table.reads import read_items
 from icav2_copy_batch.adapters.table.stops import write_pause
 from icav2_copy_batch.adapters.table.writes import accepted, retried
 from icav2_copy_batch.domain.job import (
     Copy,
     CopyStatus,
-    ListedCopy,
     OpenCopy,
+    SubmittedCopy,
     timestamp,
 )
 from icav2_copy_batch.domain.stops import hold
@@ -201,17 +202,37 @@ class Copies:
         found = self._models.job.due.query(CopyStatus.OPEN, JobItem.due_at < timestamp(submitted_before), unfinished)
         return [item.copy_id for item in found]
 
-    def recent_copies(self, since: datetime, until: datetime, limit: int) -> list[ListedCopy]:
-        """The copies submitted from one moment to another, the newest first, at most ``limit``."""
-        found: list[ListedCopy] = []
-        submitted = CopyItem.submitted_at.between(timestamp(since), timestamp(until))
-        for month in _months(since, until):
+    def submitted_copies(
+        self, since: datetime, until: datetime, limit: int, before: SubmittedCopy | None = None
+    ) -> list[SubmittedCopy]:
+        """The copies submitted from one moment to another, the newest first, at most ``limit``.
+
+        ``before`` is the last one of the page before: those that come after it.
+        """
+        first, last = timestamp(since), timestamp(until)
+        start = None
+        if before and before.submitted_at <= last:
+            last, start = before.submitted_at, _index_key(before)
+        found: list[SubmittedCopy] = []
+        for month in _months(first, last):
             if len(found) < limit:
                 items = self._models.copy.by_time.query(
-                    month, submitted, scan_index_forward=False, limit=limit - len(found)
+                    month,
+                    CopyItem.submitted_at.between(first, last),
+                    scan_index_forward=False,
+                    limit=limit - len(found),
+                    last_evaluated_key=start,
                 )
-                found += map(_listed, items)
+                found += map(_submitted, items)
+            start = None
         return found
+
+    def get_copies(self, copy_ids: Sequence[str]) -> list[Copy]:
+        """The copies of these ids as they are now, in this order; without those that are not there."""
+        keys = [_key(copy_id) for copy_id in dict.fromkeys(copy_ids)]
+        read = map(self._models.copy.from_raw_data, read_items(self._models, keys))
+        found = {item.copy_id: _copy(item) for item in read}
+        return [found[copy_id] for copy_id in copy_ids if copy_id in found]
 
     def _note(self, copy_id: str, action: Action) -> None:
         """Change an attribute of a copy. Raises ``UpdateError`` where there is no such copy: this makes none."""
@@ -219,31 +240,31 @@ class Copies:
         retried(lambda: item.update([action], CopyItem.copy_id.exists()))
 
 
-def _months(since: datetime, until: datetime) -> Iterator[str]:
-    """The partitions of the index ``listed`` from one moment back to another."""
-    first, month = month_of(timestamp(since)), until.astimezone(UTC)
-    while (name := month_of(timestamp(month))) >= first:
-        yield name
-        month = month.replace(day=1) - timedelta(days=1)
+def _months(first: str, last: str) -> Iterator[str]:
+    """The partitions of the index ``listed`` that hold these two timestamps and what is between, the last first."""
+    day = datetime.fromisoformat(last)
+    while first <= last and (month := month_of(timestamp(day))) >= month_of(first):
+        yield month
+        day = day.replace(day=1) - timedelta(days=1)
 
 
-def _listed(item: CopyItem) -> ListedCopy:
-    return ListedCopy(
+def _key(copy_id: str) -> dict[str, dict[str, str]]:
+    return {"copy_id": {"S": copy_id}, "item": {"S": COPY_ITEM}}
+
+
+def _index_key(copy: SubmittedCopy) -> dict[str, dict[str, str]]:
+    """Where a copy stands in the index ``listed``."""
+    at = copy.submitted_at
+    return {**_key(copy.copy_id), "listed": {"S": month_of(at)}, "submitted_at": {"S": at}}
+
+
+def _submitted(item: CopyItem) -> SubmittedCopy:
+    return SubmittedCopy(
         copy_id=item.copy_id,
         submitted_at=item.submitted_at,
-        status=CopyStatus(item.status),
         total_jobs=int(item.total_jobs),
-        open_jobs=int(item.open_jobs),
-        passed_jobs=int(item.passed_jobs),
-        failed_jobs=int(item.failed_jobs),
-        manifest_uri=item.manifest_uri,
-        settled_at=item.settled_at,
-        published_at=item.published_at,
-        delayed_at=item.delayed_at,
-        paused_at=item.paused_at,
-        cancelled_at=item.cancelled_at,
-        passed_bytes=int(item.passed_bytes or 0),
         tags=item.tags.as_dict() if item.tags else {},
+        redrive_of=item.redrive_of,
     )
 
 
@@ -265,6 +286,7 @@ def _copy(item: CopyItem) -> Copy:
         max_sources_per_job=None if item.max_sources_per_job is None else int(item.max_sources_per_job),
         ingested_at=item.ingested_at,
         settled_at=item.settled_at,
+        published_at=item.published_at,
         delayed_at=item.delayed_at,
         paused_at=item.paused_at,
         resumed_at=item.resumed_at,
