@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.deployed import Alarm, Messages
 from icav2_copy_batch.domain.events import Detail
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, StartedCopyBatch
@@ -37,6 +36,7 @@ from icav2_copy_batch.domain.pace import Pace
 from icav2_copy_batch.domain.rights import Permission
 from icav2_copy_batch.domain.schedule import Backlog, Dispatched, Slots, Waiting
 from icav2_copy_batch.domain.stops import Paused, Stops
+from icav2_copy_batch.domain.submit import CopyOptions
 
 # --- the table -------------------------------------------------------------------------------------------------------
 

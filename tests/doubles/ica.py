@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaError, IcaJob, IcaRefused, StartedCopyBatch
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.domain.uri import parent_path
 
 Trouble = Callable[[tuple[object, ...]], IcaError | None]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 from icav2_copy_batch.adapters.ica.pacing import Pacing
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import Claim, Hold, HoldReason, Job, LaunchRequest
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outcomes import Fingerprint
 from icav2_copy_batch.domain.pace import first_pace
 from icav2_copy_batch.domain.schedule import Slots, Waiting
+from icav2_copy_batch.domain.submit import CopyOptions
 from tests.doubles.clock import Clock
 from tests.doubles.table import Table
 

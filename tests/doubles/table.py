@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     CANCELLED,
@@ -33,6 +32,7 @@ from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.pace import Pace
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting
 from icav2_copy_batch.domain.stops import Paused, Stops, copy_subject, hold
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.domain.uri import parse_uri
 from tests.doubles.line import Line
 

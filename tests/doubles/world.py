@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import Copy, Job, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.stages.dispatch import Dispatch
 from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.publish import Publish

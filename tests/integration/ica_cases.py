@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from urllib3 import HTTPResponse
 
 from icav2_copy_batch.adapters.ica.client import IcaClient
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import IcaData, IcaJob
+from icav2_copy_batch.domain.submit import CopyOptions
 from local.simulator.model import (
     ActionOnExist,
     BatchItem,

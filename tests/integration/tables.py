@@ -11,10 +11,10 @@ from typing import Any
 from moto.dynamodb.models import dynamodb_backends
 
 from icav2_copy_batch.adapters.table import CopyTable
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import NEXT_ATTEMPT, Attempt, Claim, Copy, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.submit import CopyOptions
 from tests import doubles
 from tests.integration import clients
 from tests.integration.template import TABLE_NAME

@@ -40,9 +40,9 @@ from icav2_copy_batch.client.aws import LONGEST_INVOCATION_SECONDS
 from icav2_copy_batch.client.doctor import READ_LOG
 from icav2_copy_batch.client.stack import DEFAULT_PATH
 from icav2_copy_batch.client.submission import MESSAGE_BYTES, PLAIN_BYTES
-from icav2_copy_batch.domain.commands import read_submit
-from icav2_copy_batch.domain.control import MAX_BYTES
+from icav2_copy_batch.domain.requests import MAX_BYTES
 from icav2_copy_batch.domain.submission import Upload, rejection_key
+from icav2_copy_batch.domain.submit import read_submit
 from icav2_copy_batch.domain.version import VERSION
 from tests.doubles.clock import Clock
 from tests.integration import clients, template

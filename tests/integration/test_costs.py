@@ -15,7 +15,6 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from icav2_copy_batch.adapters.table import CopyTable
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.costs import WRITE_UNITS_A_SOURCE
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import CopyStatus, JobStatus, timestamp
@@ -23,6 +22,7 @@ from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outcomes import Fingerprint
 from icav2_copy_batch.domain.schedule import Backlog
 from icav2_copy_batch.domain.stops import Paused, copy_subject
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.domain.uri import parse_uri
 from local.bench.cost import PRICES
 from local.bench.meter import Meter

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.adapters.ica.http import MAX_TRIES
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import (
     CopyBatchItem,
     IcaAnswerLost,
@@ -17,6 +16,7 @@ from icav2_copy_batch.domain.ica import (
     IcaUnavailable,
     StartedCopyBatch,
 )
+from icav2_copy_batch.domain.submit import CopyOptions
 from tests.doubles.simulated_ica import SimulatedIca
 from tests.integration.ica_cases import Prepared, said, timeless
 

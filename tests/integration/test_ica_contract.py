@@ -9,9 +9,9 @@ from typing import Protocol
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import IcaData, IcaRefused, StartedCopyBatch, Verdict, verdict_of
 from icav2_copy_batch.domain.job import timestamp
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.ports import Ica, IcaSearch
 from local.simulator.model import DataStatus
 from tests import doubles

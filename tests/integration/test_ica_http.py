@@ -27,7 +27,6 @@ from icav2_copy_batch.adapters.ica.client import IcaClient
 from icav2_copy_batch.adapters.ica.http import MAX_PACED_TRIES, MAX_TRIES, MAX_WAIT_SECONDS
 from icav2_copy_batch.adapters.ica.libica_light import ApiClient
 from icav2_copy_batch.adapters.ica.pacing import Pacing
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import (
     SECONDS_TO_START,
     IcaAnswerLost,
@@ -35,6 +34,7 @@ from icav2_copy_batch.domain.ica import (
     IcaRefused,
     IcaUnavailable,
 )
+from icav2_copy_batch.domain.submit import CopyOptions
 from local.simulator.model import DataStatus
 from tests import doubles
 from tests.doubles.simulated_ica import DATA, TOKEN, SimulatedIca, Tokens

@@ -31,7 +31,6 @@ from icav2_copy_batch.adapters.table.models import (
 from icav2_copy_batch.adapters.table.packing import MAX_OUTCOMES_BYTES, pack_sources
 from icav2_copy_batch.adapters.table.reads import LeftUnread
 from icav2_copy_batch.adapters.table.writes import LONGEST_TROUBLE_SECONDS
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import (
     MOVES,
     NEXT_ATTEMPT,
@@ -46,6 +45,7 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.domain.stops import Paused
+from icav2_copy_batch.domain.submit import CopyOptions
 from tests import doubles
 from tests.integration import clients, template
 from tests.integration.aws_calls import AwsCalls, error, json_answer, moto, text_of

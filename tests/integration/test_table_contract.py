@@ -15,7 +15,6 @@ import pytest
 from pynamodb.exceptions import UpdateError
 
 from icav2_copy_batch.adapters.table import CopyTable
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     CANCELLED,
@@ -38,6 +37,7 @@ from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.pace import first_pace
 from icav2_copy_batch.domain.schedule import FOLDER_REST, Backlog, Slots, Waiting, backlogs_of
 from icav2_copy_batch.domain.stops import Paused, Stops
+from icav2_copy_batch.domain.submit import CopyOptions
 from tests import doubles
 from tests.integration.tables import (
     DESTINATION,

@@ -15,10 +15,10 @@ import pytest
 from icav2_copy_batch.adapters.aws import redelivery_seconds
 from icav2_copy_batch.adapters.ica.http import TOKEN_REFUSED
 from icav2_copy_batch.adapters.table.models import FolderItem
-from icav2_copy_batch.domain.commands import read_submit
-from icav2_copy_batch.domain.control import ANSWERS_PREFIX
 from icav2_copy_batch.domain.happening import Happening
+from icav2_copy_batch.domain.requests import ANSWERS_PREFIX
 from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.submit import read_submit
 from icav2_copy_batch.handlers import container as wiring
 from icav2_copy_batch.handlers import poll
 from icav2_copy_batch.stages.publish import HEARTBEATS_APART, SECONDS_TO_PUBLISH

@@ -10,8 +10,8 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from icav2_copy_batch.domain.control import Cancel, CannotDo, Pause, Redrive, Request, Resume
 from icav2_copy_batch.domain.job import JobStatus
+from icav2_copy_batch.domain.requests import Cancel, CannotDo, Pause, Redrive, Request, Resume
 from icav2_copy_batch.domain.stops import ALL
 from icav2_copy_batch.stages.ingest import Ingested
 from tests.simulation.aws import AwsTrouble

@@ -8,7 +8,7 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-from icav2_copy_batch.domain.control import redrive_id
+from icav2_copy_batch.domain.requests import redrive_id
 from tests.simulation.scenario import Scenario, Submission
 
 Body = dict[str, Any]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from icav2_copy_batch.domain.control import Cancel, Pause, Redrive, Request, Resume
 from icav2_copy_batch.domain.job import Copy, Job, JobStatus, OpenJob
+from icav2_copy_batch.domain.requests import Cancel, Pause, Redrive, Request, Resume
 from icav2_copy_batch.domain.stops import ALL, copy_subject, pause_subjects, project_subject
 from tests.simulation.deployed import DELAYED_AFTER
 from tests.simulation.invariants import OPEN_STATUSES, Broken

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain import control
-from icav2_copy_batch.domain.control import Redrive, redrive_id
+from icav2_copy_batch.domain import requests
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaUnavailable
 from icav2_copy_batch.domain.job import Claim, Copy, Job, JobStatus, OpenJob
+from icav2_copy_batch.domain.requests import Redrive, redrive_id
 from icav2_copy_batch.domain.schedule import Dispatched, Slots
 from icav2_copy_batch.domain.stops import Paused, Stops, copy_subject
 from icav2_copy_batch.stages.delay import Delay
@@ -314,7 +314,7 @@ def redrive_under_the_id_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pause_projects_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "project_subject", lambda project_id: f"project {project_id.swapcase()}")
+    monkeypatch.setattr(requests, "project_subject", lambda project_id: f"project {project_id.swapcase()}")
 
 
 def redrive_what_was_copied(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any
 
-from icav2_copy_batch.domain.control import Cancel, Pause, Request, Resume
 from icav2_copy_batch.domain.job import Attempt, Copy, Job, JobStatus, OpenJob, timestamp
+from icav2_copy_batch.domain.requests import Cancel, Pause, Request, Resume
 from icav2_copy_batch.domain.uri import nfc, parse_uri
 from icav2_copy_batch.handlers import ingest, launch, notify, poll, publish
 from icav2_copy_batch.handlers.container import Container, Machine

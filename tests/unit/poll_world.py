@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.happening import Happenings
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaJob
 from icav2_copy_batch.domain.job import Claim, CopyStatus, Job, JobKey
 from icav2_copy_batch.domain.outcomes import Finding, Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.items import BatchItems
 from icav2_copy_batch.stages.poll import LEAST_SECONDS_TO_POLL, Poll

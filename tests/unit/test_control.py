@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.control import REQUESTS, redrive_id
 from icav2_copy_batch.domain.ica import IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
@@ -28,8 +26,10 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.outcomes import Finding, SourceOutcome
 from icav2_copy_batch.domain.report.files import ends_of
+from icav2_copy_batch.domain.requests import REQUESTS, redrive_id
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.domain.stops import MOST_PAUSED, Paused, copy_subject, project_subject
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.operators.control import Control
 from icav2_copy_batch.operators.listing import Listing
 from icav2_copy_batch.operators.recheck import Recheck

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import (
     WHAT_FOLLOWS,
     HoldReason,
@@ -21,6 +20,7 @@ from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.outage import Outcomes
 from icav2_copy_batch.domain.schedule import Backlog, Slots, Waiting, backlogs_of
 from icav2_copy_batch.domain.stops import ALL, Paused, copy_subject, project_subject
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE, Dispatch
 from tests import doubles
 

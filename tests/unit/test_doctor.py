@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.control import Examine
 from icav2_copy_batch.domain.deployed import Alarm, Messages, Names
 from icav2_copy_batch.domain.ica import IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import Claim, HoldReason
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.notifications import Channel, Subscription
+from icav2_copy_batch.domain.requests import Examine
 from icav2_copy_batch.domain.rights import Permission
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.domain.stops import Paused

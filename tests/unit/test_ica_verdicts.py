@@ -7,7 +7,7 @@ import json
 import pytest
 
 from icav2_copy_batch.domain.ica import (
-    CONSEQUENCES,
+    ERRORS_OF_FAILURES,
     VERDICTS,
     CallFailure,
     CopyBatchItem,
@@ -66,12 +66,12 @@ TRANSIENT, UNKNOWN, PERMANENT = IcaUnavailable, IcaAnswerLost, IcaRefused
 
 
 def test_each_way_to_fail_has_its_consequence() -> None:
-    assert set(CONSEQUENCES) == set(CallFailure)
+    assert set(ERRORS_OF_FAILURES) == set(CallFailure)
 
 
 @pytest.mark.parametrize("failure", CallFailure)
 def test_only_the_start_of_a_copy_batch_can_be_unknown(failure: CallFailure) -> None:
-    of_a_look, of_a_start = CONSEQUENCES[failure]
+    of_a_look, of_a_start = ERRORS_OF_FAILURES[failure]
     assert of_a_look in (TRANSIENT, PERMANENT)
     assert of_a_start is (of_a_look if of_a_start is not UNKNOWN else UNKNOWN)
     assert of_a_look is TRANSIENT or of_a_start is PERMANENT, "what is refused is refused of every call"
@@ -93,13 +93,13 @@ def test_a_status_that_is_no_success_says_what_has_happened(
 ) -> None:
     for status in statuses:
         assert failure_of(status) is CallFailure[failure], status
-        assert CONSEQUENCES[failure_of(status)] == (of_a_look, of_a_start), status
+        assert ERRORS_OF_FAILURES[failure_of(status)] == (of_a_look, of_a_start), status
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410, 422, 451])
 def test_a_4xx_without_the_apis_problem_document_may_be_somebody_elses_and_says_nothing_for_good(status: int) -> None:
     assert failure_of(status, is_problem=False) is CallFailure.UNREADABLE
-    assert CONSEQUENCES[CallFailure.UNREADABLE] == (TRANSIENT, UNKNOWN)
+    assert ERRORS_OF_FAILURES[CallFailure.UNREADABLE] == (TRANSIENT, UNKNOWN)
 
 
 @pytest.mark.parametrize("status", [401, 408, 409, 413, 414, 425, 429, 431, 500, 503])
@@ -108,8 +108,8 @@ def test_some_statuses_say_the_same_whoever_answers(status: int) -> None:
 
 
 def test_a_connection_that_was_never_made_has_done_nothing_and_one_that_was_dropped_may_have() -> None:
-    assert CONSEQUENCES[CallFailure.NOT_REACHED] == (TRANSIENT, TRANSIENT)
-    assert CONSEQUENCES[CallFailure.NO_ANSWER] == (TRANSIENT, UNKNOWN)
+    assert ERRORS_OF_FAILURES[CallFailure.NOT_REACHED] == (TRANSIENT, TRANSIENT)
+    assert ERRORS_OF_FAILURES[CallFailure.NO_ANSWER] == (TRANSIENT, UNKNOWN)
 
 
 @pytest.mark.parametrize("http_status", [None, 401, 409, 429, 503])

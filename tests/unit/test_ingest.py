@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import Limits
 from icav2_copy_batch.domain.schedule import Backlog, Slots
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.stages import ingest
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.ingest import Ingest, Ingested, OutOfTime

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import (
     MOVES,
     WHAT_FOLLOWS,
@@ -22,6 +21,7 @@ from icav2_copy_batch.domain.job import (
     timestamp,
 )
 from icav2_copy_batch.domain.outcomes import SourceOutcome
+from icav2_copy_batch.domain.submit import CopyOptions
 
 QUEUED, LAUNCHING, RUNNING, PASSED, FAILED, CANCELLED = JobStatus
 NOW = datetime(2024, 5, 28, 3, 12, 0, 123_999, UTC)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from icav2_copy_batch.adapters.ica.pacing import CALLERS_AT_ONCE
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import (
     SECONDS_TO_START,
     IcaAnswerLost,
@@ -37,6 +36,7 @@ from icav2_copy_batch.domain.job import (
 from icav2_copy_batch.domain.pace import FORGOTTEN_AFTER, LEAST_RATE, Pace, first_pace
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread, in_threads
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.stages.dispatch import NO_SLOT
 from icav2_copy_batch.stages.launch import (

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.control import CannotDo, Failure, ListFiles
 from icav2_copy_batch.domain.ica import IcaData, IcaRefused, IcaUnavailable
+from icav2_copy_batch.domain.requests import CannotDo, Failure, ListFiles
 from icav2_copy_batch.operators import listing
 from icav2_copy_batch.operators.listing import SECONDS_TO_ANSWER, Listing
 from tests.doubles.ica import SmallIca

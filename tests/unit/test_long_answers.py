@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 
-from icav2_copy_batch.domain.control import MAX_BYTES
+from icav2_copy_batch.domain.requests import MAX_BYTES
 from icav2_copy_batch.operators.long_answers import short_enough
 from tests import doubles
 

@@ -8,10 +8,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
 from icav2_copy_batch.domain.problems import PROBLEMS_LISTED, Problem, Refused
 from icav2_copy_batch.domain.projects import MOST_NAMES, Projects, UnknownProject
+from icav2_copy_batch.domain.submit import CopyOptions
 from local.manifests import bclconvert_manifest
 from tests.unit.refusals import refusal
 

@@ -13,11 +13,11 @@ from random import Random
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from icav2_copy_batch.domain.commands import CopyOptions, read_submit
 from icav2_copy_batch.domain.json_text import decode_b64gz, read_json
 from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.submission import uploads_in
+from icav2_copy_batch.domain.submit import CopyOptions, read_submit
 from icav2_copy_batch.domain.uri import UriError, parse_uri, uri_fault
 from tests.event_files import schema_faults
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.control import PLAN
 from icav2_copy_batch.domain.findings import CONSEQUENCES, MAY_WAIT, THERE_ALREADY, UNCOMPARED, FindingKind
 from icav2_copy_batch.domain.ica import IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Copy, Job, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
+from icav2_copy_batch.domain.requests import PLAN
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.domain.stops import ALL, Paused, copy_subject, project_subject
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.operators import plan as plans
 from icav2_copy_batch.operators import survey
 from icav2_copy_batch.operators.control import Control

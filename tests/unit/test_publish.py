@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.events import CAUSE_KEYS, Detail
 from icav2_copy_batch.domain.job import Copy, CopyStatus, JobStatus, timestamp
 from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.report import table
 from icav2_copy_batch.domain.stops import Paused, Stops, copy_subject
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.stages.publish import (
     ANSWERED_WITHIN,
     CLAIM_MARGIN,

@@ -14,14 +14,14 @@ from jsonschema import Draft202012Validator
 
 from icav2_copy_batch.adapters.table.models import CopyItem
 from icav2_copy_batch.adapters.table.packing import REASON_CHARACTERS
-from icav2_copy_batch.domain.commands import ACTIONS_ON_EXIST, MESSAGE_KEYS, TAG_FLAGS, CopyOptions, read_submit
-from icav2_copy_batch.domain.control import BY_QUEUE, REQUESTS, read_request
 from icav2_copy_batch.domain.events import EVENT_SOURCE, FAILED_SOURCES_LISTED
 from icav2_copy_batch.domain.ica import ended_job_of
 from icav2_copy_batch.domain.job import LaunchRequest
 from icav2_copy_batch.domain.manifest import Limits, flip
 from icav2_copy_batch.domain.problems import PROBLEMS_LISTED
+from icav2_copy_batch.domain.requests import BY_QUEUE, REQUESTS, read_request
 from icav2_copy_batch.domain.submission import uploads_in
+from icav2_copy_batch.domain.submit import ACTIONS_ON_EXIST, MESSAGE_KEYS, TAG_FLAGS, CopyOptions, read_submit
 from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS
 from tests.event_files import (
     EVENTS,

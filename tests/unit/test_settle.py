@@ -8,13 +8,13 @@ from itertools import pairwise
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.happening import Happening, Happenings
 from icav2_copy_batch.domain.ica import IcaJob
 from icav2_copy_batch.domain.job import ALL_THERE, NEXT_ATTEMPT, Job, JobKey, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.outage import OUTAGE, Outcomes, wait_in_outage
 from icav2_copy_batch.domain.outcomes import Finding, Fingerprint, SourceOutcome
 from icav2_copy_batch.domain.schedule import Dispatched
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.stages.dispatch import LOST_MESSAGE_AGE
 from icav2_copy_batch.stages.settle import FIRST_DEFERRAL_SECONDS, TREES_SECONDS
 from icav2_copy_batch.stages.verify import PATIENCE, FilesCompared, TreesCompared

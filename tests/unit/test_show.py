@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
-from icav2_copy_batch.domain.control import ShowCopy
 from icav2_copy_batch.domain.job import Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.manifest import PlannedJob
 from icav2_copy_batch.domain.pace import first_pace
+from icav2_copy_batch.domain.requests import ShowCopy
 from icav2_copy_batch.domain.schedule import Slots, backlogs_of
 from icav2_copy_batch.domain.stops import ALL, Paused, copy_subject, project_subject
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.operators.show import Show
 from tests import doubles
 

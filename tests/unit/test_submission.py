@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.commands import read_submit
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.submission import Sent, Upload, uploads_in
+from icav2_copy_batch.domain.submit import read_submit
 from tests.event_files import invocation, sample
 
 BUCKET = "icav2-copy-batch-manifests"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.control import CannotDo, Failure, SubscribeProjects
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaError, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.notifications import Channel, Subscription
+from icav2_copy_batch.domain.requests import CannotDo, Failure, SubscribeProjects
 from icav2_copy_batch.operators.subscribe import LEASE_NAME, Subscribe
 from tests import doubles
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Job, JobKey, JobStatus, timestamp
 from icav2_copy_batch.domain.outcomes import Finding, Fingerprint, SourceOutcome
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.stages import trees
 from icav2_copy_batch.stages.verify import (
     PATIENCE,

@@ -20,8 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedErro
 from icav2_copy_batch.client.answers import read
 from icav2_copy_batch.client.aws import NOT_REACHED, TOO_MANY_CALLS, TRY_AGAIN, Aws, asked, code_of
 from icav2_copy_batch.client.errors import CopyBatchError, Invalid, NoSuchCopy, NoSuchJob, Refused, Unavailable
-from icav2_copy_batch.domain.control import ANSWER_URI, MAX_BYTES
 from icav2_copy_batch.domain.problems import Problem
+from icav2_copy_batch.domain.requests import ANSWER_URI, MAX_BYTES
 from icav2_copy_batch.domain.s3 import parse_s3_uri
 
 ERRORS: Mapping[str, type[CopyBatchError]] = {

@@ -42,8 +42,8 @@ from icav2_copy_batch.client.plan import Plan
 from icav2_copy_batch.client.stack import STACK_VARIABLE, Stack, find_stack
 from icav2_copy_batch.client.submission import Submission, Submissions, new_copy_id, zipped
 from icav2_copy_batch.client.waiting import Follow, Time
-from icav2_copy_batch.domain.control import MAX_LISTED
 from icav2_copy_batch.domain.job import timestamp
+from icav2_copy_batch.domain.requests import MAX_LISTED
 from icav2_copy_batch.domain.s3 import parse_s3_uri
 from icav2_copy_batch.domain.uri import is_project_id
 

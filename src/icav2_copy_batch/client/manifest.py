@@ -13,11 +13,11 @@ from icav2_copy_batch.client.errors import Refused, number
 from icav2_copy_batch.client.globs import matcher
 from icav2_copy_batch.client.table import read_table
 from icav2_copy_batch.domain import problems
-from icav2_copy_batch.domain.commands import is_message, read_submit
 from icav2_copy_batch.domain.json_text import decode_b64gz, read_json
 from icav2_copy_batch.domain.manifest import Limits, PlannedJob, flip
 from icav2_copy_batch.domain.problems import PROBLEMS_LISTED, Problem
 from icav2_copy_batch.domain.projects import Projects
+from icav2_copy_batch.domain.submit import is_message, read_submit
 
 
 class Manifest:

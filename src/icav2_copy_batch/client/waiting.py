@@ -54,7 +54,7 @@ class Copies(Protocol):
     def rejection(self, copy_id: str, submission_id: str | None = None) -> Refused | None: ...
 
 
-class Looks:
+class Cadence:
     """One look after another, with pauses between them, up to a moment after which there is no more waiting."""
 
     def __init__(self, time: Time, timeout: float | None) -> None:
@@ -153,7 +153,7 @@ class Follow:
 
         Raises ``Refused`` where the submission was rejected, ``NoSuchCopy``, and ``WaitTimedOut``.
         """
-        looks = Looks(self.time, timeout)
+        looks = Cadence(self.time, timeout)
         seen: CopySummary | None = None
         seen_jobs = SeenJobs(self.copies, copy_id)
         while True:
@@ -170,7 +170,7 @@ class Follow:
 
     def all(self, timeout: float | None) -> Iterator[Change]:
         """The changes of every copy that is open, or is submitted meanwhile. Ends by ``WaitTimedOut``, or never."""
-        looks = Looks(self.time, timeout)
+        looks = Cadence(self.time, timeout)
         began = self.time.now() - timedelta(minutes=1)
         seen: dict[str, CopySummary] = {}
         while True:

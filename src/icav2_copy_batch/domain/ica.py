@@ -1,4 +1,4 @@
-"""ICA's data and jobs, and what its answers mean: statuses of jobs (``VERDICTS``), failed calls (``CONSEQUENCES``).
+"""ICA's data and jobs, and what its answers mean: job statuses (``VERDICTS``), failed calls (``ERRORS_OF_FAILURES``).
 
 What is only believed about ICA, and not documented by it, stands in docs/ica-beliefs.md.
 """
@@ -173,7 +173,7 @@ class CallFailure(Enum):
     REFUSED = "400, 403, 404 or another 4xx with the API's Problem document; 413, 414 or 431 from ICA or from a proxy"
 
 
-CONSEQUENCES: dict[CallFailure, tuple[type[IcaError], type[IcaError]]] = {
+ERRORS_OF_FAILURES: dict[CallFailure, tuple[type[IcaError], type[IcaError]]] = {
     # failure: (error of a call that may be repeated, error of the call that starts a copy batch)
     CallFailure.NOT_REACHED: (IcaUnavailable, IcaUnavailable),
     CallFailure.NO_ANSWER: (IcaUnavailable, IcaAnswerLost),

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.outcomes import Fingerprint, SourceOutcome
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.domain.uri import parse_uri
 
 Clock = Callable[[], datetime]

@@ -10,10 +10,10 @@ from dataclasses import astuple, dataclass
 from itertools import chain, groupby
 from typing import Any
 
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.job import Attempt
 from icav2_copy_batch.domain.problems import Problem, Refused, refuse_if_any, type_name
 from icav2_copy_batch.domain.projects import Projects, UnknownProject
+from icav2_copy_batch.domain.submit import CopyOptions
 from icav2_copy_batch.domain.uri import MAX_URI_CHARACTERS, SCHEME, STEPS, folder_fault, is_plain, nfc, uri_fault
 
 Manifest = Mapping[str, Any]

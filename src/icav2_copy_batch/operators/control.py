@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from icav2_copy_batch.domain.commands import COMMAND_KEY
-from icav2_copy_batch.domain.control import (
+from icav2_copy_batch.domain.ica import IcaError, IcaRefused
+from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, SubmittedCopy
+from icav2_copy_batch.domain.problems import Problem, Refused
+from icav2_copy_batch.domain.requests import (
     MAX_LISTED,
     Adopt,
     Cancel,
@@ -31,10 +33,8 @@ from icav2_copy_batch.domain.control import (
     VerifyCopy,
     read_request,
 )
-from icav2_copy_batch.domain.ica import IcaError, IcaRefused
-from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, SubmittedCopy
-from icav2_copy_batch.domain.problems import Problem, Refused
 from icav2_copy_batch.domain.schedule import Slots
+from icav2_copy_batch.domain.submit import COMMAND_KEY
 from icav2_copy_batch.operators.show import Show, job_answer
 from icav2_copy_batch.ports import PollFunction, SubmissionQueue, Table
 from icav2_copy_batch.stages.newest import PAGE

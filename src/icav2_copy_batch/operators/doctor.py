@@ -9,9 +9,9 @@ from datetime import timedelta
 from itertools import chain
 from typing import Any
 
-from icav2_copy_batch.domain.control import Examine
 from icav2_copy_batch.domain.health import HealthFinding, Look, Seen, ok, problem, unknown, warning
 from icav2_copy_batch.domain.job import Clock, JobStatus
+from icav2_copy_batch.domain.requests import Examine
 from icav2_copy_batch.domain.version import VERSION
 from icav2_copy_batch.operators.doctor_ica import IcaLooks
 from icav2_copy_batch.operators.doctor_stack import StackLooks

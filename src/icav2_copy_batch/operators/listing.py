@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from icav2_copy_batch.domain.control import CannotDo, Failure, ListFiles
 from icav2_copy_batch.domain.ica import IcaData
+from icav2_copy_batch.domain.requests import CannotDo, Failure, ListFiles
 from icav2_copy_batch.domain.uri import parse_uri
 from icav2_copy_batch.ports import IcaTrees
 

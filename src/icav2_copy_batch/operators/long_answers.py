@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from icav2_copy_batch.domain.control import ANSWER_URI, ANSWERS_PREFIX, MAX_BYTES
+from icav2_copy_batch.domain.requests import ANSWER_URI, ANSWERS_PREFIX, MAX_BYTES
 from icav2_copy_batch.ports import Bucket
 
 Answer = dict[str, Any]

@@ -10,8 +10,6 @@ from datetime import timedelta
 from itertools import chain, islice
 from typing import Any
 
-from icav2_copy_batch.domain.commands import Submit
-from icav2_copy_batch.domain.control import CannotDo, Failure, PlanCopy
 from icav2_copy_batch.domain.costs import cost_of
 from icav2_copy_batch.domain.findings import (
     CONSEQUENCES,
@@ -30,9 +28,11 @@ from icav2_copy_batch.domain.json_text import decode_b64gz
 from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
 from icav2_copy_batch.domain.problems import Refused
 from icav2_copy_batch.domain.projects import Projects, as_spelled
+from icav2_copy_batch.domain.requests import CannotDo, Failure, PlanCopy
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.spread import Spread
 from icav2_copy_batch.domain.stops import ALL, Stops, project_subject
+from icav2_copy_batch.domain.submit import Submit
 from icav2_copy_batch.domain.uri import SCHEME, parse_uri
 from icav2_copy_batch.operators.survey import Survey
 from icav2_copy_batch.ports import IcaFiles, Table

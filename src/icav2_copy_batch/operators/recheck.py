@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from icav2_copy_batch.domain.control import CannotDo, Failure, VerifyCopy
 from icav2_copy_batch.domain.ica import IcaData, IcaUnavailable
 from icav2_copy_batch.domain.job import Copy, Job
 from icav2_copy_batch.domain.outcomes import Fingerprint
 from icav2_copy_batch.domain.projects import as_spelled
 from icav2_copy_batch.domain.report.files import FileEnd, ends_of
+from icav2_copy_batch.domain.requests import CannotDo, Failure, VerifyCopy
 from icav2_copy_batch.domain.spread import Spread
 from icav2_copy_batch.domain.uri import IcaUri, copied_into, parse_uri
 from icav2_copy_batch.ports import Ica, Table

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from icav2_copy_batch.domain.control import MAX_LISTED, ShowCopy
 from icav2_copy_batch.domain.job import Clock, Copy, Hold, HoldReason, Job, JobStatus, OpenJob
 from icav2_copy_batch.domain.projects import as_spelled
+from icav2_copy_batch.domain.requests import MAX_LISTED, ShowCopy
 from icav2_copy_batch.domain.schedule import Slots
 from icav2_copy_batch.domain.waits import NOT_WRITTEN, Surroundings
 from icav2_copy_batch.ports import Table

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
-from icav2_copy_batch.domain.control import CannotDo, Failure, SubscribeProjects
 from icav2_copy_batch.domain.ica import IcaAnswerLost, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Clock
 from icav2_copy_batch.domain.notifications import LONGEST_ADDRESS, Channel, Subscription, shorten_by, to_address
+from icav2_copy_batch.domain.requests import CannotDo, Failure, SubscribeProjects
 from icav2_copy_batch.ports import IcaNotifications, Leases
 
 LEASE_NAME = "subscribe"

@@ -37,7 +37,7 @@ OfCopy = Callable[[str, IcaData, IcaData], PlanFinding]
 
 
 @dataclass
-class Looks:
+class LookedAt:
     """How many of so many were looked at."""
 
     done: int = 0
@@ -58,8 +58,8 @@ class Survey:
     """Projects that ICA does not show, or of which it refuses to say anything."""
     refused: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """By project, the paths of which ICA refuses to say anything."""
-    at_sources: Looks = field(default_factory=Looks)
-    at_copies: Looks = field(default_factory=Looks)
+    at_sources: LookedAt = field(default_factory=LookedAt)
+    at_copies: LookedAt = field(default_factory=LookedAt)
     """At the places where copies are to be."""
     stopped: str | None = None
     """Why not all was looked at."""

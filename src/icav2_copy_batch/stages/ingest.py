@@ -19,8 +19,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from icav2_copy_batch.domain import events
-from icav2_copy_batch.domain.commands import COMMAND_KEY, CopyOptions, Submit, is_message, read_submit
-from icav2_copy_batch.domain.control import (
+from icav2_copy_batch.domain.ica import IcaRefused
+from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, timestamp
+from icav2_copy_batch.domain.json_text import decode_b64gz, read_json
+from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
+from icav2_copy_batch.domain.problems import Problem, Refused
+from icav2_copy_batch.domain.projects import Projects, UnknownProject, as_spelled
+from icav2_copy_batch.domain.requests import (
     BY_QUEUE,
     Cancel,
     CannotDo,
@@ -31,16 +36,11 @@ from icav2_copy_batch.domain.control import (
     is_command,
     read_request,
 )
-from icav2_copy_batch.domain.ica import IcaRefused
-from icav2_copy_batch.domain.job import Clock, Copy, Job, JobStatus, timestamp
-from icav2_copy_batch.domain.json_text import decode_b64gz, read_json
-from icav2_copy_batch.domain.manifest import Limits, PlannedJob, digest, flip
-from icav2_copy_batch.domain.problems import Problem, Refused
-from icav2_copy_batch.domain.projects import Projects, UnknownProject, as_spelled
 from icav2_copy_batch.domain.schedule import backlogs_of
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.stops import TOO_MANY_PAUSED, copy_subject
 from icav2_copy_batch.domain.submission import UPLOAD_PREFIX, Sent, Upload, uploads_in
+from icav2_copy_batch.domain.submit import COMMAND_KEY, CopyOptions, Submit, is_message, read_submit
 from icav2_copy_batch.ports import Bucket, Bus, Dispatcher, LateAnswers, Table, Tasks
 from icav2_copy_batch.stages.operate import Operate
 from icav2_copy_batch.stages.rejection import reject

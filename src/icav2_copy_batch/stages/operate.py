@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from icav2_copy_batch.domain.commands import is_copy_id
-from icav2_copy_batch.domain.control import Cancel, CannotDo, Failure, Pause, Redrive, Resume, redrive_id
 from icav2_copy_batch.domain.job import Clock, Copy, JobStatus, OpenJob, timestamp
+from icav2_copy_batch.domain.requests import Cancel, CannotDo, Failure, Pause, Redrive, Resume, redrive_id
 from icav2_copy_batch.domain.spread import Spread, in_threads
 from icav2_copy_batch.domain.stops import TOO_MANY_PAUSED, Paused
+from icav2_copy_batch.domain.submit import is_copy_id
 from icav2_copy_batch.ports import Table
 from icav2_copy_batch.stages.cancel import MOST_AT_ONCE, end_jobs
 

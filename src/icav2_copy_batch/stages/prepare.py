@@ -30,7 +30,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 R = TypeVar("R")
 
-Found = Mapping[str, dict[str, IcaData] | IcaError]
+SourcesByProject = Mapping[str, dict[str, IcaData] | IcaError]
 """Project → path of a source → what was found there."""
 Folders = Mapping[str, str | IcaError | None]
 """Path of a folder → its id, or the trouble with it; None for the root."""
@@ -139,7 +139,7 @@ class Prepare:
             self.sleep(pause)
             waited += pause
 
-    def _ask_sources(self, claims: Iterable[Claimed]) -> Mapping[LaunchRequest, Found]:
+    def _ask_sources(self, claims: Iterable[Claimed]) -> Mapping[LaunchRequest, SourcesByProject]:
         retried = {uri.project for claim in claims if claim.is_retried for uri in claim.sources}
         return _ask_together(
             {claim.request: _by_project(claim.sources) for claim in claims},
@@ -239,7 +239,7 @@ def _by_project(uris: Iterable[IcaUri]) -> dict[str, list[str]]:
     return paths
 
 
-def _sources(claim: Claimed, data: Found) -> list[IcaData]:
+def _sources(claim: Claimed, data: SourcesByProject) -> list[IcaData]:
     """A job's sources, in order. Raises ``IcaRefused`` where some cannot be copied."""
     found = [(uri, _known(data[uri.project]).get(uri.path)) for uri in claim.sources]
     faults = [fault for uri, source in found if (fault := source_fault(uri, source))]

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from datetime import datetime
 
 from icav2_copy_batch.domain import events
-from icav2_copy_batch.domain.commands import is_copy_id, readable_copy_id, readable_tags, readable_task_token
-from icav2_copy_batch.domain.control import is_command, readable_redrive_of
 from icav2_copy_batch.domain.job import timestamp
 from icav2_copy_batch.domain.problems import Refused
+from icav2_copy_batch.domain.requests import is_command, readable_redrive_of
 from icav2_copy_batch.domain.submission import Sent, Upload, rejection_key
+from icav2_copy_batch.domain.submit import is_copy_id, readable_copy_id, readable_tags, readable_task_token
 from icav2_copy_batch.ports import Bucket, Bus, Tasks
 
 logger = logging.getLogger(__name__)

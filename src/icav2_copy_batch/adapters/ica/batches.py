@@ -12,7 +12,6 @@ from icav2_copy_batch.adapters.ica.libica_light import (
     ProjectDataCopyBatchApi,
 )
 from icav2_copy_batch.adapters.ica.memory import Memory
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.ica import (
     CopyBatchItem,
     IcaAnswerLost,
@@ -21,6 +20,7 @@ from icav2_copy_batch.domain.ica import (
     IcaUnavailable,
     StartedCopyBatch,
 )
+from icav2_copy_batch.domain.submit import CopyOptions
 
 
 class CopyBatches:

@@ -25,7 +25,7 @@ from icav2_copy_batch.adapters.ica.bodies import message_of, problem_in, rows_in
 from icav2_copy_batch.adapters.ica.clock import IcaClock
 from icav2_copy_batch.adapters.ica.libica_light import ApiClient, ApiException, Configuration
 from icav2_copy_batch.domain.ica import (
-    CONSEQUENCES,
+    ERRORS_OF_FAILURES,
     SECONDS_TO_START,
     CallFailure,
     IcaError,
@@ -69,8 +69,8 @@ class Request:
     is_repeatable: bool
 
     def error(self, failure: CallFailure, message: str, **details: Any) -> IcaError:
-        """The error that a failure of this call amounts to, as ``CONSEQUENCES`` says."""
-        return CONSEQUENCES[failure][0 if self.is_repeatable else 1](message, **details)
+        """The error that a failure of this call amounts to, as ``ERRORS_OF_FAILURES`` says."""
+        return ERRORS_OF_FAILURES[failure][0 if self.is_repeatable else 1](message, **details)
 
 
 class Answer(NamedTuple):
@@ -181,7 +181,7 @@ class Http:
         """The JSON object that ICA answers with. What may be repeated is tried again, inside the time that is left.
 
         Between tries are pauses with jitter, which grow. With ``conflict_is_answer`` a 409 is not tried again. Raises
-        ``IcaUnavailable``, ``IcaRefused`` or, where not ``repeatable``, ``IcaAnswerLost``: see ``CONSEQUENCES``.
+        ``IcaUnavailable``, ``IcaRefused`` or, where not ``repeatable``, ``IcaAnswerLost``: see ``ERRORS_OF_FAILURES``.
         """
         request = Request(operation, parameters, headers or {}, repeatable)
 

@@ -32,7 +32,6 @@ from icav2_copy_batch.adapters.table.packing import (
     unpack_sources,
 )
 from icav2_copy_batch.adapters.table.writes import PARALLEL_WRITES, accepted
-from icav2_copy_batch.domain.commands import CopyOptions
 from icav2_copy_batch.domain.intent import Intent
 from icav2_copy_batch.domain.job import (
     Attempt,
@@ -45,6 +44,7 @@ from icav2_copy_batch.domain.job import (
     timestamp,
 )
 from icav2_copy_batch.domain.manifest import PlannedJob
+from icav2_copy_batch.domain.submit import CopyOptions
 
 
 class Jobs:

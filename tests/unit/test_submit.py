@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icav2_copy_batch.domain.commands import (
+from icav2_copy_batch.domain.submit import (
     MESSAGE_KEYS,
     CopyOptions,
     Submit,

@@ -12,10 +12,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from icav2_copy_batch.domain.commands import COMMAND_KEY, Submit, is_copy_id, is_tags, read_submit
 from icav2_copy_batch.domain.job import CopyStatus
 from icav2_copy_batch.domain.problems import Problem, Refused, refuse_if_any, type_name
 from icav2_copy_batch.domain.stops import ALL, copy_subject, project_subject
+from icav2_copy_batch.domain.submit import COMMAND_KEY, Submit, is_copy_id, is_tags, read_submit
 from icav2_copy_batch.domain.uri import folder_fault, is_project_id
 
 MAX_TEXT_CHARACTERS = 500

@@ -1,6 +1,6 @@
 """The command that submits a copy. It is checked here, whole, before anything is done about it.
 
-What an operator may ask of copies that are there is in ``control.py``.
+What an operator may ask of copies that are there is in ``requests.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_TASK_TOKEN_CHARACTERS = 2048
 """Step Functions' limit, https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html."""
 
 COMMAND_KEY = "command"
-"""A message with this key asks something for a copy that is there: see ``control.py``."""
+"""A message with this key asks something for a copy that is there: see ``requests.py``."""
 MAX_TAGS = 10
 MAX_TAG_KEY_CHARACTERS, MAX_TAG_CHARACTERS = 128, 256
 """AWS's limits for its own tags: https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html."""
