@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import retry_if_exception_type
 
 from icav2_copy_batch.adapters.table.models import Models
-from icav2_copy_batch.adapters.table.writes import LONGEST_TROUBLE_SECONDS, LONGEST_WAIT_SECONDS
+from icav2_copy_batch.adapters.table.writes import retrying
 
 MOST_KEYS = 100
 """So many items are read by one request at most, see ``BatchGetItem`` in the API reference."""
@@ -43,11 +43,5 @@ def _read_page(models: Models, keys: Keys) -> list[dict[str, Any]]:
         if left:
             raise LeftUnread(f"DynamoDB has left {len(left)} of {len(keys)} items unread: try again")
 
-    retrying = Retrying(
-        retry=retry_if_exception_type(LeftUnread),
-        wait=wait_random_exponential(multiplier=0.05, max=LONGEST_WAIT_SECONDS),
-        stop=stop_after_delay(LONGEST_TROUBLE_SECONDS),
-        reraise=True,
-    )
-    retrying(read)
+    retrying(retry_if_exception_type(LeftUnread))(read)
     return found

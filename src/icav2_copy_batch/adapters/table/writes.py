@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pynamodb.exceptions import CancellationReason, DeleteError, PutError, TransactWriteError, UpdateError
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_base, retry_if_exception, stop_after_delay, wait_random_exponential
 
 REFUSED = "ConditionalCheckFailed"
 
@@ -52,13 +52,17 @@ def accepted(write: Callable[[], object]) -> bool:
 
 def retried(write: Callable[[], object]) -> None:
     """Make a write again while the reason why it was not made may pass, with full jitter: many jobs move at once."""
-    retrying = Retrying(
-        retry=retry_if_exception(_may_pass),
+    retrying(retry_if_exception(_may_pass))(write)
+
+
+def retrying(retry: retry_base) -> Retrying:
+    """Retries with full jitter what DynamoDB does not do at the moment, for up to ``LONGEST_TROUBLE_SECONDS``."""
+    return Retrying(
+        retry=retry,
         wait=wait_random_exponential(multiplier=0.05, max=LONGEST_WAIT_SECONDS),
         stop=stop_after_delay(LONGEST_TROUBLE_SECONDS),
         reraise=True,
     )
-    retrying(write)
 
 
 def _may_pass(error: BaseException) -> bool:
