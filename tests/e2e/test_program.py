@@ -172,6 +172,23 @@ def test_a_copy_is_cancelled_half_way(shell: Shell, stack: LocalStack) -> None:
     assert [job["dest_uri"] for job in shell.shown("status", redriven, "--jobs")["jobs"]] == [waiting]
 
 
+def test_what_failed_is_redriven_once_its_source_is_there(shell: Shell, stack: LocalStack) -> None:
+    manifest = manifest_of(stack, 906, folders=1)
+    project, _ = place(next(iter(manifest)))
+    late = f"icav2://{project}/run/late.txt"
+    path = shell.file(manifest | {late: [f"icav2://{place(destinations(manifest)[0])[0]}/late/"]})
+    planned = json.loads(shell("plan", path, "--json", code=Exit.REFUSED).stdout)
+    assert planned["finding_counts"] == {"SOURCE_MISSING": 1}
+    shell("submit", path, "--id", "program-7", "--wait", "--timeout", "6m", code=Exit.COPY_FAILED)
+    failed = csv.DictReader(StringIO(shell("report", "program-7", "--format", "csv", "--failed").stdout))
+    assert [row["source"] for row in failed] == [late]
+    assert late in shell("status", "program-7", "--failed").stdout
+    simulator(stack).post("/files", {"project": project, "path": "/run/late.txt", "size": 5})
+    redriven = shell("redrive", "program-7").stdout.strip()
+    shell("watch", redriven)
+    assert list(simulator(stack).files(place(destinations(manifest)[0])[0], "/late/")) == ["/late/late.txt"]
+
+
 def test_a_manifest_is_built_of_a_folder_and_the_logs_of_its_copy_are_read(shell: Shell, stack: LocalStack) -> None:
     manifest = manifest_of(stack, 904)
     project, folder = place(common_folder(list(manifest)))
