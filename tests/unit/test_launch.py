@@ -181,14 +181,25 @@ def test_a_copy_into_the_root_has_no_folder(world: World) -> None:
     assert folder_id is None
 
 
-def test_while_it_is_launched_a_job_is_due_when_its_claim_has_surely_ended(world: World) -> None:
+def test_while_it_is_launched_a_job_is_due_when_its_claim_has_surely_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (job,) = world.create("icav2://to/x/")
+    get_job = world.table.get_job
+
+    def read_slowly(copy_id: str, job_id: str) -> Job | None:
+        monkeypatch.undo()
+        world.clock.forward(100)
+        world.seconds_left -= 100
+        return get_job(copy_id, job_id)
+
+    monkeypatch.setattr(world.table, "get_job", read_slowly)
     world.ica.troubles["find"] = lambda _: assert_claimed()
 
     def assert_claimed() -> None:
         claimed = world.now(job)
         assert (claimed.status, claimed.claimed_at) == (JobStatus.LAUNCHING, timestamp(world.clock()))
-        assert claimed.due_at == world.after(timedelta(seconds=300) + LEASE_MARGIN)
+        assert claimed.due_at == world.after(timedelta(seconds=200) + LEASE_MARGIN)
 
     assert world.launch(job) == ends(started=1)
 

@@ -10,7 +10,7 @@ import pytest
 
 from icav2_copy_batch.domain.ica import CopyBatchItem, IcaData, IcaRefused, IcaUnavailable
 from icav2_copy_batch.domain.job import Attempt, Job, JobStatus, timestamp
-from icav2_copy_batch.stages.leftovers import Leftovers
+from icav2_copy_batch.stages.leftovers import MOST_BATCHES, Leftovers
 from tests.doubles import SmallIca
 
 BEGAN = datetime(2024, 5, 28, 3, 12, tzinfo=UTC)
@@ -114,6 +114,14 @@ def test_a_file_that_an_item_of_any_attempt_names_is_ours(ica: SmallIca, created
     ica.items["batch-1"] = [CopyBatchItem("/run/a.txt", "FAILED", created=made)]
     assert Leftovers(ica=ica).delete(job(attempts=2)) == []
     assert deleted(ica) == {"/x/a.txt"}
+
+
+def test_only_the_newest_copy_batches_are_read_however_many_attempts_there_were(ica: SmallIca) -> None:
+    ica.items |= {f"batch-{number}": [] for number in range(1, 101)}
+    put(ica, "/x/a.txt", created=None)
+    assert Leftovers(ica=ica).delete(job(attempts=100)) == []
+    read = [batch for *_, batch in ica.called("copy_batch_items")]
+    assert read == [f"batch-{number}" for number in range(101 - MOST_BATCHES, 101)]
 
 
 @pytest.mark.parametrize("error", [IcaUnavailable("503"), IcaRefused("404")], ids=str)

@@ -213,10 +213,11 @@ class Launch:
         return answers
 
     def _claim(self, request: LaunchRequest, room: Room) -> Claimed | NotClaimed | Ended:
-        now = self.clock()
         if not room.has_calls():
-            return NotClaimed(request, THROTTLED, now + timedelta(seconds=FEWER_CALLS_SECONDS))
+            return NotClaimed(request, THROTTLED, self.clock() + timedelta(seconds=FEWER_CALLS_SECONDS))
         job = self.table.get_job(request.copy_id, request.job_id)
+        # Only now: a lease that began before a slow read would end before this function does.
+        now = self.clock()
         if job is None or job.status is not JobStatus.QUEUED or job.attempt != request.attempt:
             return self._nothing_to_do(request)
         if self.seconds_left() < SECONDS_TO_LAUNCH:

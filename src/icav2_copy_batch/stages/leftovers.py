@@ -24,6 +24,12 @@ CREATED_APART = timedelta(seconds=3)
 MOST_AT_ONCE = 2_000
 """So many files are deleted before the folder is listed again: each is a call."""
 
+MOST_BATCHES = 20
+"""So many copy batches are read to find a file that somebody has made: the newest, each by a call or more.
+
+Each launch has cleared what was left before it. What an older one names all the same, and was found by none, is left.
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -79,8 +85,8 @@ class Leftovers:
         return ours
 
     def _made_by(self, job: Job) -> set[str]:
-        """The ids of what the copy batches of this job's earlier attempts have made, as far as ICA says."""
-        batch_ids = [attempt.ica_batch_id for attempt in job.tried if attempt.ica_batch_id]
+        """The ids of what the copy batches of this job's latest attempts have made, as far as ICA says."""
+        batch_ids = [attempt.ica_batch_id for attempt in job.tried if attempt.ica_batch_id][-MOST_BATCHES:]
         items = [item for batch_id in batch_ids for item in batch_items(self.ica, job, batch_id) or ()]
         return {item.created.data_id for item in items if item.created}
 
