@@ -56,7 +56,7 @@ class IcaLooks:
     def _project_looks(self, project: str) -> Iterator[Look]:
         found: list[str] = []
         """Its id, once it has been seen."""
-        unseen = unknown("not checked, because the project was not found", "see the finding on the project")
+        unseen = unknown("not checked, because the project could not be seen", "see the finding on the project")
         yield Look("project", project, lambda: self._project(project, found))
         yield Look("rights", project, lambda: self._rights(found[0]) if found else unseen)
         yield Look("subscription", project, lambda: self._subscription(project, found[0]) if found else unseen)

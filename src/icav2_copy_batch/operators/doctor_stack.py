@@ -28,11 +28,11 @@ QUEUE_FIXES = {
     "notification": "read the notify function's log; until then the poller finds out by itself, a little later",
 }
 DEAD_LETTER_FIXES = {
-    "ingest": "read the ingest function's log, mend the cause, and move them back: aws sqs start-message-move-task "
+    "ingest": "read the ingest function's log, fix the cause, and move them back: aws sqs start-message-move-task "
     '--source-arn "$INGEST_DEAD_LETTER_QUEUE_ARN" --destination-arn "$INGEST_QUEUE_ARN"',
-    "launch": "the poller has sent others; read the launch function's log, mend the cause, and purge them: "
+    "launch": "the poller has sent others; read the launch function's log, fix the cause, and purge them: "
     'aws sqs purge-queue --queue-url "$LAUNCH_DEAD_LETTER_QUEUE_URL"',
-    "publish": "the poller publishes these copies; read the publish function's log, mend the cause, and purge them: "
+    "publish": "the poller publishes these copies; read the publish function's log, fix the cause, and purge them: "
     'aws sqs purge-queue --queue-url "$PUBLISH_DEAD_LETTER_QUEUE_URL"',
 }
 
