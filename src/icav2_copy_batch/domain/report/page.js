@@ -256,7 +256,7 @@
       const name = job.to.replace(/^icav2:\/\/[^/]*/, ""), short = name.length > letters ? "…" + name.slice(1 - letters) : name;
       drawing.append(svg("g", { class: "lane", "data-job": order[lane] },
         svg("rect", { class: "hit", x: 0, y, width, height: row }),
-        svg("text", { x: 0, y: y + 10 }, short),
+        svg("text", { x: left - 8, y: y + 10, "text-anchor": "end" }, short),
         ...spans(job).map(([kind, from, to], index) => {
           const thin = IS_WAITING.has(kind);
           return svg("rect", {
