@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from icav2_copy_batch.domain.events import Detail
-from icav2_copy_batch.domain.job import Copy, CopyStatus, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
+from icav2_copy_batch.domain.job import Copy, Hold, HoldReason, Job, JobStatus, LaunchRequest, timestamp
 from icav2_copy_batch.domain.schedule import Backlog, Slots
 from icav2_copy_batch.domain.stops import ALL, Paused, copy_subject, project_subject
 from icav2_copy_batch.stages.delay import Delay
@@ -258,7 +258,7 @@ def test_a_launch_about_which_ica_cannot_tell_is_told_of_at_once(world: World) -
 
 
 def test_a_copy_whose_jobs_were_never_all_written_is_told_of(world: World) -> None:
-    world.submit(ingested=False, jobs=0)
+    world.table.create_copy(Copy("run", "digest", timestamp(world.clock()), 9, 9, "s3://our-bucket/m"))
     world.clock.now += LIMIT
     assert world.report() == 0
     world.clock.forward(seconds=1)
@@ -294,12 +294,12 @@ def test_a_job_without_its_copy_is_counted_and_no_event_is_put(world: World) -> 
     assert world.told() == []
 
 
-def test_a_copy_that_is_published_meanwhile_is_not_told_of_any_more(world: World) -> None:
-    """Its job was seen a moment ago."""
-    world.submit()
+def test_a_copy_whose_last_job_has_just_ended_is_not_told_of(world: World) -> None:
+    """What was taken from its backlog last is not noted yet."""
+    world.wait_in_backlog()
     world.clock.forward(hours=2)
     row = world.table.copies["run"]
-    row.copy = replace(row.copy, status=CopyStatus.COMPLETED)
+    row.copy = replace(row.copy, open_jobs=0)
     world.report()
     assert world.told() == []
 

@@ -85,7 +85,8 @@ class Delay:
 
     def _report(self, copy_id: str, jobs: list[OpenJob], now: datetime) -> None:
         copy = self.table.get_copy(copy_id)
-        if copy and not copy.is_published and not copy.delayed_at:
+        # One whose last job has just ended may still have a backlog: what was taken from it last is not noted yet.
+        if copy and copy.open_jobs and not copy.delayed_at:
             self.bus.put(documents.COPY_DELAYED, documents.delayed_detail(copy, jobs, now))
             self.table.mark_delayed(copy_id, now)
             logger.error("copy delayed", extra={"copy_id": copy_id, "jobs": [job.job_id for job in jobs]})
