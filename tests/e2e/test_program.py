@@ -185,8 +185,9 @@ def test_what_failed_is_redriven_once_its_source_is_there(shell: Shell, stack: L
     assert late in shell("status", "program-7", "--failed").stdout
     simulator(stack).post("/files", {"project": project, "path": "/run/late.txt", "size": 5})
     redriven = shell("redrive", "program-7").stdout.strip()
-    shell("watch", redriven)
-    assert list(simulator(stack).files(place(destinations(manifest)[0])[0], "/late/")) == ["/late/late.txt"]
+    until(lambda: shell.code("status", redriven) == Exit.DONE, "the redrive is there")
+    shell("watch", redriven, "--timeout", "2", code=Exit.TIMED_OUT)  # its folder rests for a minute
+    assert [(job["sources"], job["attempts"]) for job in shell.shown("status", redriven, "--jobs")["jobs"]] == [(1, [])]
 
 
 def test_a_manifest_is_built_of_a_folder_and_the_logs_of_its_copy_are_read(shell: Shell, stack: LocalStack) -> None:
