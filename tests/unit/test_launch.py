@@ -716,16 +716,25 @@ def test_a_job_whose_answer_is_lost_stays_as_it_is_until_somebody_has_looked(wor
     assert world.launch(job) == ends(moved_on=1)
 
 
-@pytest.mark.parametrize(("status", "deferrals", "expected"), [
-    (404, 0, ends(deferred=1)), (404, MOST_LOOKED_UP_ANEW, ends(refused=1)), (400, 0, ends(refused=1)),
+@pytest.mark.parametrize(("status", "deferrals", "last_held_for", "expected"), [
+    (404, 0, None, ends(deferred=1)),
+    (404, MOST_LOOKED_UP_ANEW - 1, HoldReason.LOOKED_UP_ANEW, ends(deferred=1)),
+    (404, MOST_LOOKED_UP_ANEW, HoldReason.LOOKED_UP_ANEW, ends(refused=1)),
+    (404, MOST_LOOKED_UP_ANEW, HoldReason.ICA_UNAVAILABLE, ends(deferred=1)),
+    (400, 0, None, ends(refused=1)),
 ])  # fmt: skip
 def test_what_is_gone_since_it_was_looked_up_is_looked_up_anew_some_times(
-    world: World, status: int, deferrals: int, expected: Counter[End]
+    world: World, status: int, deferrals: int, last_held_for: HoldReason | None, expected: Counter[End]
 ) -> None:
     """A person has replaced the folder or a source meanwhile: the path is there, and its id is another."""
-    job = world.deferred(world.create("icav2://to/x/")[0], deferrals)
+    job = replace(world.deferred(world.create("icav2://to/x/")[0], deferrals), held_for=last_held_for)
+    world.table.job_items[job.key] = job
     world.ica.trouble("start_copy_batch", IcaRefused("no such data", http_status=status))
     assert world.launch(job) == expected
+    if expected == ends(deferred=1):
+        hold = world.now(job).hold
+        assert hold is not None
+        assert hold.reason == HoldReason.LOOKED_UP_ANEW
 
 
 # --- another attempt -------------------------------------------------------------------------------------------------

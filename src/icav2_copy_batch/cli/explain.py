@@ -18,6 +18,7 @@ WHAT_MOVES: Mapping[str, str] = {
     "ICA_UNAVAILABLE": "It is launched automatically when ICA answers again; the pauses between tries grow. If this "
     "lasts, look at ICA's status page and at the stack's token.",
     "OUTAGE": "It is launched automatically when attempts into its project succeed; a few jobs test that now.",
+    "LOOKED_UP_ANEW": "It is launched automatically: its sources and its folder are looked up again then.",
     "BATCH_TOO_LARGE": "It is launched automatically, with fewer sources at a time.",
     "LAUNCH_DIED": "It is launched automatically, within a minute or so.",
     "ANSWER_LOST": "ICA is being searched for the copy batch that may have been started; within minutes it is found "

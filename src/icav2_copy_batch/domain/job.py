@@ -72,6 +72,8 @@ class HoldReason(StrEnum):
     """Queued: the launch function that had its message had too little time left."""
     ICA_UNAVAILABLE = "ICA_UNAVAILABLE"
     """Queued: ICA did not answer its launch as it should; the launch is deferred."""
+    LOOKED_UP_ANEW = "LOOKED_UP_ANEW"
+    """Queued: ICA did not know its folder or a source any more; they are looked up anew by the next launch."""
     OUTAGE = "OUTAGE"
     """Queued: ICA's copy engine fails most of what it is given into its project: see ``domain/outage.py``."""
     BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
@@ -123,6 +125,7 @@ WHAT_FOLLOWS: Mapping[HoldReason, Consequences] = {
     HoldReason.THROTTLED: Consequences(),
     HoldReason.TOO_LATE: Consequences(),
     HoldReason.ICA_UNAVAILABLE: Consequences(holds_backlog=True),
+    HoldReason.LOOKED_UP_ANEW: Consequences(),
     HoldReason.OUTAGE: Consequences(holds_backlog=True, ends_with_outage=True),
     HoldReason.BATCH_TOO_LARGE: Consequences(),
     HoldReason.LAUNCH_DIED: Consequences(),

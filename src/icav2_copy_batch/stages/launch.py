@@ -160,6 +160,10 @@ class TooLarge(Exception):
         self.batch_limit = batch_limit
 
 
+class Gone(IcaUnavailable):
+    """ICA does not know something any more that was just looked up: nothing was started."""
+
+
 class MovedOn(Exception):
     """Somebody else has taken this job out of the launch's hands: ICA must not be asked for it."""
 
@@ -287,8 +291,8 @@ class Launch:
             half = _half(one.claim.job)
             return TooLarge(error, half) if half else error
         except IcaRefused as error:
-            if error.http_status == GONE and one.claim.job.deferrals < MOST_LOOKED_UP_ANEW:
-                return IcaUnavailable(f"{error}; what was looked up may be gone since, and is looked up anew")
+            if error.http_status == GONE and _may_be_looked_up_anew(one.claim.job):
+                return Gone(f"{error}; what was looked up may be gone since, and is looked up anew")
             return error
         except Exception as error:  # noqa: BLE001 # what follows from any trouble is decided by the caller
             return error
@@ -340,7 +344,8 @@ class Launch:
         longest = min(FIRST_DEFERRAL_SECONDS * 2.0 ** min(job.deferrals, 10), MAX_DEFERRAL_SECONDS)
         seconds = max(self.jitter(longest / 2, longest), min(error.retry_after or 0.0, MAX_DEFERRAL_SECONDS))
         logger.warning("launch deferred", extra=fields_of(job, reason=str(error), seconds=round(seconds)))
-        hold = Hold.of(HoldReason.ICA_UNAVAILABLE, error)
+        reason = HoldReason.LOOKED_UP_ANEW if isinstance(error, Gone) else HoldReason.ICA_UNAVAILABLE
+        hold = Hold.of(reason, error)
         due_at = now + timedelta(seconds=seconds)
         released = self.table.release(job, now, due_at, hold, deferrals=job.deferrals + 1)
         return Ended(claim.request, End.DEFERRED if released else End.MOVED_ON)
@@ -380,6 +385,11 @@ class Launch:
         now = self.clock()
         if self.table.hold_lease(TRIGGER_LEASE_NAME, str(uuid4()), now, now + TRIGGERS_APART):
             self.poller.trigger()
+
+
+def _may_be_looked_up_anew(job: Job) -> bool:
+    """Whether a launch that meets a 404 is tried again. Deferrals by an outage do not count."""
+    return job.deferrals < MOST_LOOKED_UP_ANEW or job.held_for != HoldReason.LOOKED_UP_ANEW
 
 
 def _half(job: Job) -> int | None:

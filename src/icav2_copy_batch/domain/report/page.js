@@ -124,7 +124,7 @@
   ];
   const PASSING = { SUCCEEDED: "ok", ALL_THERE: "ok", PARTIALLY_SUCCEEDED: "part", STOPPED: "stop", STOPPING: "stop", REFUSED: "stop" };
 
-  const WAITING = { PAUSED: "pause", FOLDER_BUSY: "busy", THROTTLED: "later", ICA_UNAVAILABLE: "later", OUTAGE: "later", BATCH_TOO_LARGE: "later" };
+  const WAITING = { PAUSED: "pause", FOLDER_BUSY: "busy", THROTTLED: "later", ICA_UNAVAILABLE: "later", LOOKED_UP_ANEW: "later", OUTAGE: "later", BATCH_TOO_LARGE: "later" };
   const IS_WAITING = new Set(["wait", "pause", "busy", "later"]);
 
   // What a job did: [kind, from, to, attempt's index]; the moments that are not known are left out.
