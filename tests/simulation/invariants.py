@@ -241,7 +241,8 @@ class Promise:
         scenario = self.world.scenario
         for submission in scenario.submissions:
             copy_id, hopeless = submission.body["copy_id"], scenario.names_nobody(submission)
-            if hopeless and copy_id in self.world.table.copies:
+            row = self.world.table.copies.get(copy_id)
+            if hopeless and row and not row.copy.redrive_of:  # a redrive may have that id
                 raise Broken(f"accepted with a project that nobody knows: {submission}")
             if not hopeless and copy_id in unknown_projects:
                 raise Broken(f"rejected although its projects are known: {submission}")

@@ -427,7 +427,7 @@ SABOTAGES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], Simu
     (adopt_nothing, any_world, 1200),
     (share_folders, any_world, 1204),
     (end_another_attempt, world_of_stale_writers, 1224),
-    (end_the_claim_of_another, world_of_stale_writers, 9071),
+    (end_the_claim_of_another, world_of_stale_writers, 9472),
     (verify_nothing, any_world, 1200),
     (believe_lists_of_folders, world_of_lists_that_lag, 1200),
     (send_nothing_again, any_world, 1200),
